@@ -87,9 +87,11 @@ def _to_bits(values: NDArray, field: Field) -> NDArray[np.uint8]:
     low, high = (-(1 << (field.width - 1)), 1 << (field.width - 1)) if field.signed else (0, 1 << field.width)
     if values.size and (int(values.min()) < low or int(values.max()) >= high):
         raise ValueError(f"field {field.name} of {field.width} bits cannot hold {values.min()}..{values.max()}")
-    raw = np.ascontiguousarray(values.astype("<i8" if field.signed else "<u8"))[..., None].view(np.uint8)
-    used = raw[..., : -(-field.width // 8)]
-    return np.unpackbits(used, axis=-1, bitorder="little")[..., : field.width]
+    if field.width == 1:
+        return values.astype(np.uint8)[..., None]
+    size = next(size for size in (1, 2, 4, 8) if 8 * size >= field.width)
+    raw = np.ascontiguousarray(values.astype(f"<{'i' if field.signed else 'u'}{size}"))[..., None]
+    return np.unpackbits(raw.view(np.uint8), axis=-1, bitorder="little")[..., : field.width]
 
 
 def _from_bits(bits: NDArray[np.uint8], field: Field) -> NDArray[np.int64]:

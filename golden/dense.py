@@ -1,0 +1,272 @@
+"""Dense output-stationary array: the baselines ``dense`` (2K cycles) and ``dense2k`` (K cycles).
+
+``dense`` works off both k-bit halves of a 2k-bit activation one after the other on k-bit
+multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The schedule is the one
+that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field as Parameter
+from pydantic import model_validator
+
+from .config import Config
+from .design import Design, Unit
+from .errors import UserError
+from .events import Counts, Event
+from .ports import Field, Port
+from .schedule import Beats, Pulses, Schedule
+from .tiling import Tiling
+
+WEIGHT_BITS = 4
+WEIGHT_MAX = 8  # max|w| of INT4
+
+
+class DenseConfig(Config):
+    """Parameters of the dense array."""
+
+    rows: int = Parameter(default=16, ge=1, le=256)
+    """Tokens a tile (R)."""
+    columns: int = Parameter(default=16, ge=1, le=256)
+    """Outputs a tile (C)."""
+    k: Literal[2, 4, 8] = 4
+    """Bits of half an activation; activations have 2k bits."""
+    passes: Literal[1, 2] = 2
+    """1: one pass on 2k-bit multipliers; 2: low half, then high half, on k-bit multipliers."""
+    recode: Literal["balanced", "twos"] = "balanced"
+    """Coding of the halves; matters only with two passes."""
+    max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
+    """Largest in_features; sizes the accumulators."""
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of an activation."""
+        return 2 * self.k
+
+    @property
+    def activation_range(self) -> tuple[int, int]:
+        """Smallest and largest activation that the array multiplies exactly."""
+        half = 1 << (2 * self.k - 1)
+        spare = 1 << (self.k - 1) if self.passes == 2 and self.recode == "balanced" else 0
+        return -half, half - 1 - spare
+
+    @property
+    def operand_bits(self) -> int:
+        """Bits of the signed activation operand of a multiplier."""
+        if self.passes == 1:
+            return 2 * self.k
+        return self.k + (self.recode == "twos")
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Bits of an accumulator: enough for max_k products of any accepted operands."""
+        return (self.max_k * (1 << (2 * self.k - 1)) * WEIGHT_MAX).bit_length() + 1
+
+    @property
+    def macs_per_step(self) -> int:
+        """Multiply-accumulates the array does in one step."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Integer operands of one layer.
+
+    Attributes
+    ----------
+    x
+        Activations, ``(tokens, in_features)``, within the configuration's activation range.
+    w
+        Weights in [-8, 7], ``(outputs, in_features)``.
+    """
+
+    x: NDArray[np.signedinteger]
+    w: NDArray[np.int8]
+
+    def tiling(self, config: DenseConfig) -> Tiling:
+        """Tiles of the layer on an array."""
+        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
+
+
+def check(config: DenseConfig, layer: Layer) -> None:
+    """Raise :class:`UserError` unless the array takes the operands."""
+    features = layer.x.shape[1]
+    if layer.w.shape[1] != features:
+        raise UserError(
+            f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
+        )
+    if features > config.max_k:
+        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {features}.")
+    low, high = config.activation_range
+    if layer.x.min() < low or layer.x.max() > high:
+        raise UserError(
+            f"activations must be in {low}..{high}, got {layer.x.min()}..{layer.x.max()}."
+        )
+    if layer.w.min() < -WEIGHT_MAX or layer.w.max() >= WEIGHT_MAX:
+        raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
+
+
+def compute(config: DenseConfig, layer: Layer) -> NDArray[np.int64]:
+    """Exact ``x @ w.T``, ``(tokens, outputs)`` int64.
+
+    Float64 products and sums are exact here: every partial sum stays below 2**53.
+    """
+    check(config, layer)
+    return (layer.x.astype(np.float64) @ layer.w.astype(np.float64).T).astype(np.int64)
+
+
+# --- ports and events -------------------------------------------------------------------------
+
+
+def ports(config: DenseConfig) -> tuple[Port, ...]:
+    """Ports of the array."""
+    x = (
+        Field("value", config.activation_bits, "activation of each row", True, config.rows),
+        Field("last", 1, "final input feature of the tile"),
+    )
+    w = (Field("value", WEIGHT_BITS, "weight of each column", True, config.columns),)
+    y = (
+        Field("value", config.accumulator_bits, "sum of each column", True, config.columns),
+        Field("last", 1, "final row of the tile"),
+    )
+    return (
+        Port("x", "in", x, "activations, one input feature a beat"),
+        Port("w", "in", w, "weights, one input feature a beat"),
+        Port("y", "out", y, "results, one row a beat, row 0 first"),
+    )
+
+
+def events(config: DenseConfig) -> tuple[Event, ...]:
+    """Events of the array."""
+    return (
+        Event("macs", "work", "multiply-accumulates done", config.macs_per_step.bit_length()),
+        Event("x_beats", "work", "beats of activations read"),
+        Event("w_beats", "work", "beats of weights read"),
+        Event("y_beats", "work", "rows of results written"),
+        Event("tiles", "work", "tiles finished"),
+        Event("stall_operands", "time", "cycles within a tile that wait for activations or weights"),
+        Event("stall_drain", "time", "cycles a finished tile waits for the one before to drain"),
+    )
+
+
+def bandwidth(config: DenseConfig) -> dict[str, float]:
+    """Bits per cycle on each input in steady state."""
+    return {
+        "x": (config.rows * config.activation_bits + 1) / config.passes,
+        "w": config.columns * WEIGHT_BITS / config.passes,
+    }
+
+
+# --- schedule and law -------------------------------------------------------------------------
+
+
+def schedule(config: DenseConfig, layer: Layer) -> Schedule:
+    """Golden schedule of a layer: every tile of its tiling in one run."""
+    tiling = layer.tiling(config)
+    features = layer.x.shape[1]
+    period = max(config.passes * features, config.rows)
+    ends = config.passes * features + period * np.arange(len(tiling))  # final step of each tile
+    starts = np.concatenate([[1], ends[:-1] + 1])
+    feature = np.arange(features)
+    taken = (starts[:, None] - 1 + config.passes * feature).ravel()
+    steps = starts[:, None] + np.arange(config.passes * features)
+    steps[:, -1] = ends
+    rows = (ends[:, None] + 1 + np.arange(config.rows)).ravel()
+    waits = (ends[1:, None] - 1 - np.arange(period - config.passes * features)).ravel()
+    every = np.full(steps.size, config.macs_per_step)
+    pulses = {
+        "macs": Pulses(steps.ravel().astype(np.int64), every.astype(np.int64)),
+        "x_beats": Pulses.strobes(taken),
+        "w_beats": Pulses.strobes(taken),
+        "y_beats": Pulses.strobes(rows),
+        "tiles": Pulses.strobes(ends),
+        "stall_operands": Pulses.strobes(np.zeros(0)),
+        "stall_drain": Pulses.strobes(np.sort(waits)),
+    }
+    return Schedule(traffic(config, layer), {"x": taken, "w": taken, "y": rows}, pulses)
+
+
+def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
+    """Payloads of every port for a layer, operands as segments so that nothing is copied."""
+    x_port, w_port, y_port = ports(config)
+    tiling = layer.tiling(config)
+    features = layer.x.shape[1]
+    x = tiling.blocks_of_tokens(layer.x).transpose(0, 2, 1)  # block, feature, row
+    w = tiling.blocks_of_outputs(layer.w).transpose(0, 2, 1)
+    y = tiling.split_result(compute(config, layer))
+    token, output = tiling.order.T
+    return {
+        "x": Beats(
+            x_port.pack(value=x.reshape(-1, config.rows), last=_every(features, tiling.token_blocks)),
+            np.stack([token * features, np.full(len(tiling), features)], axis=1),
+        ),
+        "w": Beats(
+            w_port.pack(value=w.reshape(-1, config.columns)),
+            np.stack([output * features, np.full(len(tiling), features)], axis=1),
+        ),
+        "y": Beats(
+            y_port.pack(value=y.reshape(-1, config.columns), last=_every(config.rows, len(tiling)))
+        ),
+    }
+
+
+def _every(period: int, times: int) -> NDArray[np.bool_]:
+    """True at the end of each of ``times`` periods."""
+    return np.tile(np.arange(period) == period - 1, times)
+
+
+def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> Counts:
+    """Counts of a layer of this shape in one free-flowing run."""
+    tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
+    work = config.passes * in_features
+    period = max(work, config.rows)
+    totals = {
+        "macs": tiles * work * config.macs_per_step,
+        "x_beats": tiles * in_features,
+        "w_beats": tiles * in_features,
+        "y_beats": tiles * config.rows,
+        "tiles": tiles,
+        "stall_operands": 0,
+        "stall_drain": (tiles - 1) * (period - work),
+    }
+    return Counts(1 + work + (tiles - 1) * period + config.rows, totals, float(tiles * work))
+
+
+ARRAY = Design(
+    name="dense_array",
+    summary="dense output-stationary array, one or two passes over INT4 weights",
+    law="1 + passes*K + (tiles - 1) * max(passes*K, rows) + rows",
+    ports=ports,
+    events=events,
+    bandwidth=bandwidth,
+    schedule=schedule,
+)
+
+
+def _presets(**passes: object) -> dict[str, Config]:
+    return {
+        "paper": DenseConfig(**passes),
+        "tiny": DenseConfig(rows=3, columns=5, max_k=64, **passes),
+        "vector": DenseConfig(rows=1, columns=256, **passes),
+        "fpga": DenseConfig(rows=4, columns=4, max_k=4096, **passes),
+    }
+
+
+UNIT = Unit(
+    name="dense",
+    summary="baseline: both halves of every activation on k-bit multipliers, 2K cycles a tile",
+    config=DenseConfig,
+    presets=_presets(passes=2),
+    designs=lambda _: (ARRAY,),
+)
+
+UNIT_2K = Unit(
+    name="dense2k",
+    summary="baseline: whole activations on 2k-bit multipliers, K cycles a tile",
+    config=DenseConfig,
+    presets=_presets(passes=1),
+    designs=lambda _: (ARRAY,),
+)

@@ -1,0 +1,14 @@
+"""All units by name: what the command line can generate, simulate and regress."""
+
+from . import bitmap, dense
+from .design import Unit
+from .errors import UserError
+
+UNITS: dict[str, Unit] = {unit.name: unit for unit in (bitmap.UNIT, dense.UNIT, dense.UNIT_2K)}
+
+
+def unit(name: str) -> Unit:
+    """Look a unit up; an unknown name is a :class:`UserError` that lists the known ones."""
+    if name not in UNITS:
+        raise UserError(f"there is no unit {name!r}; the units are {', '.join(UNITS)}.")
+    return UNITS[name]

@@ -1,0 +1,69 @@
+"""Base of all units, and the layouts that hardware derives from golden's port declarations."""
+
+from amaranth import hdl
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.events import Event
+from ..golden.ports import Field, Port
+
+
+def field_shape(field: Field) -> hdl.Shape | data.ArrayLayout:
+    """Shape of one payload field."""
+    scalar = hdl.signed(field.width) if field.signed else hdl.unsigned(field.width)
+    return scalar if field.count is None else data.ArrayLayout(scalar, field.count)
+
+
+def payload_layout(port: Port) -> data.StructLayout:
+    """Layout of a port's payload: the fields in order, least significant first."""
+    return data.StructLayout({field.name: field_shape(field) for field in port.fields})
+
+
+def events_layout(events: tuple[Event, ...]) -> data.StructLayout:
+    """Layout of the ``events`` port."""
+    return data.StructLayout({event.name: event.width for event in events})
+
+
+class Part(wiring.Component):
+    """A module that a unit is made of, told apart by its class and configuration.
+
+    Parameters
+    ----------
+    config
+        Everything that makes two modules of this class differ.
+    signature
+        Members of the interface, as for :class:`amaranth.lib.wiring.Component`.
+    """
+
+    def __init__(self, config: Config, signature: dict[str, object]):
+        self.config = config
+        super().__init__(signature)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal for modules that may share one Verilog definition."""
+        return type(self).__qualname__, self.config.config_hash
+
+
+class Unit(Part):
+    """A top-level design: streams as golden declares them, plus ``events``.
+
+    Parameters
+    ----------
+    config
+        The unit's configuration.
+    design
+        The golden declaration that ports and events come from.
+    """
+
+    def __init__(self, config: Config, design: Design):
+        self.design = design
+        flow = {"in": In, "out": Out}
+        streams = {
+            port.name: flow[port.direction](stream.Signature(payload_layout(port)))
+            for port in design.ports(config)
+        }
+        events = events_layout(design.events(config))
+        super().__init__(config, {**streams, "events": Out(events)})

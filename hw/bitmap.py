@@ -1,0 +1,350 @@
+"""Bitmap decoder and encoder: streams of bitmaps and packed values to and from sparse groups."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data
+
+from ..golden.bitmap import DECODER, ENCODER, BitmapConfig
+from ..golden.errors import UserError
+from .base import Unit
+from .networks import compress, expand, prefix_counts, shift_down, shift_up
+
+
+class BitmapDecoder(Unit):
+    """Decode a bitmap and its packed values.
+
+    ``bitmap`` brings one G-bit word a group, ``last`` on a token's final one; ``values`` brings the
+    non-zero values of the token in ascending order, ``beat`` a beat, the rest of the token's final
+    beat unused. A beat of values is taken in the cycle that first needs one of them.
+
+    gather: yields up to W (index, value) pairs a beat in ascending order.
+
+    * Throughput: ``max(1, ceil(popcount / W))`` cycles a group, no bubble between groups.
+    * Latency: a word taken in cycle t gives its first beat in cycle t + 2.
+    * Schedule: beat b of the run leaves the extraction in cycle ``1 + b`` and the unit in ``2 + b``;
+      the next word is taken in the cycle of the final extraction of the one before.
+
+    scatter: yields the dense group in one beat.
+
+    * Throughput: ``max(1, n)`` cycles a group, n = beats of values that no group before needed.
+    * Latency: a group complete in cycle f leaves in cycle f + 2.
+    * Schedule: ``f[j] = f[j-1] + max(1, n[j])``, ``f[-1] = 0``; the next word is taken in cycle f.
+
+    mask only (``value_width = 0``): gather without values.
+
+    Stalls while a needed beat of values is missing and while the consumer is not ready.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.bitmap.BitmapConfig`.
+    """
+
+    def __init__(self, config: BitmapConfig):
+        super().__init__(config, DECODER)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        group = _CurrentGroup(self.config.group)
+        if self.config.mode == "gather":
+            self._gather(m, group)
+        else:
+            self._scatter(m, group)
+        return m
+
+    def _take_group(self, m: Module, group: "_CurrentGroup", done: Value) -> None:
+        """Hold one bitmap word; take the next in the cycle in which this one is done."""
+        m.d.comb += self.bitmap.ready.eq(~group.valid | done)
+        m.d.comb += self.events.groups.eq(self.bitmap.valid & self.bitmap.ready)
+        with m.If(self.bitmap.ready):
+            m.d.sync += [
+                group.valid.eq(self.bitmap.valid),
+                group.mask.eq(self.bitmap.payload.mask),
+                group.last.eq(self.bitmap.payload.last),
+            ]
+
+    def _gather(self, m: Module, group: "_CurrentGroup") -> None:
+        width = self.config.width
+        below = prefix_counts(m, group.mask, limit=width)
+        rest = Signal.like(group.mask)
+        final = Signal()
+        m.d.comb += rest.eq(group.mask & Cat(count == width for count in below[:-1]))
+        m.d.comb += final.eq(rest == 0)
+
+        fire = Signal()
+        free = Signal()
+        pairs = self.pairs.payload
+        m.d.comb += free.eq(~self.pairs.valid | self.pairs.ready)
+        with m.If(free):
+            m.d.sync += self.pairs.valid.eq(fire)
+        with m.If(fire):
+            m.d.sync += [
+                group.mask.eq(rest),
+                pairs.count.eq(below[-1]),
+                pairs.group_last.eq(final),
+                pairs.last.eq(final & group.last),
+            ]
+            for slot in range(width):
+                index = _index_of(m, group.mask, below[:-1], slot)
+                m.d.sync += pairs.index[slot].eq(index)
+        self._take_group(m, group, fire & final)
+
+        count = below[-1]
+        if self.config.value_width:
+            values = self._gather_values(m, group, count, fire, final, free)
+            with m.If(fire):
+                for slot, value in enumerate(values):
+                    m.d.sync += pairs.value[slot].eq(Mux(count > slot, value, 0))
+        else:
+            m.d.comb += fire.eq(group.valid & free)
+        m.d.comb += [
+            self.events.empty_groups.eq(fire & (count == 0)),
+            self.events.values.eq(Mux(fire, count, 0)),
+            self.events.stall_out.eq(self.pairs.valid & ~self.pairs.ready),
+        ]
+
+    def _gather_values(
+        self, m: Module, group: "_CurrentGroup", count: Value, fire: Signal, final: Signal, free: Signal
+    ) -> list[Value]:
+        """The next ``width`` values, from what is left of the held beat and the incoming one."""
+        held = _HeldBeat(self.config)
+        ahead = Signal(range(2 * self.config.beat))
+        needs = Signal()
+        m.d.comb += ahead.eq(held.offset + count)
+        m.d.comb += needs.eq(ahead >= self.config.beat)
+        m.d.comb += self.values.ready.eq(group.valid & free & needs)
+        m.d.comb += fire.eq(group.valid & free & (~needs | self.values.valid))
+        with m.If(fire):
+            m.d.sync += held.offset.eq(Mux(final & group.last, -1, ahead))
+        self._keep_beat(m, held, fire & needs)
+        source = [*held.values, *_elements(self.values.payload.value)]
+        return shift_down(m, source, held.offset, self.config.width)
+
+    def _scatter(self, m: Module, group: "_CurrentGroup") -> None:
+        config = self.config
+        below = prefix_counts(m, group.mask)
+        held = _HeldBeat(config)
+        ahead = Signal(range(config.beat + config.group))
+        needed = Signal(range(config.group // config.beat + 1))
+        taken = Signal.like(needed)
+        m.d.comb += ahead.eq(held.offset + below[-1])
+        m.d.comb += needed.eq(ahead[len(held.offset) :])
+
+        # collect the beats of the group; the final one passes straight on
+        aligned = _Stage(m, data.ArrayLayout(config.value_width, config.group), config.group)
+        none_missing = needed == taken
+        one_missing = needed == taken + 1
+        fire = Signal()
+        accepted = Signal()
+        m.d.comb += [
+            self.values.ready.eq(group.valid & ~none_missing & (aligned.ready | ~one_missing)),
+            accepted.eq(self.values.valid & self.values.ready),
+            fire.eq(group.valid & aligned.ready & (none_missing | (one_missing & accepted))),
+        ]
+        beats = config.group // config.beat
+        incoming = list(_elements(self.values.payload.value))
+        window = list(held.values)
+        for i in range(beats):
+            kept = [Signal(config.value_width, name=f"kept_{i}_{j}", reset_less=True) for j in range(config.beat)]
+            if i < beats - 1:
+                with m.If(accepted & (taken == i)):
+                    m.d.sync += [a.eq(b) for a, b in zip(kept, incoming, strict=True)]
+                window += [Mux(taken == i, b, a) for a, b in zip(kept, incoming, strict=True)]
+            else:
+                window += incoming
+        with m.If(fire):
+            m.d.sync += taken.eq(0)
+            m.d.sync += held.offset.eq(Mux(group.last, -1, ahead))
+        with m.Elif(accepted):
+            m.d.sync += taken.eq(taken + 1)
+        self._keep_beat(m, held, fire & accepted)
+        self._take_group(m, group, fire)
+
+        # align to the first value of the group, then expand to the places of the mask
+        values = shift_down(m, window, held.offset, config.group)
+        dense = self.dense.payload
+        m.d.comb += aligned.next.eq(~self.dense.valid | self.dense.ready)
+        aligned.load(m, fire, values, group)
+        with m.If(aligned.next):
+            m.d.sync += self.dense.valid.eq(aligned.valid)
+        with m.If(aligned.valid & aligned.next):
+            places = expand(m, aligned.mask, _elements(aligned.values), prefix_counts(m, aligned.mask))
+            m.d.sync += [dense.value[i].eq(value) for i, value in enumerate(places)]
+            m.d.sync += dense.last.eq(aligned.last)
+        m.d.comb += [
+            self.events.empty_groups.eq(fire & (below[-1] == 0)),
+            self.events.values.eq(Mux(fire, below[-1], 0)),
+            self.events.stall_out.eq(self.dense.valid & ~self.dense.ready),
+        ]
+
+    def _keep_beat(self, m: Module, held: "_HeldBeat", keep: Value) -> None:
+        """Keep the incoming beat for the groups that follow; events of the values port."""
+        with m.If(keep):
+            incoming = list(_elements(self.values.payload.value))[1:]
+            m.d.sync += [a.eq(b) for a, b in zip(held.values, incoming, strict=True)]
+        m.d.comb += [
+            self.events.value_beats.eq(self.values.valid & self.values.ready),
+            self.events.stall_values.eq(~self.values.valid & self.values.ready),
+        ]
+
+
+class BitmapEncoder(Unit):
+    """Encode dense groups as bitmaps and packed non-zero values: the inverse of the decoder.
+
+    ``dense`` brings G values a beat, ``last`` on a token's final group. Three stages: compress the
+    non-zero values to the front; align them behind what earlier groups left in the open beat; emit.
+
+    * Throughput: ``max(1, n)`` cycles a group, n = beats of values that the group completes (at a
+      token's end a part-filled beat counts).
+    * Latency: a group taken in cycle t gives its bitmap word in cycle t + 2.
+    * Schedule: group j enters the output stage in cycle ``s[j] = s[j-1] + max(1, n[j-1])``,
+      ``s[0] = 2``, gives its word in ``s[j]`` and its beats from ``s[j]`` on; group j is taken in
+      cycle ``s[j-1] - 1``, group 0 in cycle 0.
+
+    Stalls while one of the consumers is not ready; neither waits for the other.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.bitmap.BitmapConfig`; ``value_width`` at least 1.
+    """
+
+    def __init__(self, config: BitmapConfig):
+        if not config.value_width:
+            raise UserError("the encoder needs values: value_width must be at least 1, got 0.")
+        super().__init__(config, ENCODER)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        layout = data.ArrayLayout(config.value_width, config.group)
+        packed = _Stage(m, layout, config.group)
+        count = Signal(range(config.group + 1), reset_less=True)
+        self._compress(m, packed, count)
+        self._emit(m, packed, count)
+        return m
+
+    def _compress(self, m: Module, packed: "_Stage", count: Signal) -> None:
+        """Stage 1: the non-zero values of a group, moved to the front."""
+        values = list(_elements(self.dense.payload.value))
+        present = Signal(self.config.group)
+        m.d.comb += present.eq(Cat(value.any() for value in values))
+        below = prefix_counts(m, present)
+        accepted = Signal()
+        m.d.comb += [self.dense.ready.eq(packed.ready), accepted.eq(self.dense.valid & packed.ready)]
+        source = _CurrentGroup(self.config.group, present, self.dense.payload.last)
+        packed.load(m, accepted, compress(m, present, values, below), source)
+        with m.If(accepted):
+            m.d.sync += count.eq(below[-1])
+        m.d.comb += [
+            self.events.groups.eq(accepted),
+            self.events.empty_groups.eq(accepted & (below[-1] == 0)),
+            self.events.values.eq(Mux(accepted, below[-1], 0)),
+        ]
+
+    def _emit(self, m: Module, packed: "_Stage", count: Signal) -> None:
+        """Stage 2: one bitmap word and the completed beats of a group; the rest stays behind."""
+        config = self.config
+        beat = config.beat
+        offset = Signal(range(beat))  # values in the open beat
+        total = Signal(range(config.group + beat))
+        rest = Signal.like(offset)
+        m.d.comb += [total.eq(offset + count), rest.eq(total[: len(offset)])]
+
+        open_values = [Signal(config.value_width, name=f"open_{i}") for i in range(config.group + beat - 1)]
+        beats = Signal(range(config.group // beat + 2))
+        valid, sent, last, mask = Signal(), Signal(), Signal(), Signal(config.group, reset_less=True)
+        written = Signal()
+        leaves = Signal()
+        m.d.comb += [
+            self.bitmap.valid.eq(valid & ~sent),
+            self.bitmap.payload.mask.eq(mask),
+            self.bitmap.payload.last.eq(last),
+            self.values.valid.eq(valid & (beats != 0)),
+            written.eq(self.values.valid & self.values.ready),
+            leaves.eq((sent | self.bitmap.ready) & ((beats == 0) | (written & (beats == 1)))),
+            packed.next.eq(~valid | leaves),
+        ]
+        for i in range(beat):
+            m.d.comb += self.values.payload.value[i].eq(open_values[i] if i < len(open_values) else 0)
+
+        behind = [*open_values[beat:], *[0] * beat]
+        left = [Mux(written, b, a) for a, b in zip(open_values, behind, strict=False)]
+        moved = shift_up(m, list(_elements(packed.values)), offset, len(open_values))
+        with m.If(self.bitmap.valid & self.bitmap.ready):
+            m.d.sync += sent.eq(1)
+        with m.If(written):
+            m.d.sync += beats.eq(beats - 1)
+        m.d.sync += [a.eq(b) for a, b in zip(open_values, left, strict=True)]
+        with m.If(packed.next):
+            m.d.sync += [valid.eq(packed.valid), sent.eq(0)]
+        with m.If(packed.next & packed.valid):
+            m.d.sync += [
+                mask.eq(packed.mask),
+                last.eq(packed.last),
+                beats.eq(total[len(offset) :] + (packed.last & (rest != 0))),
+                offset.eq(Mux(packed.last, 0, rest)),
+            ]
+            m.d.sync += [a.eq(b | (left[i] if i < beat - 1 else 0)) for i, (a, b) in enumerate(zip(open_values, moved, strict=True))]
+        m.d.comb += [
+            self.events.value_beats.eq(written),
+            self.events.stall_out.eq(
+                (self.bitmap.valid & ~self.bitmap.ready) | (self.values.valid & ~self.values.ready)
+            ),
+        ]
+
+
+class _CurrentGroup:
+    """The group under work: its bitmap, whether it ends a token, and whether there is one."""
+
+    def __init__(self, size: int, mask: Value | None = None, last: Value | None = None):
+        self.valid = Signal(name="group_valid")
+        self.mask = Signal(size, name="group_mask", reset_less=True) if mask is None else mask
+        self.last = Signal(name="group_last", reset_less=True) if last is None else last
+
+
+class _HeldBeat:
+    """What is left of the latest beat of values.
+
+    Its value 0 is always used at once. ``offset`` points at the first value not yet used, one less
+    than its place in the beat; all ones means that nothing is left.
+    """
+
+    def __init__(self, config: BitmapConfig):
+        self.offset = Signal(range(config.beat), init=config.beat - 1, name="held_offset")
+        self.values = [
+            Signal(config.value_width, name=f"held_{i}", reset_less=True) for i in range(1, config.beat)
+        ]
+
+
+class _Stage:
+    """A pipeline register for a group: values, mask and last, with a handshake."""
+
+    def __init__(self, m: Module, layout: data.ArrayLayout, size: int):
+        self.valid = Signal(name="stage_valid")
+        self.values = Signal(layout, name="stage_values", reset_less=True)
+        self.mask = Signal(size, name="stage_mask", reset_less=True)
+        self.last = Signal(name="stage_last", reset_less=True)
+        self.next = Signal(name="stage_next")
+        self.ready = Signal(name="stage_ready")
+        m.d.comb += self.ready.eq(~self.valid | self.next)
+
+    def load(self, m: Module, fire: Value, values: list[Value], group: _CurrentGroup) -> None:
+        """Take a group when ``fire``; ``fire`` implies ``ready``."""
+        with m.If(self.ready):
+            m.d.sync += self.valid.eq(fire)
+        with m.If(fire):
+            m.d.sync += [self.mask.eq(group.mask), self.last.eq(group.last)]
+            m.d.sync += [self.values[i].eq(value) for i, value in enumerate(values)]
+
+
+def _elements(array: data.View) -> list[Value]:
+    """Elements of an array as a list of values."""
+    return [array[i] for i in range(array.shape().length)]
+
+
+def _index_of(m: Module, mask: Value, ranks: list[Value], rank: int) -> Value:
+    """Index of the set bit that has ``rank`` set bits below it; 0 if there is none."""
+    chosen = Signal(len(mask), name=f"chosen_{rank}")
+    m.d.comb += chosen.eq(Cat(mask[i] & (below == rank) for i, below in enumerate(ranks)))
+    bits = (len(mask) - 1).bit_length()
+    return Cat(Cat(chosen[i] for i in range(len(mask)) if i >> bit & 1).any() for bit in range(bits))

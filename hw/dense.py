@@ -1,0 +1,203 @@
+"""Dense output-stationary array: the baselines ``dense`` and ``dense2k``."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from ..golden.dense import ARRAY, WEIGHT_BITS, DenseConfig
+from .base import Part, Unit
+from .emission import place
+
+
+class DensePE(Part):
+    """One multiplier, one accumulator and one result register.
+
+    With ``enable``: ``sum = (first ? 0 : accumulator) + (x * w << (high ? k : 0))`` goes to the
+    accumulator, and with ``load`` also to the result. With ``pull`` the result takes the one of the
+    row below.
+    """
+
+    def __init__(self, config: DenseConfig):
+        result = signed(config.accumulator_bits)
+        super().__init__(
+            config,
+            {
+                "x": In(signed(config.operand_bits)),
+                "w": In(signed(WEIGHT_BITS)),
+                "control": In(_control),
+                "below": In(result),
+                "result": Out(result),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        control = self.control
+        product = Signal(signed(self.config.operand_bits + WEIGHT_BITS))
+        m.d.comb += product.eq(self.x * self.w)
+        addend = product
+        if self.config.passes == 2:
+            addend = Mux(control.high, product << self.config.k, product)
+        accumulator = Signal.like(self.result, reset_less=True)
+        total = Signal.like(self.result)
+        m.d.comb += total.eq(Mux(control.first, 0, accumulator) + addend)
+        with m.If(control.enable):
+            m.d.sync += accumulator.eq(total)
+        with m.If(control.load):
+            m.d.sync += self.result.eq(total)
+        with m.Elif(control.pull):
+            m.d.sync += self.result.eq(self.below)
+        return m
+
+
+class DenseRow(Part):
+    """C processing elements that share a token's activation."""
+
+    def __init__(self, config: DenseConfig):
+        super().__init__(
+            config,
+            {
+                "x": In(config.activation_bits),
+                "w": In(config.columns * WEIGHT_BITS),
+                "control": In(_control),
+                "below": In(config.columns * config.accumulator_bits),
+                "result": Out(config.columns * config.accumulator_bits),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        operand = Signal(signed(self.config.operand_bits))
+        m.d.comb += operand.eq(self._operand())
+        bits = self.config.accumulator_bits
+        for column in range(self.config.columns):
+            pe = DensePE(self.config)
+            place(m, platform, f"pe_{column}", pe)
+            m.d.comb += [
+                pe.x.eq(operand),
+                pe.w.eq(self.w.word_select(column, WEIGHT_BITS)),
+                pe.control.eq(self.control),
+                pe.below.eq(self.below.word_select(column, bits)),
+                self.result.word_select(column, bits).eq(pe.result),
+            ]
+        return m
+
+    def _operand(self) -> object:
+        """The whole activation, or its half of this pass."""
+        k = self.config.k
+        if self.config.passes == 1:
+            return self.x.as_signed()
+        low, high = self.x[:k], self.x[k:]
+        if self.config.recode == "twos":
+            return Mux(self.control.high, high.as_signed(), low)
+        return Mux(self.control.high, (high + low[-1])[:k], low).as_signed()
+
+
+class DenseArray(Unit):
+    """R x C output-stationary array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
+
+    ``x`` brings the R activations of one input feature a beat, ``last`` on the tile's final one;
+    ``w`` brings the C weights of the same feature; ``y`` gives R rows of C sums, row 0 first.
+    With two passes the array first multiplies the low halves of a beat, then the high halves.
+
+    * Throughput: ``passes`` cycles an input feature; tiles follow each other without a bubble as
+      long as ``passes * K >= R``, since sums drain while the next tile accumulates.
+    * Latency: a beat taken in cycle t is multiplied from t + 1 on; the tile's first row leaves in
+      the cycle after its final step.
+    * Schedule: final step of tile i ``e[i] = e[i-1] + max(passes * K[i], R)``,
+      ``e[0] = passes * K[0]``; its row r leaves in ``e[i] + 1 + r``; its feature f is taken in
+      ``e[i-1] + passes * f`` (``e[-1] = 0``), so that a run takes ``e[-1] + R + 1`` cycles.
+
+    Stalls while an operand is missing, and at a tile's end while the tile before still drains.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.dense.DenseConfig`.
+    """
+
+    def __init__(self, config: DenseConfig):
+        super().__init__(config, ARRAY)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        x, w = _Operand(self.x.payload.shape()), _Operand(self.w.payload.shape())
+        control = Signal(_control)
+        step, done = Signal(), Signal()
+        x.take(m, self.x, done)
+        w.take(m, self.w, done)
+        self._sequence(m, x, w, control, step, done)
+
+        below = Const(0, config.columns * config.accumulator_bits)
+        for r in reversed(range(config.rows)):
+            row = DenseRow(config)
+            place(m, platform, f"row_{r}", row)
+            m.d.comb += [
+                row.x.eq(x.payload.value[r]),
+                row.w.eq(w.payload.value),
+                row.control.eq(control),
+                row.below.eq(below),
+            ]
+            below = row.result
+        m.d.comb += self.y.payload.value.as_value().eq(below)
+        return m
+
+    def _sequence(
+        self, m: Module, x: "_Operand", w: "_Operand", control: data.View, step: Signal, done: Signal
+    ) -> None:
+        """Passes over an operand beat, ends of tiles, draining of results."""
+        config = self.config
+        ready = x.valid & w.valid
+        first, high, final = Signal(init=1), Signal(), Signal()
+        left = Signal(range(config.rows + 1))  # rows still to leave
+        busy = Signal()
+        m.d.comb += [
+            final.eq(x.payload.last & (high if config.passes == 2 else 1)),
+            busy.eq((left > 1) | ((left == 1) & ~self.y.ready)),
+            step.eq(ready & ~(final & busy)),
+            done.eq(step & (high if config.passes == 2 else 1)),
+            control.enable.eq(step),
+            control.first.eq(first),
+            control.high.eq(high),
+            control.load.eq(step & final),
+            control.pull.eq(self.y.valid & self.y.ready),
+            self.y.valid.eq(left != 0),
+            self.y.payload.last.eq(left == 1),
+        ]
+        with m.If(step):
+            m.d.sync += first.eq(final)
+            if config.passes == 2:
+                m.d.sync += high.eq(~high)
+        with m.If(control.load):
+            m.d.sync += left.eq(config.rows)
+        with m.Elif(control.pull):
+            m.d.sync += left.eq(left - 1)
+        m.d.comb += [
+            self.events.macs.eq(Mux(step, config.macs_per_step, 0)),
+            self.events.x_beats.eq(self.x.valid & self.x.ready),
+            self.events.w_beats.eq(self.w.valid & self.w.ready),
+            self.events.y_beats.eq(control.pull),
+            self.events.tiles.eq(control.load),
+            self.events.stall_operands.eq(~first & ~ready),
+            self.events.stall_drain.eq(ready & final & busy),
+        ]
+
+
+_control = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})
+
+
+class _Operand:
+    """Register for one beat of operands, refilled in the cycle in which it is used up."""
+
+    def __init__(self, layout: data.StructLayout):
+        self.valid = Signal()
+        self.payload = Signal(layout, reset_less=True)
+
+    def take(self, m: Module, stream: object, done: Signal) -> None:
+        """Fill from ``stream`` when empty or used up in this cycle."""
+        m.d.comb += stream.ready.eq(~self.valid | done)
+        with m.If(stream.ready):
+            m.d.sync += self.valid.eq(stream.valid)
+        with m.If(stream.valid & stream.ready):
+            m.d.sync += self.payload.eq(stream.payload)

@@ -1,0 +1,135 @@
+"""Verilog emission: every distinct module once, readable names, one pass of Yosys.
+
+Amaranth emits one module per instance. Here :func:`place` puts a part into a design either as a
+submodule (for Amaranth's simulator) or as an instance of a module that the :class:`Emitter`
+converts once per class and configuration.
+"""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth import hdl
+from amaranth.back import rtlil
+from amaranth.lib.wiring import In
+from pyosys import libyosys
+
+from .base import Part, Unit
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A module converted to RTLIL."""
+
+    name: str
+    text: str
+
+    @property
+    def clocked(self) -> bool:
+        """Whether the module has clock and reset inputs."""
+        return re.search(r"^\s*wire .*input \d+\s+\\clk$", self.text, re.MULTILINE) is not None
+
+
+class Emitter:
+    """The platform of an emission: converts each distinct part once.
+
+    Parameters
+    ----------
+    top
+        Name of the top module and prefix of all others, so that two generated designs can be
+        used side by side.
+    """
+
+    def __init__(self, top: str):
+        self.top = top
+        self.modules: dict[tuple[str, str], Converted] = {}
+
+    def convert(self, part: Part, name: str) -> Converted:
+        """RTLIL of one module; the parts it places are converted on the way."""
+        if part.key not in self.modules:
+            text = rtlil.convert(part, name=name, platform=self, emit_src=False)
+            self.modules[part.key] = Converted(name, text)
+        return self.modules[part.key]
+
+    def instance(self, part: Part) -> hdl.Instance:
+        """An instance of the part's module, connected to the part's own ports."""
+        module = self.convert(part, self._name(part))
+        part._MustUse__used = True  # only the first part of its kind is elaborated
+        connections: list[tuple[str, str, object]] = []
+        if module.clocked:
+            connections += [("i", "clk", hdl.ClockSignal()), ("i", "rst", hdl.ResetSignal())]
+        for path, member, value in part.signature.flatten(part):
+            direction = "i" if member.flow == In else "o"
+            connections.append((direction, "__".join(map(str, path)), value))
+        return hdl.Instance(module.name, *connections)
+
+    def _name(self, part: Part) -> str:
+        """Module name after the class; a second configuration of a class gets its hash."""
+        kind, digest = part.key
+        name = f"{self.top}_{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind).lower()}"
+        taken = {module.name for key, module in self.modules.items() if key != part.key}
+        return f"{name}_{digest[:6]}" if name in taken else name
+
+
+def place(m: hdl.Module, platform: object, name: str, part: Part) -> None:
+    """Put ``part`` into ``m`` under ``name``: as an instance when emitting, else as a submodule."""
+    if not isinstance(platform, Emitter):
+        m.submodules[name] = part
+        return
+    m.submodules[name] = platform.instance(part)
+    for path, _, value in part.signature.flatten(part):
+        hdl.Value.cast(value).name = "__".join([name, *map(str, path)])  # wires of the parent now
+
+
+class ActiveLowReset(Part):
+    """Wrapper that gives a unit an active-low synchronous reset ``rst_n``."""
+
+    def __init__(self, unit: Unit):
+        self.unit = unit
+        clocking = {"clk": In(1), "rst_n": In(1)}
+        super().__init__(unit.config, {**clocking, **unit.signature.members})
+
+    def elaborate(self, platform: object) -> hdl.Module:
+        m = hdl.Module()
+        m.domains.sync = hdl.ClockDomain("sync")
+        m.d.comb += [hdl.ClockSignal().eq(self.clk), hdl.ResetSignal().eq(~self.rst_n)]
+        place(m, platform, "unit", self.unit)
+        inner = self.unit.signature.flatten(self.unit)
+        outer = self.unit.signature.flatten(self)
+        for (_, member, inside), (_, _, outside) in zip(inner, outer, strict=True):
+            inside, outside = hdl.Value.cast(inside), hdl.Value.cast(outside)
+            m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        return m
+
+
+def to_verilog(unit: Unit, top: str) -> tuple[str, tuple[str, ...]]:
+    """Verilog of a unit under the name ``top``.
+
+    Returns
+    -------
+    Verilog text and the names of its modules, leaves first.
+    """
+    emitter = Emitter(top)
+    emitter.convert(unit, top)
+    modules = list(emitter.modules.values())
+    text = _yosys("\n".join(module.text for module in modules))
+    return text, tuple(module.name for module in modules)
+
+
+def _yosys(text: str) -> str:
+    """Turn RTLIL into Verilog in this process."""
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+        source, result = Path(folder, "design.il"), Path(folder, "design.v")
+        source.write_text(text)
+        design = libyosys.Design()
+        for command in (
+            f"read_rtlil {source}",
+            "proc -nomux -norom",
+            "memory_collect",
+            "opt_clean -purge",
+            f"write_verilog -noattr {result}",
+        ):
+            libyosys.Pass.call(design, f"tee -q {command}")
+        # Yosys starts every always @* by a register that is written once; give it a readable name.
+        return re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", result.read_text())
