@@ -6,7 +6,16 @@ from amaranth.lib import data
 from ..golden.bitmap import DECODER, ENCODER, BitmapConfig
 from ..golden.errors import UserError
 from .base import Unit
-from .networks import compress, expand, prefix_counts, shift_down, shift_up
+from .networks import (
+    Planes,
+    compress,
+    expand,
+    prefix_counts,
+    shift_down,
+    shift_up,
+    to_elements,
+    to_planes,
+)
 
 
 class BitmapDecoder(Unit):
@@ -106,6 +115,7 @@ class BitmapDecoder(Unit):
         self, m: Module, group: "_CurrentGroup", count: Value, fire: Signal, final: Signal, free: Signal
     ) -> list[Value]:
         """The next ``width`` values, from what is left of the held beat and the incoming one."""
+        width = self.config.width
         held = _HeldBeat(self.config)
         ahead = Signal(range(2 * self.config.beat))
         needs = Signal()
@@ -116,21 +126,22 @@ class BitmapDecoder(Unit):
         with m.If(fire):
             m.d.sync += held.offset.eq(Mux(final & group.last, -1, ahead))
         self._keep_beat(m, held, fire & needs)
-        source = [*held.values, *_elements(self.values.payload.value)]
-        return shift_down(m, source, held.offset, self.config.width)
+        source = to_planes([*held.values, *_elements(self.values.payload.value)])
+        return to_elements(shift_down(m, source, held.offset, width), width)
 
     def _scatter(self, m: Module, group: "_CurrentGroup") -> None:
         config = self.config
         below = prefix_counts(m, group.mask)
+        count = below[-1]
         held = _HeldBeat(config)
         ahead = Signal(range(config.beat + config.group))
         needed = Signal(range(config.group // config.beat + 1))
         taken = Signal.like(needed)
-        m.d.comb += ahead.eq(held.offset + below[-1])
+        m.d.comb += ahead.eq(held.offset + count)
         m.d.comb += needed.eq(ahead[len(held.offset) :])
 
         # collect the beats of the group; the final one passes straight on
-        aligned = _Stage(m, data.ArrayLayout(config.value_width, config.group), config.group)
+        aligned = _Stage(m, config)
         none_missing = needed == taken
         one_missing = needed == taken + 1
         fire = Signal()
@@ -160,19 +171,20 @@ class BitmapDecoder(Unit):
         self._take_group(m, group, fire)
 
         # align to the first value of the group, then expand to the places of the mask
-        values = shift_down(m, window, held.offset, config.group)
+        values = shift_down(m, to_planes(window), held.offset, config.group)
         dense = self.dense.payload
         m.d.comb += aligned.next.eq(~self.dense.valid | self.dense.ready)
         aligned.load(m, fire, values, group)
         with m.If(aligned.next):
             m.d.sync += self.dense.valid.eq(aligned.valid)
         with m.If(aligned.valid & aligned.next):
-            places = expand(m, aligned.mask, _elements(aligned.values), prefix_counts(m, aligned.mask))
+            below = prefix_counts(m, aligned.mask)
+            places = to_elements(expand(m, aligned.mask, aligned.planes, below), config.group)
             m.d.sync += [dense.value[i].eq(value) for i, value in enumerate(places)]
             m.d.sync += dense.last.eq(aligned.last)
         m.d.comb += [
-            self.events.empty_groups.eq(fire & (below[-1] == 0)),
-            self.events.values.eq(Mux(fire, below[-1], 0)),
+            self.events.empty_groups.eq(fire & (count == 0)),
+            self.events.values.eq(Mux(fire, count, 0)),
             self.events.stall_out.eq(self.dense.valid & ~self.dense.ready),
         ]
 
@@ -216,8 +228,7 @@ class BitmapEncoder(Unit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        layout = data.ArrayLayout(config.value_width, config.group)
-        packed = _Stage(m, layout, config.group)
+        packed = _Stage(m, config)
         count = Signal(range(config.group + 1), reset_less=True)
         self._compress(m, packed, count)
         self._emit(m, packed, count)
@@ -232,7 +243,7 @@ class BitmapEncoder(Unit):
         accepted = Signal()
         m.d.comb += [self.dense.ready.eq(packed.ready), accepted.eq(self.dense.valid & packed.ready)]
         source = _CurrentGroup(self.config.group, present, self.dense.payload.last)
-        packed.load(m, accepted, compress(m, present, values, below), source)
+        packed.load(m, accepted, compress(m, present, to_planes(values), below), source)
         with m.If(accepted):
             m.d.sync += count.eq(below[-1])
         m.d.comb += [
@@ -250,7 +261,8 @@ class BitmapEncoder(Unit):
         rest = Signal.like(offset)
         m.d.comb += [total.eq(offset + count), rest.eq(total[: len(offset)])]
 
-        open_values = [Signal(config.value_width, name=f"open_{i}") for i in range(config.group + beat - 1)]
+        places = config.group + beat - 1
+        opened = [Signal(places, name=f"open_bit{bit}") for bit in range(config.value_width)]
         beats = Signal(range(config.group // beat + 2))
         valid, sent, last, mask = Signal(), Signal(), Signal(), Signal(config.group, reset_less=True)
         written = Signal()
@@ -264,17 +276,15 @@ class BitmapEncoder(Unit):
             leaves.eq((sent | self.bitmap.ready) & ((beats == 0) | (written & (beats == 1)))),
             packed.next.eq(~valid | leaves),
         ]
-        for i in range(beat):
-            m.d.comb += self.values.payload.value[i].eq(open_values[i] if i < len(open_values) else 0)
-
-        behind = [*open_values[beat:], *[0] * beat]
-        left = [Mux(written, b, a) for a, b in zip(open_values, behind, strict=False)]
-        moved = shift_up(m, list(_elements(packed.values)), offset, len(open_values))
+        for i, value in enumerate(to_elements(opened, min(beat, places))):
+            m.d.comb += self.values.payload.value[i].eq(value)
+        left = [Mux(written, plane[beat:], plane) for plane in opened]
+        moved = shift_up(m, packed.planes, offset, places)
         with m.If(self.bitmap.valid & self.bitmap.ready):
             m.d.sync += sent.eq(1)
         with m.If(written):
             m.d.sync += beats.eq(beats - 1)
-        m.d.sync += [a.eq(b) for a, b in zip(open_values, left, strict=True)]
+        m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, left, strict=True)]
         with m.If(packed.next):
             m.d.sync += [valid.eq(packed.valid), sent.eq(0)]
         with m.If(packed.next & packed.valid):
@@ -284,7 +294,8 @@ class BitmapEncoder(Unit):
                 beats.eq(total[len(offset) :] + (packed.last & (rest != 0))),
                 offset.eq(Mux(packed.last, 0, rest)),
             ]
-            m.d.sync += [a.eq(b | (left[i] if i < beat - 1 else 0)) for i, (a, b) in enumerate(zip(open_values, moved, strict=True))]
+            for plane, old, new in zip(opened, left, moved, strict=True):
+                m.d.sync += plane.eq(new | old[: beat - 1])
         m.d.comb += [
             self.events.value_beats.eq(written),
             self.events.stall_out.eq(
@@ -317,24 +328,25 @@ class _HeldBeat:
 
 
 class _Stage:
-    """A pipeline register for a group: values, mask and last, with a handshake."""
+    """A pipeline register for a group: values as bit planes, mask and last, with a handshake."""
 
-    def __init__(self, m: Module, layout: data.ArrayLayout, size: int):
+    def __init__(self, m: Module, config: BitmapConfig):
+        group, bits = config.group, range(config.value_width)
         self.valid = Signal(name="stage_valid")
-        self.values = Signal(layout, name="stage_values", reset_less=True)
-        self.mask = Signal(size, name="stage_mask", reset_less=True)
+        self.planes = [Signal(group, name=f"stage_bit{bit}", reset_less=True) for bit in bits]
+        self.mask = Signal(group, name="stage_mask", reset_less=True)
         self.last = Signal(name="stage_last", reset_less=True)
         self.next = Signal(name="stage_next")
         self.ready = Signal(name="stage_ready")
         m.d.comb += self.ready.eq(~self.valid | self.next)
 
-    def load(self, m: Module, fire: Value, values: list[Value], group: _CurrentGroup) -> None:
+    def load(self, m: Module, fire: Value, planes: Planes, group: _CurrentGroup) -> None:
         """Take a group when ``fire``; ``fire`` implies ``ready``."""
         with m.If(self.ready):
             m.d.sync += self.valid.eq(fire)
         with m.If(fire):
             m.d.sync += [self.mask.eq(group.mask), self.last.eq(group.last)]
-            m.d.sync += [self.values[i].eq(value) for i, value in enumerate(values)]
+            m.d.sync += [a.eq(b) for a, b in zip(self.planes, planes, strict=True)]
 
 
 def _elements(array: data.View) -> list[Value]:

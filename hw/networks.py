@@ -1,11 +1,25 @@
 """Logarithmic networks on vectors: prefix counts, shifts, compression and expansion.
 
-Every network here has a depth of O(log n) stages for n elements.
+Vectors of n elements are handled as bit planes (plane b holds bit b of every element), so that a
+stage of a network is one operation on n-bit words. Depth is O(log n) stages everywhere.
 """
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+
+Planes = list[Value]
+"""Bit planes of a vector: plane b holds bit b of every element."""
+
+
+def to_planes(elements: Sequence[Value]) -> Planes:
+    """Bit planes of elements of equal width."""
+    return [Cat(element[bit] for element in elements) for bit in range(len(elements[0]))]
+
+
+def to_elements(planes: Planes, count: int) -> list[Value]:
+    """Inverse of :func:`to_planes`."""
+    return [Cat(plane[i] for plane in planes) for i in range(count)]
 
 
 def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Value]:
@@ -19,7 +33,7 @@ def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Valu
     ``len(bits) + 1`` values.
     """
     top = len(bits) if limit is None else min(limit, len(bits))
-    sums: list[Value] = list(bits)  # sums[i]: set bits in the block that ends with i
+    sums: list[Value] = list(bits)  # sums[i]: set bits up to i in the block of i
     distance = 1
     while distance < len(bits):
         for i in range(len(bits)):
@@ -32,102 +46,78 @@ def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Valu
     return [Value.cast(0), *sums]
 
 
-def shift_down(m: Module, values: Sequence[Value], amount: Value, count: int) -> list[Value]:
-    """``[values[amount], ..., values[amount + count - 1]]`` by a barrel shifter; beyond the end 0."""
-    current = list(values)
+def shift_down(m: Module, planes: Planes, amount: Value, count: int) -> Planes:
+    """Elements from place ``amount`` on, ``count`` of them; beyond the end 0."""
     for stage in range(len(amount)):
-        step = 1 << stage
-        current = [
-            _stage(m, Mux(amount[stage], current[i + step] if i + step < len(current) else 0, value), value)
-            for i, value in enumerate(current)
-        ]
-    return current[:count]
+        shifted = [Mux(amount[stage], plane[1 << stage :], plane) for plane in planes]
+        planes = _stage(m, shifted, f"down_{stage}")
+    return [plane[:count] for plane in planes]
 
 
-def shift_up(m: Module, values: Sequence[Value], amount: Value, count: int) -> list[Value]:
-    """``values`` moved up by ``amount`` places within ``count`` places, zeros elsewhere."""
-    current = list(values) + [Const(0, len(values[0]))] * (count - len(values))
+def shift_up(m: Module, planes: Planes, amount: Value, count: int) -> Planes:
+    """Elements moved up by ``amount`` places within ``count`` places, zeros elsewhere."""
     for stage in range(len(amount)):
-        step = 1 << stage
-        current = [
-            _stage(m, Mux(amount[stage], current[i - step] if i >= step else 0, value), values[0])
-            for i, value in enumerate(current)
-        ]
-    return current
+        shifted = [Mux(amount[stage], (plane << (1 << stage))[:count], plane) for plane in planes]
+        planes = _stage(m, shifted, f"up_{stage}")
+    return planes
 
 
-def _stage(m: Module, value: Value, like: Value) -> Signal:
-    """Give one multiplexer of a network a name of its own."""
-    signal = Signal(len(like), name="shifted")
-    m.d.comb += signal.eq(value)
-    return signal
+def compress(m: Module, bits: Value, planes: Planes, counts: Sequence[Value]) -> Planes:
+    """Elements whose bit is set, moved to the front in order; the rest is 0.
 
-
-def compress(m: Module, bits: Value, values: Sequence[Value], counts: Sequence[Value]) -> list[Value]:
-    """Values whose bit is set, moved to the front in order; the rest is 0.
-
-    Each value travels down by the number of clear bits below it, one power of two a stage, least
-    significant first: two values never meet.
+    An element travels down by the number of clear bits below it, one power of two a stage, least
+    significant first: two elements never meet.
 
     Parameters
     ----------
     bits
-        One bit a value.
-    values
-        Values of equal width.
+        One bit an element.
+    planes
+        Elements as bit planes.
     counts
         :func:`prefix_counts` of ``bits``.
     """
-    moves = [(bits[i], (i - counts[i])) for i in range(len(values))]
-    current = [_stage(m, Mux(bits[i], value, 0), value) for i, value in enumerate(values)]
-    distance = _distances(m, moves)
-    for stage in range((len(values) - 1).bit_length()):
-        step = 1 << stage
-        leaves = [d[stage] if stage < len(d) else Value.cast(0) for d in distance]
-        current = _move_down(m, current, leaves, step)
-        distance = _move_down(m, distance, leaves, step)
-    return current
+    planes = [plane & bits for plane in planes]
+    for stage, leaves in enumerate(_leaves(m, bits, counts)):
+        planes = _stage(m, _move_down(planes, leaves, 1 << stage), f"packed_{stage}")
+    return planes
 
 
-def _distances(m: Module, moves: Sequence[tuple[Value, Value]]) -> list[Value]:
-    """Distance each present value has to travel; absent ones stay."""
-    width = (len(moves) - 1).bit_length()
-    distances: list[Value] = []
-    for i, (present, distance) in enumerate(moves):
-        signal = Signal(width, name=f"distance_{i}")
-        m.d.comb += signal.eq(Mux(present, distance, 0))
-        distances.append(signal)
-    return distances
+def expand(m: Module, bits: Value, planes: Planes, counts: Sequence[Value]) -> Planes:
+    """Inverse of :func:`compress`: elements in order to the places whose bit is set, 0 elsewhere.
 
-
-def _move_down(m: Module, values: list[Value], leaves: Sequence[Value], step: int) -> list[Value]:
-    """One compression stage: values whose ``leaves`` is set move ``step`` places down."""
-    moved: list[Value] = []
-    for i, value in enumerate(values):
-        stays = value & ~leaves[i].replicate(len(value))
-        comes = Value.cast(0)
-        if i + step < len(values):
-            comes = values[i + step] & leaves[i + step].replicate(len(value))
-        moved.append(_stage(m, stays | comes, value))
-    return moved
-
-
-def expand(m: Module, bits: Value, values: Sequence[Value], counts: Sequence[Value]) -> list[Value]:
-    """Inverse of :func:`compress`: the values in order at the places whose bit is set, 0 elsewhere.
-
-    The moves are those of the compression, known from the bits alone, made in reverse order.
+    The moves are those of the compression, known from the bits alone, in reverse order.
     """
-    distance = _distances(m, [(bits[i], (i - counts[i])) for i in range(len(values))])
-    moves: list[list[Value]] = []
-    for stage in range((len(values) - 1).bit_length()):
-        leaves = [d[stage] for d in distance]
-        moves.append(leaves)
-        distance = _move_down(m, distance, leaves, 1 << stage)
-    current = list(values)
-    for stage, leaves in reversed(list(enumerate(moves))):
-        step = 1 << stage
-        current = [
-            _stage(m, Mux(leaves[i], current[i - step], value), value) if i >= step else value
-            for i, value in enumerate(current)
-        ]
-    return [_stage(m, Mux(bits[i], value, 0), value) for i, value in enumerate(current)]
+    for stage, leaves in reversed(list(enumerate(_leaves(m, bits, counts)))):
+        moved = [(plane & ~leaves) | ((plane << (1 << stage)) & leaves) for plane in planes]
+        planes = _stage(m, [plane[: len(bits)] for plane in moved], f"spread_{stage}")
+    return [plane & bits for plane in planes]
+
+
+def _leaves(m: Module, bits: Value, counts: Sequence[Value]) -> list[Value]:
+    """For every stage of a compression, which places an element leaves."""
+    width = (len(bits) - 1).bit_length()
+    clear_below = [Signal(width, name=f"clear_below_{i}") for i in range(len(bits))]
+    m.d.comb += [signal.eq(i - counts[i]) for i, signal in enumerate(clear_below)]
+    distance = [plane & bits for plane in to_planes(clear_below)]
+    distance = _stage(m, distance, "distance")
+    leaves = []
+    for stage in range(width):
+        leaves.append(distance[stage])
+        distance = _stage(m, _move_down(distance, distance[stage], 1 << stage), f"distance_{stage}")
+    return leaves
+
+
+def _move_down(planes: Planes, leaves: Value, step: int) -> Planes:
+    """Elements whose ``leaves`` is set move ``step`` places down."""
+    return [(plane & ~leaves) | (plane & leaves)[step:] for plane in planes]
+
+
+def _stage(m: Module, planes: Planes, name: str) -> Planes:
+    """Give the planes of one stage names of their own."""
+    signals = []
+    for bit, plane in enumerate(planes):
+        signal = Signal(len(plane), name=f"{name}_bit{bit}")
+        m.d.comb += signal.eq(plane)
+        signals.append(signal)
+    return signals
