@@ -75,9 +75,9 @@ class BitmapDecoder(Unit):
         width = self.config.width
         below = prefix_counts(m, group.mask, limit=width)
         rest = Signal.like(group.mask)
-        final = Signal()
+        ends_group = Signal()
         m.d.comb += rest.eq(group.mask & Cat(count == width for count in below[:-1]))
-        m.d.comb += final.eq(rest == 0)
+        m.d.comb += ends_group.eq(rest == 0)
 
         fire = Signal()
         free = Signal()
@@ -89,17 +89,17 @@ class BitmapDecoder(Unit):
             m.d.sync += [
                 group.mask.eq(rest),
                 pairs.count.eq(below[-1]),
-                pairs.group_last.eq(final),
-                pairs.last.eq(final & group.last),
+                pairs.group_last.eq(ends_group),
+                pairs.last.eq(ends_group & group.last),
             ]
             for slot in range(width):
                 index = _index_of(m, group.mask, below[:-1], slot)
                 m.d.sync += pairs.index[slot].eq(index)
-        self._take_group(m, group, fire & final)
+        self._take_group(m, group, fire & ends_group)
 
         count = below[-1]
         if self.config.value_width:
-            values = self._gather_values(m, group, count, fire, final, free)
+            values = self._gather_values(m, group, count, fire, ends_group, free)
             with m.If(fire):
                 for slot, value in enumerate(values):
                     m.d.sync += pairs.value[slot].eq(Mux(count > slot, value, 0))
@@ -112,7 +112,7 @@ class BitmapDecoder(Unit):
         ]
 
     def _gather_values(
-        self, m: Module, group: "_CurrentGroup", count: Value, fire: Signal, final: Signal, free: Signal
+        self, m: Module, group: "_CurrentGroup", count: Value, fire: Signal, ends_group: Signal, free: Signal
     ) -> list[Value]:
         """The next ``width`` values, from what is left of the held beat and the incoming one."""
         width = self.config.width
@@ -124,7 +124,7 @@ class BitmapDecoder(Unit):
         m.d.comb += self.values.ready.eq(group.valid & free & needs)
         m.d.comb += fire.eq(group.valid & free & (~needs | self.values.valid))
         with m.If(fire):
-            m.d.sync += held.offset.eq(Mux(final & group.last, -1, ahead))
+            m.d.sync += held.offset.eq(Mux(ends_group & group.last, -1, ahead))
         self._keep_beat(m, held, fire & needs)
         source = to_planes([*held.values, *_elements(self.values.payload.value)])
         return to_elements(shift_down(m, source, held.offset, width), width)

@@ -149,24 +149,24 @@ class DenseArray(Unit):
         """Passes over an operand beat, ends of tiles, draining of results."""
         config = self.config
         ready = x.valid & w.valid
-        first, high, final = Signal(init=1), Signal(), Signal()
+        first, high, ends_tile = Signal(init=1), Signal(), Signal()
         left = Signal(range(config.rows + 1))  # rows still to leave
         busy = Signal()
         m.d.comb += [
-            final.eq(x.payload.last & (high if config.passes == 2 else 1)),
+            ends_tile.eq(x.payload.last & (high if config.passes == 2 else 1)),
             busy.eq((left > 1) | ((left == 1) & ~self.y.ready)),
-            step.eq(ready & ~(final & busy)),
+            step.eq(ready & ~(ends_tile & busy)),
             done.eq(step & (high if config.passes == 2 else 1)),
             control.enable.eq(step),
             control.first.eq(first),
             control.high.eq(high),
-            control.load.eq(step & final),
+            control.load.eq(step & ends_tile),
             control.pull.eq(self.y.valid & self.y.ready),
             self.y.valid.eq(left != 0),
             self.y.payload.last.eq(left == 1),
         ]
         with m.If(step):
-            m.d.sync += first.eq(final)
+            m.d.sync += first.eq(ends_tile)
             if config.passes == 2:
                 m.d.sync += high.eq(~high)
         with m.If(control.load):
@@ -180,7 +180,7 @@ class DenseArray(Unit):
             self.events.y_beats.eq(control.pull),
             self.events.tiles.eq(control.load),
             self.events.stall_operands.eq(~first & ~ready),
-            self.events.stall_drain.eq(ready & final & busy),
+            self.events.stall_drain.eq(ready & ends_tile & busy),
         ]
 
 

@@ -103,7 +103,7 @@ class ActiveLowReset(Part):
         return m
 
 
-def to_verilog(unit: Unit, top: str) -> tuple[str, tuple[str, ...]]:
+def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, tuple[str, ...]]:
     """Verilog of a unit under the name ``top``.
 
     Returns
@@ -111,7 +111,7 @@ def to_verilog(unit: Unit, top: str) -> tuple[str, tuple[str, ...]]:
     Verilog text and the names of its modules, leaves first.
     """
     emitter = Emitter(top)
-    emitter.convert(unit, top)
+    emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
     text = _yosys("\n".join(module.text for module in modules))
     return text, tuple(module.name for module in modules)
@@ -131,5 +131,14 @@ def _yosys(text: str) -> str:
             f"write_verilog -noattr {result}",
         ):
             libyosys.Pass.call(design, f"tee -q {command}")
-        # Yosys starts every always @* by a register that is written once; give it a readable name.
-        return re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", result.read_text())
+        return _tidy(result.read_text())
+
+
+def _tidy(verilog: str) -> str:
+    """What Yosys offers no option for.
+
+    Every always @* starts with a register that is written once: give it a readable name. A
+    comparison with zero comes as logical not of a vector: make it a reduction.
+    """
+    verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
+    return verilog.replace("= ! ", "= ~| ")

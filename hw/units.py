@@ -1,0 +1,18 @@
+"""Hardware of every design that golden declares."""
+
+from ..golden.config import Config
+from ..golden.design import Design
+from .base import Unit
+from .bitmap import BitmapDecoder, BitmapEncoder
+from .dense import DenseArray
+
+COMPONENTS: dict[str, type[Unit]] = {
+    "bitmap_decoder": BitmapDecoder,
+    "bitmap_encoder": BitmapEncoder,
+    "dense_array": DenseArray,
+}
+
+
+def component(design: Design, config: Config) -> Unit:
+    """The hardware of a design with this configuration."""
+    return COMPONENTS[design.name](config)
