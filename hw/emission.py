@@ -7,12 +7,14 @@ converts once per class and configuration.
 
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth import hdl
 from amaranth.back import rtlil
-from amaranth.lib.wiring import In
+from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowhere public
+from amaranth.lib.wiring import Flow, In, Out
 from pyosys import libyosys
 
 from .base import Part, Unit
@@ -48,7 +50,8 @@ class Emitter:
     def convert(self, part: Part, name: str) -> Converted:
         """RTLIL of one module; the parts it places are converted on the way."""
         if part.key not in self.modules:
-            text = rtlil.convert(part, name=name, platform=self, emit_src=False)
+            ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
+            text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
             self.modules[part.key] = Converted(name, text)
         return self.modules[part.key]
 
@@ -59,9 +62,8 @@ class Emitter:
         connections: list[tuple[str, str, object]] = []
         if module.clocked:
             connections += [("i", "clk", hdl.ClockSignal()), ("i", "rst", hdl.ResetSignal())]
-        for path, member, value in part.signature.flatten(part):
-            direction = "i" if member.flow == In else "o"
-            connections.append((direction, "__".join(map(str, path)), value))
+        for port, flow, value in _ports(part):
+            connections.append(("i" if flow == In else "o", port, value))
         return hdl.Instance(module.name, *connections)
 
     def _name(self, part: Part) -> str:
@@ -78,8 +80,17 @@ def place(m: hdl.Module, platform: object, name: str, part: Part) -> None:
         m.submodules[name] = part
         return
     m.submodules[name] = platform.instance(part)
-    for path, _, value in part.signature.flatten(part):
-        hdl.Value.cast(value).name = "__".join([name, *map(str, path)])  # wires of the parent now
+    for port, _, value in _ports(part):
+        value.name = f"{name}_{port}"  # a wire of the parent now
+
+
+def _ports(part: Part) -> Iterator[tuple[str, Flow, hdl.Signal]]:
+    """Verilog name, direction and signal of every port of a part."""
+    for path, member, value in part.signature.flatten(part):
+        yield "_".join(map(str, path)), member.flow, hdl.Value.cast(value)
+
+
+_DIRECTION = {In: PortDirection.Input, Out: PortDirection.Output}
 
 
 class ActiveLowReset(Part):
@@ -95,11 +106,9 @@ class ActiveLowReset(Part):
         m.domains.sync = hdl.ClockDomain("sync")
         m.d.comb += [hdl.ClockSignal().eq(self.clk), hdl.ResetSignal().eq(~self.rst_n)]
         place(m, platform, "unit", self.unit)
-        inner = self.unit.signature.flatten(self.unit)
-        outer = self.unit.signature.flatten(self)
-        for (_, member, inside), (_, _, outside) in zip(inner, outer, strict=True):
-            inside, outside = hdl.Value.cast(inside), hdl.Value.cast(outside)
-            m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        outer = {port: value for port, _, value in _ports(self)}
+        for port, flow, inside in _ports(self.unit):
+            m.d.comb += inside.eq(outer[port]) if flow == In else outer[port].eq(inside)
         return m
 
 

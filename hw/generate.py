@@ -146,7 +146,7 @@ def _describe_port(port: Port) -> dict[str, Any]:
         "name": port.name,
         "direction": port.direction,
         "meaning": port.meaning,
-        "signals": {part: f"{port.name}__{part}" for part in ("valid", "ready", "payload")},
+        "signals": {part: f"{port.name}_{part}" for part in ("valid", "ready", "payload")},
         "width": port.width,
         "fields": fields,
     }
@@ -172,7 +172,7 @@ def _template(design: Design, config: Config, top: str, reset: Reset) -> str:
     """An instance with every port connected to a wire of the same name, to be pasted."""
     wires: list[tuple[int, str]] = []
     for port in design.ports(config):
-        wires += [(1, f"{port.name}__valid"), (1, f"{port.name}__ready"), (port.width, f"{port.name}__payload")]
+        wires += [(1, f"{port.name}_valid"), (1, f"{port.name}_ready"), (port.width, f"{port.name}_payload")]
     wires.append((sum(event.width for event in design.events(config)), "events"))
     declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
     names = ["clk", _reset_name(reset), *(name for _, name in wires)]

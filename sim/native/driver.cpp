@@ -262,14 +262,14 @@ void Bench::cold_start() {
     port.cycles.clear();        \
     port.gate.at = 0;           \
     port.start();               \
-    top->port##__valid = 0;
+    top->port##_valid = 0;
 #define QUIET_OUTPUT(port, bits) \
     port.words.clear();          \
     port.cycles.clear();         \
     port.gate.at = 0;            \
     port.received = 0;           \
     port.waits = false;          \
-    top->port##__ready = 0;
+    top->port##_ready = 0;
     FOR_INPUTS(QUIET_INPUT)
     FOR_OUTPUTS(QUIET_OUTPUT)
     for (EventLog& log : events) log = EventLog{};
@@ -305,23 +305,23 @@ void Bench::run() {
 #define DRIVE_INPUT(port, bits)                                           \
     if (!port.valid) {                                                    \
         if (!port.finished() && port.gate.open()) {                       \
-            set_payload(top->port##__payload, port.beat);                 \
+            set_payload(top->port##_payload, port.beat);                 \
             port.valid = true;                                            \
         } else if (job.garbage) {                                         \
             static const std::vector<uint32_t> mask = mask_of(bits);      \
-            randomise(top->port##__payload, mask);                        \
+            randomise(top->port##_payload, mask);                        \
         }                                                                 \
-        top->port##__valid = port.valid;                                  \
+        top->port##_valid = port.valid;                                  \
     }                                                                     \
     pending |= port.valid || !port.finished();
         FOR_INPUTS(DRIVE_INPUT)
-#define DRIVE_OUTPUT(port, bits) top->port##__ready = port.gate.open();
+#define DRIVE_OUTPUT(port, bits) top->port##_ready = port.gate.open();
         FOR_OUTPUTS(DRIVE_OUTPUT)
         top->eval();
 
         bool moved = false;
 #define OBSERVE_INPUT(port, bits)                          \
-    if (port.valid && top->port##__ready) {                \
+    if (port.valid && top->port##_ready) {                \
         if (job.trace) port.cycles.push_back(cycle);       \
         port.advance();                                    \
         port.valid = false;                                \
@@ -329,19 +329,19 @@ void Bench::run() {
     }
         FOR_INPUTS(OBSERVE_INPUT)
 #define OBSERVE_OUTPUT(port, bits)                                                                      \
-    if (port.waits && (!top->port##__valid || std::memcmp(port.waiting.data(), &top->port##__payload,   \
-                                                          sizeof(top->port##__payload)))) {             \
+    if (port.waits && (!top->port##_valid || std::memcmp(port.waiting.data(), &top->port##_payload,   \
+                                                          sizeof(top->port##_payload)))) {             \
         if (violation.empty())                                                                          \
             violation = #port " changed in cycle " + std::to_string(cycle) + " before it was accepted"; \
     }                                                                                                   \
-    port.waits = top->port##__valid && !top->port##__ready;                                             \
+    port.waits = top->port##_valid && !top->port##_ready;                                             \
     if (port.waits) {                                                                                   \
         port.waiting.assign(port.stride, 0);                                                            \
-        std::memcpy(port.waiting.data(), &top->port##__payload, sizeof(top->port##__payload));          \
-    } else if (top->port##__valid) {                                                                    \
+        std::memcpy(port.waiting.data(), &top->port##_payload, sizeof(top->port##_payload));          \
+    } else if (top->port##_valid) {                                                                    \
         const size_t end = port.words.size();                                                           \
         port.words.resize(end + port.stride);                                                           \
-        std::memcpy(port.words.data() + end, &top->port##__payload, sizeof(top->port##__payload));      \
+        std::memcpy(port.words.data() + end, &top->port##_payload, sizeof(top->port##_payload));      \
         if (job.trace) port.cycles.push_back(cycle);                                                    \
         ++port.received;                                                                                \
         ++received;                                                                                     \
@@ -373,9 +373,9 @@ void Bench::run() {
 // The same model with all inputs held valid and all outputs ready: the cost of the model alone.
 void Bench::free_run() {
 #define HOLD_INPUT(port, bits)                                                     \
-    if (!port.finished()) set_payload(top->port##__payload, port.beat);            \
-    top->port##__valid = !port.finished();
-#define HOLD_OUTPUT(port, bits) top->port##__ready = 1;
+    if (!port.finished()) set_payload(top->port##_payload, port.beat);            \
+    top->port##_valid = !port.finished();
+#define HOLD_OUTPUT(port, bits) top->port##_ready = 1;
     FOR_INPUTS(HOLD_INPUT)
     FOR_OUTPUTS(HOLD_OUTPUT)
     const auto start = Clock::now();

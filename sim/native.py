@@ -1,0 +1,219 @@
+"""Native harness: whole layers through the Verilated model without Python in the loop."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.ports import Port
+from ..golden.schedule import Beats, Pulses, Traffic
+from ..hw.generate import Generated, generate
+from ..tb.scoreboard import Observation
+from ..tb.stalls import Gates
+from . import verilator
+from .cache import Cache
+
+DRIVER = Path(__file__).parent / "native" / "driver.cpp"
+TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
+IDLE_LIMIT = 100_000  # cycles without any handshake after which a run is given up
+
+
+@dataclass(frozen=True)
+class Run:
+    """Result of one native run.
+
+    Attributes
+    ----------
+    seen
+        Beats, events and, where traced, their cycles.
+    cycles
+        Simulated cycles, the tail included.
+    seconds
+        Wall time of the simulation loop alone.
+    """
+
+    seen: Observation
+    cycles: int
+    seconds: float
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Simulation speed."""
+        return self.cycles / max(self.seconds, 1e-9)
+
+
+class Model:
+    """A design built with the native driver.
+
+    Parameters
+    ----------
+    design, config
+        What to build.
+    verilog
+        Verilog to use instead of the generated one, for example a mutant, and inputs it has
+        beside those of the design, which runs hold at constant values.
+    constants
+        Names of such inputs.
+    optimise
+        ``fast`` for whole layers, ``quick`` for short runs.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        config: Config,
+        *,
+        verilog: str | None = None,
+        constants: tuple[str, ...] = (),
+        optimise: verilator.Optimise = "fast",
+        cache: Cache | None = None,
+    ):
+        self.design = design
+        self.config = config
+        self.ports = design.ports(config)
+        self.events = design.events(config)
+        generated = generate(design, config)
+        with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+            source = Path(folder, f"{generated.name}.v")
+            source.write_text(verilog or generated.verilog)
+            Path(folder, "ports.h").write_text(_glue(generated, self.ports, constants))
+            self.executable = verilator.build(
+                [source],
+                generated.name,
+                DRIVER,
+                includes=[Path(folder)],
+                verilator_args=("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
+                optimise=optimise,
+                cache=cache,
+            )
+
+    def run(
+        self,
+        traffic: Traffic,
+        *,
+        gates: Gates | None = None,
+        trace: bool = False,
+        garbage: bool = False,
+        reset_after: int = 0,
+        constants: Mapping[str, int] | None = None,
+        idle_limit: int = IDLE_LIMIT,
+        progress: Callable[[int], None] | None = None,
+    ) -> Run:
+        """Play the input beats of ``traffic`` and record what comes out.
+
+        Parameters
+        ----------
+        traffic
+            Beats of every port; of outputs only their number is used.
+        gates
+            Stall patterns, see :mod:`nibbleforge.tb.stalls`.
+        trace
+            Record the cycle of every beat and event.
+        garbage
+            Random payload wherever valid is 0.
+        reset_after
+            Reset in this cycle and start again from the first beat.
+        constants
+            Values of the held inputs.
+        idle_limit
+            Cycles without a handshake after which the run is given up.
+        progress
+            Called with the number of output beats so far.
+        """
+        settings = {"trace": trace, "garbage": garbage, "reset_after": reset_after}
+        settings |= {"tail": TAIL, "idle_limit": idle_limit}
+        settings |= {f"constant_{name}": value for name, value in (constants or {}).items()}
+        with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+            report = self._launch(Path(folder), traffic, gates or {}, settings, progress)
+            seen = self._observation(Path(folder), report, trace)
+        return Run(seen, report["cycles"], report["seconds"])
+
+    def free_run(self, traffic: Traffic, cycles: int) -> Run:
+        """Clock the bare model, every input held at its first beat: what the driver costs nothing."""
+        with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+            report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles}, None)
+        return Run(Observation({}, {}), report["cycles"], report["seconds"])
+
+    def _launch(
+        self,
+        folder: Path,
+        traffic: Traffic,
+        gates: Gates,
+        settings: Mapping[str, int],
+        progress: Callable[[int], None] | None,
+    ) -> dict:
+        lines = [self._port_line(folder, port, traffic[port.name], gates) for port in self.ports]
+        lines += [f"set {name} {int(value)}" for name, value in settings.items()]
+        job, result = folder / "job", folder / "result"
+        job.write_text("\n".join(lines) + "\n")
+        with subprocess.Popen(
+            [self.executable, job, result], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    if progress:
+                        progress(int(line))
+                errors = process.stderr.read() if process.stderr else ""
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise RuntimeError(f"the simulation of {self.design.name} failed: {errors.strip()}")
+        return json.loads(result.read_text())
+
+    def _port_line(self, folder: Path, port: Port, beats: Beats, gates: Gates) -> str:
+        gate = "-"
+        if port.name in gates:
+            gate = _store(folder / f"{port.name}.gate", gates[port.name])
+        if port.direction == "out":
+            return f"output {port.name} {len(beats)} {gate} {folder / port.name}"
+        segments = beats.segments
+        if segments is None:
+            segments = np.array([[0, len(beats.words)]])
+        words = _store(folder / f"{port.name}.words", beats.words.astype("<u4"))
+        return f"input {port.name} {words} {_store(folder / f'{port.name}.segments', segments.astype('<i8'))} {gate}"
+
+    def _observation(self, folder: Path, report: dict, trace: bool) -> Observation:
+        words, cycles, pulses = {}, {}, {}
+        for port in self.ports:
+            base = folder / port.name if port.direction == "out" else folder / f"result.{port.name}"
+            if port.direction == "out":
+                words[port.name] = np.fromfile(f"{base}.words", "<u4").reshape(-1, port.words)
+            if trace:
+                cycles[port.name] = np.fromfile(f"{base}.cycles", "<i8")
+        if trace:
+            for i, event in enumerate(self.events):
+                when, amount = (np.fromfile(folder / f"result.{i}.{kind}", "<i8") for kind in ("cycles", "increments"))
+                pulses[event.name] = Pulses(when, amount)
+        totals = {event.name: total for event, total in zip(self.events, report["events"], strict=True)}
+        violations = (report["violation"],) if report["violation"] else ()
+        return Observation(words, totals, cycles, pulses, violations)
+
+
+def _store(path: Path, array: NDArray) -> str:
+    np.ascontiguousarray(array).tofile(path)
+    return str(path)
+
+
+def _glue(generated: Generated, ports: tuple[Port, ...], constants: tuple[str, ...]) -> str:
+    """The header that tells the driver the design's ports and events."""
+    manifest = generated.manifest
+    inputs = " ".join(f"X({port.name}, {port.width})" for port in ports if port.direction == "in")
+    outputs = " ".join(f"X({port.name}, {port.width})" for port in ports if port.direction == "out")
+    events = " ".join(
+        f"X({i}, {event['offset']}, {event['width']})" for i, event in enumerate(manifest["events"]["fields"])
+    )
+    held = " ".join(f"X({name})" for name in constants)
+    return (
+        f"#define FOR_INPUTS(X) {inputs}\n#define FOR_OUTPUTS(X) {outputs}\n"
+        f"#define FOR_EVENTS(X) {events}\n#define FOR_CONSTANTS(X) {held}\n"
+        f"#define RESET {manifest['reset']['name']}\n"
+        f"#define RESET_ACTIVE {int(manifest['reset']['active'] == 'high')}\n"
+    )
