@@ -1,0 +1,117 @@
+"""cocotb harness: one simulation process per job."""
+
+import json
+import subprocess
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..hw.generate import generate
+from ..tb.regression import JOB, Job
+from . import verilator
+from .cache import Cache
+
+MODULE = "nibbleforge.tb.regression"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of one cocotb test.
+
+    Attributes
+    ----------
+    test
+        Name of the test.
+    message
+        Why it failed; empty if it passed.
+    seconds
+        Wall time.
+    """
+
+    test: str
+    message: str
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the test passed."""
+        return not self.message
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of one job.
+
+    Attributes
+    ----------
+    verdicts
+        One per test.
+    notes
+        Totals, cycles and seconds of every run, as the tests noted them.
+    log
+        What the simulator printed.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    notes: dict[str, Any]
+    log: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tests passed."""
+        return bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
+
+
+def build(design: Design, config: Config, *, waves: bool = False, cache: Cache | None = None) -> Path:
+    """Build the simulation of a design for cocotb, or find it in the cache."""
+    generated = generate(design, config)
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+        source = Path(folder, f"{generated.name}.v")
+        source.write_text(generated.verilog)
+        return verilator.build_cocotb([source], generated.name, waves=waves, cache=cache)
+
+
+def run(executable: Path, job: Job, tests: str = "", waves: Path | None = None) -> Outcome:
+    """Run a job; the job's ``result`` path is chosen here.
+
+    Parameters
+    ----------
+    executable
+        From :func:`build`.
+    job
+        What to run.
+    tests
+        Regular expression of the tests to run; empty: all.
+    waves
+        File for the waveform, if the executable was built for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
+        folder = Path(name)
+        settings = folder / "job.json"
+        result = folder / "result.json"
+        settings.write_text(json.dumps({**asdict(job), "result": str(result)}))
+        extra = {JOB: str(settings), "COCOTB_RANDOM_SEED": str(job.seed), "COCOTB_TEST_FILTER": tests}
+        report = folder / "results.xml"
+        environment = verilator.cocotb_environment(MODULE, job.design, report, extra)
+        command = [str(executable), *(["--trace", "--trace-file", str(waves)] if waves else [])]
+        process = subprocess.run(
+            command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        notes = json.loads(result.read_text()) if result.exists() else {}
+        return Outcome(_verdicts(report, process.stdout), notes, process.stdout)
+
+
+def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:
+    """Verdicts of cocotb's report; without one the simulation itself failed."""
+    if not report.exists():
+        return (Verdict("simulation", f"the simulation ended without a report: {log[-2000:]}", 0.0),)
+    verdicts = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        failure = next((child for child in case if child.tag in ("failure", "error")), None)
+        message = "" if failure is None else (failure.get("message") or failure.text or "failed")
+        verdicts.append(Verdict(case.get("name", ""), message, float(case.get("time", 0))))
+    return tuple(verdicts)

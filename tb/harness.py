@@ -1,0 +1,124 @@
+"""The cocotb harness of all units: plays traffic into a design cycle by cycle and records it."""
+
+import random
+from typing import Any
+
+from cocotb.triggers import Timer
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.schedule import Traffic
+from .scoreboard import Observation
+from .stalls import Gates
+from .streams import EventMonitor, StreamDriver, StreamMonitor
+
+TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
+IDLE_LIMIT = 5_000  # cycles without any handshake after which a run is given up
+RESET_CYCLES = 2
+
+
+class Harness:
+    """A design under test with a driver or monitor on every port.
+
+    Parameters
+    ----------
+    dut
+        cocotb's handle of the top module.
+    design, config
+        What it is.
+    """
+
+    def __init__(self, dut: Any, design: Design, config: Config):
+        self.dut = dut
+        ports = design.ports(config)
+        self.drivers = [StreamDriver(dut, port) for port in ports if port.direction == "in"]
+        self.monitors = [StreamMonitor(dut, port) for port in ports if port.direction == "out"]
+        self.events = EventMonitor(dut, design.events(config))
+
+    async def play(
+        self,
+        traffic: Traffic,
+        gates: Gates | None = None,
+        *,
+        garbage: random.Random | None = None,
+        reset_after: int = 0,
+    ) -> Observation:
+        """Reset, send the input beats of ``traffic``, record everything.
+
+        Parameters
+        ----------
+        traffic
+            Beats of every port; of outputs only their number is used.
+        gates
+            Stall patterns by port.
+        garbage
+            Source of random payload wherever valid is 0.
+        reset_after
+            Reset in this cycle and start again from the first beat.
+        """
+        for driver in self.drivers:
+            driver.load(traffic[driver.port.name].expand())
+        await self._restart(gates or {})
+        cycle = quiet = after = 0
+        while after <= TAIL and quiet <= IDLE_LIMIT:
+            moved = await self._cycle(cycle, garbage)
+            cycle += 1
+            if reset_after and cycle == reset_after:
+                await self._restart(gates or {})
+                cycle = reset_after = 0
+                continue
+            quiet = 0 if moved else quiet + 1
+            after = after + 1 if self._finished(traffic) else 0
+        return self._observation()
+
+    async def _restart(self, gates: Gates) -> None:
+        """Reset the design and forget what was seen."""
+        for channel in (*self.drivers, *self.monitors):
+            channel.restart(gates.get(channel.port.name))
+        for monitor in self.monitors:
+            monitor.ready.value = 0
+        self.events.restart()
+        self.dut.rst.value = 1
+        for _ in range(RESET_CYCLES):
+            await self._clock()
+        self.dut.rst.value = 0
+
+    async def _clock(self) -> None:
+        self.dut.clk.value = 0
+        await Timer(1, "step")
+        self.dut.clk.value = 1
+        await Timer(1, "step")
+
+    async def _cycle(self, cycle: int, garbage: random.Random | None) -> bool:
+        """One clock cycle; returns whether any beat moved."""
+        self.dut.clk.value = 0
+        for driver in self.drivers:
+            driver.drive(garbage)
+        for monitor in self.monitors:
+            monitor.drive()
+        await Timer(1, "step")
+        moved = [channel.sample(cycle) for channel in (*self.drivers, *self.monitors)]
+        self.events.sample(cycle)
+        self.dut.clk.value = 1
+        await Timer(1, "step")
+        return any(moved)
+
+    def _finished(self, traffic: Traffic) -> bool:
+        sent = all(driver.finished for driver in self.drivers)
+        return sent and all(len(m.beats) >= len(traffic[m.port.name]) for m in self.monitors)
+
+    def _observation(self) -> Observation:
+        pulses = self.events.pulses()
+        return Observation(
+            words={monitor.port.name: monitor.words() for monitor in self.monitors},
+            totals={name: int(pulse.increments.sum()) for name, pulse in pulses.items()},
+            cycles={c.port.name: _array(c.accepted) for c in (*self.drivers, *self.monitors)},
+            pulses=pulses,
+            violations=tuple(text for monitor in self.monitors for text in monitor.violations),
+        )
+
+
+def _array(cycles: list[int]) -> Any:
+    import numpy as np
+
+    return np.array(cycles, np.int64)

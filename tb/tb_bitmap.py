@@ -1,0 +1,54 @@
+"""Stimuli of the bitmap decoder and encoder."""
+
+import numpy as np
+
+from ..golden.bitmap import BitmapConfig, Groups
+
+GROUPS = 120
+
+
+def random_groups(config: BitmapConfig, rng: np.random.Generator, groups: int = GROUPS) -> Groups:
+    """Groups of every density, empty and full ones among them, in tokens of random length."""
+    density = rng.choice([0, 0.05, 0.25, 0.5, 0.9, 1], (groups, 1))
+    present = rng.random((groups, config.group)) < density
+    largest = (1 << max(1, config.value_width)) - 1
+    values = rng.integers(1, largest + 1, present.shape)
+    extremes = rng.random(present.shape) < 0.2
+    dense = np.where(present, np.where(extremes, largest, values), 0).astype(np.uint16)
+    last = rng.random(groups) < rng.choice([0.1, 0.5, 1.0])
+    last[-1] = True
+    return Groups(dense, last)
+
+
+def bins(config: BitmapConfig, groups: Groups) -> set[str]:
+    """Functional bins that these operands hit."""
+    mask = groups.dense != 0
+    population = mask.sum(1)
+    token_totals = np.bincount(groups.token, population)
+    sparsity = np.minimum(9, 10 * (config.group - population) // config.group)
+    hit = {f"sparsity decile {decile}" for decile in np.unique(sparsity)}
+    hit |= {f"tail of {tail} in the final beat" for tail in np.unique(token_totals[token_totals > 0].astype(int) % config.beat)}
+    hit |= {"token without values"} if (token_totals == 0).any() else set()
+    hit |= {"empty group"} if (population == 0).any() else set()
+    hit |= {"full group"} if (population == config.group).any() else set()
+    hit |= {"empty group ends token"} if (groups.last & (population == 0)).any() else set()
+    hit |= {"token of one group"} if (groups.last[1:] & groups.last[:-1]).any() else set()
+    return hit
+
+
+def all_bins(config: BitmapConfig) -> set[str]:
+    """Every bin that must be hit."""
+    deciles = {f"sparsity decile {min(9, 10 * (config.group - n) // config.group)}" for n in range(config.group + 1)}
+    tails = {f"tail of {tail} in the final beat" for tail in range(config.beat)}
+    special = {"token without values", "empty group", "full group", "empty group ends token", "token of one group"}
+    return deciles | tails | special
+
+
+def exhaustive_groups(config: BitmapConfig) -> Groups:
+    """Every bitmap of a group of up to 16 elements once, values all different from 0."""
+    masks = np.arange(1 << config.group)[:, None] >> np.arange(config.group) & 1
+    largest = (1 << max(1, config.value_width)) - 1
+    values = 1 + np.arange(masks.size).reshape(masks.shape) % largest
+    last = np.arange(len(masks)) % 5 == 4
+    last[-1] = True
+    return Groups((masks * values).astype(np.uint16), last)

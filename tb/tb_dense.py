@@ -1,0 +1,64 @@
+"""Stimuli of the dense array."""
+
+import numpy as np
+
+from ..golden.dense import DenseConfig, Layer
+
+
+def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
+    """A layer of a few tiles with ragged edges; sometimes shorter in K than the array has rows."""
+    features = min(config.max_k, int(rng.choice([1, 2, config.rows, config.rows + 3, 24])))
+    tokens = int(rng.integers(1, 2 * config.rows + 2))
+    outputs = int(rng.integers(1, 2 * config.columns + 2))
+    return layer(config, rng, tokens, features, outputs)
+
+
+def layer(config: DenseConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int) -> Layer:
+    """Random operands of a shape, extreme values among them."""
+    low, high = config.activation_range
+    x = rng.integers(low, high + 1, (tokens, features))
+    x = np.where(rng.random(x.shape) < 0.2, rng.choice([low, high, 0, -1], x.shape), x)
+    w = rng.integers(-8, 8, (outputs, features))
+    w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
+    return Layer(x.astype(np.int16), w.astype(np.int8))
+
+
+def bins(config: DenseConfig, operands: Layer) -> set[str]:
+    """Functional bins that these operands hit."""
+    tiling = operands.tiling(config)
+    features = operands.x.shape[1]
+    low, high = config.activation_range
+    facts = {
+        "tile drains longer than it computes": config.passes * features < config.rows and len(tiling) > 1,
+        "tile of one input feature": features == 1,
+        "several tiles": len(tiling) > 1,
+        "single tile": len(tiling) == 1,
+        "ragged token edge": len(operands.x) % config.rows != 0,
+        "ragged output edge": len(operands.w) % config.columns != 0,
+        "smallest activation times smallest weight": bool((operands.x == low).any() and (operands.w == -8).any()),
+        "largest activation times largest weight": bool((operands.x == high).any() and (operands.w == 7).any()),
+    }
+    return {name for name, hit in facts.items() if hit}
+
+
+def all_bins(config: DenseConfig) -> set[str]:
+    """Every bin that must be hit."""
+    names = {
+        "tile of one input feature",
+        "several tiles",
+        "single tile",
+        "ragged output edge",
+        "smallest activation times smallest weight",
+        "largest activation times largest weight",
+    }
+    if config.rows > 1:
+        names.add("ragged token edge")
+    if config.rows > config.passes:
+        names.add("tile drains longer than it computes")
+    return names
+
+
+def exhaustive_products(config: DenseConfig) -> Layer:
+    """Every activation times every weight, each product alone in an accumulator."""
+    low, high = config.activation_range
+    return Layer(np.arange(low, high + 1)[:, None].astype(np.int32), np.arange(-8, 8)[:, None].astype(np.int8))
