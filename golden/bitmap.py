@@ -18,6 +18,7 @@ from .design import Design, Unit
 from .errors import UserError
 from .events import Counts, Event
 from .ports import Field, Port
+from .quantise import Recode
 from .schedule import Beats, Pulses, Schedule
 
 GROUPS = (4, 8, 16, 32, 64, 128)
@@ -58,6 +59,17 @@ class BitmapConfig(Config):
     def index_width(self) -> int:
         """Bits of an index within a group."""
         return (self.group - 1).bit_length()
+
+
+class BitmapSettings(Config):
+    """How activations become sparse halves before they are encoded."""
+
+    recode: Recode = "balanced"
+    """Coding of the halves, see :class:`nibbleforge.golden.hybrid.HybridFormat`."""
+    tau_lo: int = Parameter(default=0, ge=0)
+    """Small negative high halves to give up, see :func:`nibbleforge.golden.hybrid.enhance`."""
+    tau_hi: int = Parameter(default=0, ge=0)
+    """Small positive high halves to give up."""
 
 
 @dataclass(frozen=True)
@@ -426,6 +438,7 @@ DECODER = Design(
     events=decoder_events,
     bandwidth=decoder_bandwidth,
     schedule=decoder_schedule,
+    traffic=lambda config, groups: decoder_schedule(config, groups).beats,
 )
 
 ENCODER = Design(
@@ -436,6 +449,7 @@ ENCODER = Design(
     events=encoder_events,
     bandwidth=encoder_bandwidth,
     schedule=encoder_schedule,
+    traffic=lambda config, groups: encoder_schedule(config, groups).beats,
 )
 
 
@@ -456,4 +470,5 @@ UNIT = Unit(
         "mask": BitmapConfig(value_width=0, width=4),
     },
     designs=designs,
+    settings=BitmapSettings,
 )

@@ -16,7 +16,9 @@ class Config(BaseModel):
     :class:`UserError` with one sentence that says what must hold and what was given.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -37,6 +39,10 @@ class Config(BaseModel):
     def replace(self, **changes: Any) -> "Config":
         """A validated copy with some fields changed."""
         return type(self)(**{**self.model_dump(), **changes})
+
+
+class NoSettings(Config):
+    """Run-time settings of a unit that has none."""
 
 
 def _sentence(model: type[Config], error: ValidationError) -> str:

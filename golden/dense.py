@@ -243,6 +243,7 @@ ARRAY = Design(
     events=events,
     bandwidth=bandwidth,
     schedule=schedule,
+    traffic=traffic,
 )
 
 

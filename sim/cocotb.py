@@ -3,7 +3,7 @@
 import json
 import subprocess
 import tempfile
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ..golden.config import Config
 from ..golden.design import Design
 from ..hw.generate import generate
-from ..tb.regression import JOB, Job
+from ..tb.job import JOB, RESULT, Job
 from . import verilator
 from .cache import Cache
 
@@ -51,13 +51,13 @@ class Outcome:
     verdicts
         One per test.
     notes
-        Totals, cycles and seconds of every run, as the tests noted them.
+        Name, seed, totals, cycles and seconds of every run.
     log
         What the simulator printed.
     """
 
     verdicts: tuple[Verdict, ...]
-    notes: dict[str, Any]
+    notes: tuple[dict[str, Any], ...]
     log: str
 
     @property
@@ -76,7 +76,7 @@ def build(design: Design, config: Config, *, waves: bool = False, cache: Cache |
 
 
 def run(executable: Path, job: Job, tests: str = "", waves: Path | None = None) -> Outcome:
-    """Run a job; the job's ``result`` path is chosen here.
+    """Run a job.
 
     Parameters
     ----------
@@ -91,18 +91,17 @@ def run(executable: Path, job: Job, tests: str = "", waves: Path | None = None) 
     """
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
         folder = Path(name)
-        settings = folder / "job.json"
-        result = folder / "result.json"
-        settings.write_text(json.dumps({**asdict(job), "result": str(result)}))
-        extra = {JOB: str(settings), "COCOTB_RANDOM_SEED": str(job.seed), "COCOTB_TEST_FILTER": tests}
-        report = folder / "results.xml"
+        settings, notes, report = folder / "job.json", folder / "notes", folder / "results.xml"
+        settings.write_text(json.dumps(asdict(job)))
+        notes.touch()
+        extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests}
         environment = verilator.cocotb_environment(MODULE, job.design, report, extra)
         command = [str(executable), *(["--trace", "--trace-file", str(waves)] if waves else [])]
         process = subprocess.run(
             command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
-        notes = json.loads(result.read_text()) if result.exists() else {}
-        return Outcome(_verdicts(report, process.stdout), notes, process.stdout)
+        found = tuple(json.loads(line) for line in notes.read_text().splitlines())
+        return Outcome(_verdicts(report, process.stdout), found, process.stdout)
 
 
 def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:

@@ -139,7 +139,7 @@ class Model:
         """Clock the bare model, every input held at its first beat: what the driver costs nothing."""
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles}, None)
-        return Run(Observation({}, {}), report["cycles"], report["seconds"])
+        return Run(Observation({}, {}, 0), report["cycles"], report["seconds"])
 
     def _launch(
         self,
@@ -194,7 +194,7 @@ class Model:
                 pulses[event.name] = Pulses(when, amount)
         totals = {event.name: total for event, total in zip(self.events, report["events"], strict=True)}
         violations = (report["violation"],) if report["violation"] else ()
-        return Observation(words, totals, cycles, pulses, violations)
+        return Observation(words, totals, report["span"], cycles, pulses, violations)
 
 
 def _store(path: Path, array: NDArray) -> str:

@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import numpy as np
 from cocotb.triggers import Timer
 
 from ..golden.config import Config
@@ -109,16 +110,14 @@ class Harness:
 
     def _observation(self) -> Observation:
         pulses = self.events.pulses()
+        cycles = {c.port.name: np.array(c.accepted, np.int64) for c in (*self.drivers, *self.monitors)}
+        every = np.concatenate(list(cycles.values()))
         return Observation(
             words={monitor.port.name: monitor.words() for monitor in self.monitors},
             totals={name: int(pulse.increments.sum()) for name, pulse in pulses.items()},
-            cycles={c.port.name: _array(c.accepted) for c in (*self.drivers, *self.monitors)},
+            span=int(every.max() - every.min() + 1) if every.size else 0,
+            cycles=cycles,
             pulses=pulses,
             violations=tuple(text for monitor in self.monitors for text in monitor.violations),
         )
 
-
-def _array(cycles: list[int]) -> Any:
-    import numpy as np
-
-    return np.array(cycles, np.int64)

@@ -1,0 +1,290 @@
+"""Mutation testing: does the regression notice a random change of the emitted Verilog?
+
+Yosys' ``mutate`` puts all mutants of a campaign into one design, where an input tells which one
+is active, so that one build serves them all. What the regression does not notice is compared with
+the original: a mutant that behaves the same wherever anybody looks is equivalent and does not
+count.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pyosys import libyosys
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.ports import Port
+from ..golden.schedule import Schedule
+from ..hw.generate import generate
+from ..tb.scoreboard import Mismatch, check_counts, check_timing, check_values
+from ..tb.stalls import gates
+from ..tb.stimuli import STIMULI
+from .native import Model
+
+Status = Literal["killed", "equivalent", "survived"]
+
+SELECT = "mutsel"  # input that tells which mutant is active; 0: none
+SEEDS = 6  # random operands a mutant must survive
+PROFILES = ("random", "bursty")  # stalls beside the free flow
+IDLE_LIMIT = 2000  # cycles; longer than any stall of the profiles
+PROOF_SECONDS = 60.0  # for the comparison of one mutant with the original
+_PRAGMA = "/* verilator lint_off UNOPTFLAT */\n"  # bits of a mutated bus depend on each other
+_CLOCK = re.compile(r"-port (CLK|clk) |-wire clk ")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of the design and what became of it.
+
+    Attributes
+    ----------
+    number
+        Value of the selecting input.
+    change
+        Yosys' name of the change: ``inv``, ``const0``, ``const1``, ``cnot0`` or ``cnot1``.
+    place
+        Module, cell, port and bit, and the wire there.
+    status
+        ``killed`` by a stimulus; ``equivalent``: proved not to differ at any port; ``survived``.
+    reason
+        What killed it, how it was proved equivalent, or what is known about its survival.
+    """
+
+    number: int
+    change: str
+    place: str
+    status: Status = "survived"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Mutants of one design and what became of them.
+
+    Attributes
+    ----------
+    design, config, seed
+        What was mutated.
+    mutants
+        All mutants, in order of their numbers.
+    seconds
+        Wall time of build, runs and proofs.
+    """
+
+    design: str
+    config: dict[str, Any]
+    seed: int
+    mutants: tuple[Mutant, ...]
+    seconds: dict[str, float]
+
+    def having(self, status: Status) -> list[Mutant]:
+        """Mutants of a status."""
+        return [mutant for mutant in self.mutants if mutant.status == status]
+
+    @property
+    def killed_share(self) -> float:
+        """Killed mutants to all that are not equivalent; 1 where there are none."""
+        killed = len(self.having("killed"))
+        rest = killed + len(self.having("survived"))
+        return killed / rest if rest else 1.0
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        counts = [f"{len(self.having(s))} {s}" for s in ("killed", "equivalent", "survived")]
+        times = ", ".join(f"{what} {value:.1f} s" for what, value in self.seconds.items())
+        return (
+            f"{self.design}, seed {self.seed}: {', '.join(counts)} of {len(self.mutants)}; "
+            f"{self.killed_share:.1%} of the non-equivalent killed ({times})"
+        )
+
+    def table(self) -> str:
+        """Readable table, one mutant a line, the summary first."""
+        width = max((len(mutant.place) for mutant in self.mutants), default=0)
+        rows = [
+            f"{m.number:3} {m.status:10} {m.change:6} {m.place:{width}} {m.reason}".rstrip()
+            for m in self.mutants
+        ]
+        return "\n".join([self.summary, *rows])
+
+    def to_json(self) -> str:
+        """Everything as JSON."""
+        return json.dumps({**asdict(self), "killed_share": self.killed_share}, indent=2)
+
+
+def mutate(design: Design, config: Config, count: int, seed: int) -> Campaign:
+    """Mutate a design and see which mutants the regression kills.
+
+    Parameters
+    ----------
+    design, config
+        What to mutate.
+    count
+        Number of mutants.
+    seed
+        Seed of the choice of mutants.
+
+    Returns
+    -------
+    Campaign
+        Mutants with their status.
+
+    Raises
+    ------
+    RuntimeError
+        The original fails the regression: nothing could be told about mutants.
+    """
+    marks = [time.perf_counter()]
+    verilog, mutants = insert_mutants(design, config, count, seed)
+    model = Model(design, config, verilog=verilog, constants=(SELECT,), optimise="quick")
+    marks.append(time.perf_counter())
+    trials = list(_trials(design, config))
+    control = _first_failure(model, trials, 0)
+    if control:
+        raise RuntimeError(f"{design.name} fails the regression without a mutation: {control}")
+    mutants = [_tried(model, trials, mutant) for mutant in mutants]
+    marks.append(time.perf_counter())
+    mutants = [
+        _compared(design, config, verilog, mutant) if mutant.status == "survived" else mutant
+        for mutant in mutants
+    ]
+    marks.append(time.perf_counter())
+    seconds = dict(zip(("build", "runs", "proofs"), np.diff(marks).tolist(), strict=True))
+    return Campaign(design.name, config.model_dump(), seed, tuple(mutants), seconds)
+
+
+# Mutants in Verilog
+
+
+def insert_mutants(
+    design: Design, config: Config, count: int, seed: int
+) -> tuple[str, list[Mutant]]:
+    """Verilog of a design with all mutants in it, and what they change.
+
+    The input ``mutsel`` selects one; 0 is the original. Clocks are left alone: a change there is
+    no change of logic.
+    """
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+        source, listing, result = (Path(folder, name) for name in ("design.v", "list", "mutants.v"))
+        generated = generate(design, config)
+        source.write_text(generated.verilog)
+        yosys = libyosys.Design()
+        _call(
+            yosys,
+            f"read_verilog {source}",
+            f"hierarchy -check -top {generated.name}",
+            "proc",
+            "opt",
+            "opt_clean -purge",
+            f"mutate -list {2 * count} -seed {seed} -o {listing}",
+        )
+        chosen = [line for line in listing.read_text().splitlines() if not _CLOCK.search(line)]
+        width = count.bit_length()
+        mutants = []
+        for number, line in enumerate(chosen[:count], 1):
+            _call(yosys, line.replace("mutate ", f"mutate -ctrl {SELECT} {width} {number} ", 1))
+            mutants.append(_described(number, line))
+        _call(yosys, f"write_verilog -noattr {result}")
+        return _PRAGMA + result.read_text(), mutants
+
+
+def _call(design: libyosys.Design, *commands: str) -> None:
+    for command in commands:
+        libyosys.Pass.call(design, f"tee -q {command}")
+
+
+def _described(number: int, line: str) -> Mutant:
+    """A mutant as the command that inserts it describes it."""
+    options = dict(re.findall(r"-(\w+) (\S+)", line))
+    cell = options["cell"].replace("$design.v", "")
+    place = f"{options['module']}/{cell}.{options['port']}[{options['portbit']}]"
+    if "ctrlbit" in options:
+        place += f" by [{options['ctrlbit']}]"
+    if "wire" in options:
+        place += f" = {options['wire']}[{options['wirebit']}]"
+    return Mutant(number, options["mode"], place)
+
+
+# Regression
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One run of the regression."""
+
+    name: str
+    schedule: Schedule
+    profile: str = "none"
+    seed: int = 0
+    reset_after: int = 0
+
+    def failures(self, model: Model, number: int) -> list[Mismatch]:
+        """What differs from golden with this mutant."""
+        beats = self.schedule.beats
+        free = self.profile == "none"
+        seen = model.run(
+            beats,
+            gates=gates(self.profile, model.ports, self.seed),
+            trace=free,
+            garbage=not free,
+            reset_after=self.reset_after,
+            constants={SELECT: number},
+            idle_limit=IDLE_LIMIT,
+            progress=_run_away,
+        ).seen
+        found = check_values(model.ports, beats, seen)
+        found += check_counts(
+            model.design, model.config, self.schedule.counts(), seen, free_flow=free
+        )
+        return found + check_timing(self.schedule, seen) if free else found
+
+
+class _RunAwayError(Exception):
+    """Output beats without end."""
+
+
+def _run_away(beats: int) -> None:
+    """The driver reports progress after many thousand beats: far more than any trial has."""
+    raise _RunAwayError(f"{beats} beats and no end")
+
+
+def _trials(design: Design, config: Config) -> Iterator[_Trial]:
+    """The regression: free flow, stalls with garbage, resets in mid-work, the small space."""
+    stimuli = STIMULI[design.name]
+    for seed in range(SEEDS):
+        operands = stimuli.random(config, np.random.default_rng(seed))
+        schedule = design.schedule(config, operands)
+        yield _Trial(f"free flow, seed {seed}", schedule)
+        for profile in PROFILES:
+            yield _Trial(f"{profile} stalls, seed {seed}", schedule, profile, seed)
+        when = 1 + np.random.default_rng(seed).integers(schedule.counts().cycles)
+        yield _Trial(f"reset after {when}, seed {seed}", schedule, reset_after=int(when))
+    yield _Trial("exhaustive", design.schedule(config, stimuli.exhaustive(config)))
+
+
+def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:
+    """What the first trial that notices the mutant has to say; empty if none does."""
+    for trial in trials:
+        try:
+            found = trial.failures(model, number)
+        except _RunAwayError as error:
+            return f"{trial.name}: {error}"
+        if found:
+            return f"{trial.name}: {found[0]}"
+    return ""
+
+
+def _tried(model: Model, trials: Iterable[_Trial], mutant: Mutant) -> Mutant:
+    reason = _first_failure(model, trials, mutant.number)
+    return replace(mutant, status="killed", reason=reason) if reason else mutant

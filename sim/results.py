@@ -1,0 +1,65 @@
+"""Result folders: files appear whole or not at all."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.errors import UserError
+
+
+def check_output(folder: Path) -> None:
+    """Raise :class:`UserError` if results could not be written to ``folder``; creates nothing."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"cannot write to {folder}: {existing} is not a folder.")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"cannot write to {folder}: {existing} is not writable.")
+
+
+@contextlib.contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files are moved to ``folder`` when the block ends well.
+
+    When it does not, nothing is left of it, and ``folder`` is as it was.
+    """
+    check_output(folder)
+    created = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+            yield Path(partial)
+            for path in sorted(Path(partial).iterdir()):
+                _move(path, folder / path.name)
+    except BaseException as error:
+        for path in created:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise UserError(f"no space left on the device while writing to {folder}.") from error
+        raise
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write readable JSON; NaN and infinity are refused."""
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Write every array as ``NAME.npy``."""
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)

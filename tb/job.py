@@ -1,0 +1,64 @@
+"""A job: what one cocotb simulation process runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.schedule import Schedule
+from ..golden.units import unit
+from .stalls import PROFILES
+from .stimuli import STIMULI
+
+JOB = "NIBBLEFORGE_JOB"
+"""Environment variable that names the JSON file of the job."""
+
+RESULT = "NIBBLEFORGE_RESULT"
+"""Environment variable that names the file of results, one JSON object a line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One simulation: a design, its configuration, its operands.
+
+    Attributes
+    ----------
+    unit, design, config
+        What is simulated; ``config`` as a mapping of its fields.
+    seeds
+        Seeds of random operands, stall patterns and garbage; every test runs once per seed.
+    operands
+        ``.npz`` with operands; empty: random ones.
+    profiles
+        Stall profiles to run.
+    """
+
+    unit: str
+    design: str
+    config: dict[str, Any]
+    seeds: list[int]
+    operands: str = ""
+    profiles: tuple[str, ...] = PROFILES
+
+    @classmethod
+    def of(cls, unit_name: str, design: Design, config: Config, seeds: list[int], **options: Any) -> "Job":
+        """The job of a configured design."""
+        return cls(unit_name, design.name, config.model_dump(mode="json"), seeds, **options)
+
+    def resolve(self) -> tuple[Design, Config]:
+        """The declared design and its configuration."""
+        owner = unit(self.unit)
+        config = owner.config(**self.config)
+        return next(d for d in owner.designs(config) if d.name == self.design), config
+
+    def schedule(self, seed: int) -> Schedule:
+        """Golden schedule of the job's operands."""
+        design, config = self.resolve()
+        stimuli = STIMULI[design.name]
+        if not self.operands:
+            return design.schedule(config, stimuli.random(config, np.random.default_rng(seed)))
+        with np.load(Path(self.operands)) as arrays:
+            return design.schedule(config, stimuli.operands(**arrays))
