@@ -190,6 +190,9 @@ struct Bench {
     EventLog events[event_count + 1];
     uint64_t cycle = 0;
     uint64_t received = 0;
+    uint64_t first_beat = 0;  // cycles of the first and the latest handshake
+    uint64_t last_beat = 0;
+    bool started = false;
     std::string violation;
     double seconds = 0;
 
@@ -274,6 +277,7 @@ void Bench::cold_start() {
     FOR_OUTPUTS(QUIET_OUTPUT)
     for (EventLog& log : events) log = EventLog{};
     received = 0;
+    started = false;
     top->RESET = RESET_ACTIVE;
     for (int i = 0; i < 2; ++i) {
         top->clk = 0;
@@ -355,6 +359,11 @@ void Bench::run() {
             cold_start();
             continue;
         }
+        if (moved) {
+            if (!started) first_beat = cycle;
+            started = true;
+            last_beat = cycle;
+        }
         clock_edge();
         ++cycle;
 
@@ -389,8 +398,8 @@ void Bench::free_run() {
 void Bench::store(const char* path) {
     std::FILE* file = std::fopen(path, "w");
     if (!file) fail(std::string("cannot write ") + path);
-    std::fprintf(file, "{\"cycles\": %" PRIu64 ", \"seconds\": %.6f, \"violation\": \"%s\", \"events\": [", cycle, seconds,
-                 violation.c_str());
+    std::fprintf(file, "{\"cycles\": %" PRIu64 ", \"span\": %" PRIu64 ", \"seconds\": %.6f, \"violation\": \"%s\", \"events\": [", cycle,
+                 started ? last_beat - first_beat + 1 : 0, seconds, violation.c_str());
     for (size_t i = 0; i < event_count; ++i) std::fprintf(file, "%s%" PRIu64, i ? ", " : "", events[i].total);
     std::fprintf(file, "]}\n");
     if (std::fclose(file)) fail(std::string("cannot write ") + path);
