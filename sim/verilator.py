@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cocotb_tools.config
 import find_libpython
@@ -44,7 +44,7 @@ _QUIET = ("-Wno-lint", "-Wno-style")
 _UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
 _TAIL = 4000  # characters of a failed command's output worth showing
 _HEADERS = {".h", ".hpp", ".vh", ".svh"}
-_DEFINITIONS = {  # by option of Verilator
+_DEFINITIONS = {  # of the model: the option of Verilator that each stands for
     "VM_COVERAGE": "coverage",
     "VM_SC": "system_c",
     "VM_TIMING": "use_timing",
@@ -124,6 +124,7 @@ def build(
         "files": _digest([*control, *sources, *headers]),
         "main": _digest([main, *_headers(main.parent)]),
         "arguments": json.dumps([arguments, ldflags]),
+        "recipe": _digest([Path(__file__)]),
     }
 
     def builder(directory: Path) -> None:
@@ -234,7 +235,8 @@ class _Model:
     fast: list[Path]
     slow: list[Path]
     runtime: list[Path]
-    flags: list[str]
+    language: list[str]
+    definitions: list[str]
     ldflags: list[str]
     include: Path
 
@@ -252,18 +254,14 @@ class _Model:
             files("classes_fast", "support_fast"),
             files("classes_slow", "support_slow"),
             files("global"),
-            list(_model_flags(options)),
+            ["-std=gnu++20", "-fcoroutines"] if options["use_timing"] else ["-std=gnu++17"],
+            [
+                "-DVERILATOR=1",
+                *(f"-D{name}={int(options.get(key, False))}" for name, key in _DEFINITIONS.items()),
+            ],
             options.get("ldflags", []),
             Path(description["system"]["verilator_root"]) / "include",
         )
-
-
-def _model_flags(options: Mapping[str, Any]) -> Iterator[str]:
-    """Language and definitions that ``verilated.mk`` would pass."""
-    yield from ("-std=gnu++20", "-fcoroutines") if options["use_timing"] else ("-std=gnu++17",)
-    yield "-DVERILATOR=1"
-    for name, option in _DEFINITIONS.items():
-        yield f"-D{name}={int(options.get(option, False))}"
 
 
 # Compilation
@@ -286,21 +284,19 @@ class _Compilation:
         The fast objects come first: of an inline function compiled several times the linker
         keeps the first.
         """
-        fast = [(unit, flags) for unit in self._units("fast", self.model.fast)]
-        slow = [(unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)]
         tasks = [
-            *(self.workers.start(self._compile, *job) for job in (*fast, (main, flags))),
+            *(self._start(unit, flags) for unit in self._units("fast", self.model.fast)),
+            self._start(main, flags),
             *(self.workers.start(self._runtime, source) for source in self.model.runtime),
-            *(self.workers.start(self._compile, *job) for job in slow),
+            *(self._start(unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)),
         ]
         return [task.result() for task in tasks]
 
     def link(self, objects: Iterable[Path], ldflags: Sequence[str], target: Path) -> None:
         """Link objects into an executable."""
         libraries = [*self.model.ldflags, *ldflags, "-pthread"]
-        self.workers.run(
-            [*self.compiler.command, *map(str, objects), *libraries, "-o", str(target)]
-        )
+        inputs = map(str, objects)
+        self.workers.run([*self.compiler.command, *inputs, *libraries, "-o", str(target)])
 
     def _units(self, name: str, sources: Sequence[Path]) -> Iterator[Path]:
         """Join generated files: most of the time a compiler needs for one goes into headers."""
@@ -309,27 +305,30 @@ class _Compilation:
             unit.write_text("".join(f'#include "{source.name}"\n' for source in batch))
             yield unit
 
+    def _start(self, source: Path, flags: Sequence[str]) -> "Future[Path]":
+        """Compile a file of this model on the pool."""
+        target = self.model.directory / f"{source.stem}.o"
+        return self.workers.start(
+            self._compile, source, target, [*self.model.definitions, *self.searched, *flags]
+        )
+
     def _runtime(self, source: Path) -> Path:
-        """Compile a file of Verilator's runtime, or find it in the cache."""
-        flags = [*self.model.flags, *_RUNTIME_FLAGS]
+        """Compile a file of Verilator's runtime, which no definition concerns, or find it."""
+        flags = [*self.model.language, *_RUNTIME_FLAGS]
         key = {**_identity(self.verilator, self.compiler, flags), "files": _digest([source])}
         name = f"{source.stem}.o"
 
         def builder(directory: Path) -> None:
-            self._compile(source, _RUNTIME_FLAGS, directory / name)
+            self._compile(source, directory / name, _RUNTIME_FLAGS)
 
         return self.cache.build("runtime", key, builder) / name
 
-    def _compile(self, source: Path, flags: Sequence[str], target: Path | None = None) -> Path:
+    def _compile(self, source: Path, target: Path, flags: Sequence[str]) -> Path:
         include = self.model.include
-        target = target or self.model.directory / f"{source.stem}.o"
-        self.workers.run(
-            [
-                *(*self.compiler.command, *self.model.flags, *self.searched),
-                *(f"-I{path}" for path in (self.model.directory, include, include / "vltstd")),
-                *(*flags, "-c", str(source), "-o", str(target)),
-            ]
-        )
+        searched = [f"-I{path}" for path in (self.model.directory, include, include / "vltstd")]
+        files = ["-c", str(source), "-o", str(target)]
+        command = [*self.compiler.command, *self.model.language, *flags, *searched, *files]
+        self.workers.run(command)
         return target
 
 
