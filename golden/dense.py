@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
-from pydantic import model_validator
 
 from .config import Config
 from .design import Design, Unit
@@ -93,13 +92,17 @@ class Layer:
 
 def check(config: DenseConfig, layer: Layer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
+    for name, matrix in (("activations", layer.x), ("weights", layer.w)):
+        if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
+            raise UserError(
+                f"{name} must be a matrix of integers, got {matrix.dtype} {matrix.shape}."
+            )
     features = layer.x.shape[1]
     if layer.w.shape[1] != features:
         raise UserError(
             f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
         )
-    if features > config.max_k:
-        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {features}.")
+    _check_shape(config, len(layer.x), features, len(layer.w))
     low, high = config.activation_range
     if layer.x.min() < low or layer.x.max() > high:
         raise UserError(
@@ -107,6 +110,17 @@ def check(config: DenseConfig, layer: Layer) -> None:
         )
     if layer.w.min() < -WEIGHT_MAX or layer.w.max() >= WEIGHT_MAX:
         raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
+
+
+def _check_shape(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> None:
+    """Raise :class:`UserError` unless the array takes a layer of this shape."""
+    if min(tokens, in_features, outputs) < 1:
+        raise UserError(
+            "tokens, in_features and outputs must be at least 1, "
+            f"got {tokens}, {in_features} and {outputs}."
+        )
+    if in_features > config.max_k:
+        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
 
 
 def compute(config: DenseConfig, layer: Layer) -> NDArray[np.int64]:
@@ -147,7 +161,9 @@ def events(config: DenseConfig) -> tuple[Event, ...]:
         Event("w_beats", "work", "beats of weights read"),
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
-        Event("stall_operands", "time", "cycles within a tile that wait for activations or weights"),
+        Event(
+            "stall_operands", "time", "cycles within a tile that wait for activations or weights"
+        ),
         Event("stall_drain", "time", "cycles a finished tile waits for the one before to drain"),
     )
 
@@ -165,6 +181,7 @@ def bandwidth(config: DenseConfig) -> dict[str, float]:
 
 def schedule(config: DenseConfig, layer: Layer) -> Schedule:
     """Golden schedule of a layer: every tile of its tiling in one run."""
+    check(config, layer)
     tiling = layer.tiling(config)
     features = layer.x.shape[1]
     period = max(config.passes * features, config.rows)
@@ -191,6 +208,7 @@ def schedule(config: DenseConfig, layer: Layer) -> Schedule:
 
 def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     """Payloads of every port for a layer, operands as segments so that nothing is copied."""
+    check(config, layer)
     x_port, w_port, y_port = ports(config)
     tiling = layer.tiling(config)
     features = layer.x.shape[1]
@@ -200,7 +218,9 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     token, output = tiling.order.T
     return {
         "x": Beats(
-            x_port.pack(value=x.reshape(-1, config.rows), last=_every(features, tiling.token_blocks)),
+            x_port.pack(
+                value=x.reshape(-1, config.rows), last=_every(features, tiling.token_blocks)
+            ),
             np.stack([token * features, np.full(len(tiling), features)], axis=1),
         ),
         "w": Beats(
@@ -220,6 +240,7 @@ def _every(period: int, times: int) -> NDArray[np.bool_]:
 
 def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> Counts:
     """Counts of a layer of this shape in one free-flowing run."""
+    _check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
     work = config.passes * in_features
     period = max(work, config.rows)
