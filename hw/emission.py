@@ -7,6 +7,7 @@ converts once per class and configuration.
 
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +127,12 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
     return text, tuple(module.name for module in modules)
 
 
+_ONE_AT_A_TIME = threading.Lock()  # Yosys keeps global state
+
+
 def _yosys(text: str) -> str:
     """Turn RTLIL into Verilog in this process."""
-    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         source, result = Path(folder, "design.il"), Path(folder, "design.v")
         source.write_text(text)
         design = libyosys.Design()

@@ -1,7 +1,6 @@
 """cocotb harness: one simulation process per job."""
 
 import json
-import subprocess
 import tempfile
 from xml.etree import ElementTree
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from ..hw.generate import generate
 from ..tb.job import JOB, RESULT, Job
 from . import verilator
 from .cache import Cache
+from .workers import Workers
 
 MODULE = "nibbleforge.tb.regression"
 
@@ -75,7 +75,9 @@ def build(design: Design, config: Config, *, waves: bool = False, cache: Cache |
         return verilator.build_cocotb([source], generated.name, waves=waves, cache=cache)
 
 
-def run(executable: Path, job: Job, tests: str = "", waves: Path | None = None) -> Outcome:
+def run(
+    executable: Path, job: Job, workers: Workers, *, tests: str = "", waves: Path | None = None
+) -> Outcome:
     """Run a job.
 
     Parameters
@@ -84,6 +86,8 @@ def run(executable: Path, job: Job, tests: str = "", waves: Path | None = None) 
         From :func:`build`.
     job
         What to run.
+    workers
+        Pool that the process belongs to.
     tests
         Regular expression of the tests to run; empty: all.
     waves
@@ -96,12 +100,10 @@ def run(executable: Path, job: Job, tests: str = "", waves: Path | None = None) 
         notes.touch()
         extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests}
         environment = verilator.cocotb_environment(MODULE, job.design, report, extra)
-        command = [str(executable), *(["--trace", "--trace-file", str(waves)] if waves else [])]
-        process = subprocess.run(
-            command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        command = [str(executable), *(["--trace", "--trace-file", str(waves.absolute())] if waves else [])]
+        log = workers.run(command, environment, cwd=folder, check=False)
         found = tuple(json.loads(line) for line in notes.read_text().splitlines())
-        return Outcome(_verdicts(report, process.stdout), found, process.stdout)
+        return Outcome(_verdicts(report, log), found, log)
 
 
 def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pyosys import libyosys
 
 from ..golden.config import Config
 from ..golden.design import Design
@@ -176,39 +175,29 @@ def insert_mutants(
     no change of logic.
     """
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        source, listing, result = (Path(folder, name) for name in ("design.v", "list", "mutants.v"))
-        generated = generate(design, config)
-        source.write_text(generated.verilog)
-        yosys = libyosys.Design()
-        _call(
-            yosys,
-            f"read_verilog {source}",
-            f"hierarchy -check -top {generated.name}",
+        top = generate(design, config)
+        Path(folder, "design.v").write_text(top.verilog)
+        read = (
+            "read_verilog design.v",
+            f"hierarchy -check -top {top.name}",
             "proc",
             "opt",
             "opt_clean -purge",
-            f"mutate -list {2 * count} -seed {seed} -o {listing}",
         )
-        chosen = [line for line in listing.read_text().splitlines() if not _CLOCK.search(line)]
-        width = count.bit_length()
-        mutants = []
-        for number, line in enumerate(chosen[:count], 1):
-            _call(yosys, line.replace("mutate ", f"mutate -ctrl {SELECT} {width} {number} ", 1))
-            mutants.append(_described(number, line))
-        _call(yosys, f"write_verilog -noattr {result}")
-        return _PRAGMA + result.read_text(), mutants
-
-
-def _call(design: libyosys.Design, *commands: str) -> None:
-    for command in commands:
-        libyosys.Pass.call(design, f"tee -q {command}")
+        _yosys([*read, f"mutate -list {2 * count} -seed {seed} -o list"], folder)
+        lines = Path(folder, "list").read_text().splitlines()
+        chosen = [line for line in lines if not _CLOCK.search(line)][:count]
+        selected = f"mutate -ctrl {SELECT} {count.bit_length()}"
+        insert = [line.replace("mutate", f"{selected} {n}", 1) for n, line in enumerate(chosen, 1)]
+        _yosys([*read, *insert, "write_verilog -noattr mutants.v"], folder)
+        verilog = Path(folder, "mutants.v").read_text()
+    return _PRAGMA + verilog, [_described(n, line) for n, line in enumerate(chosen, 1)]
 
 
 def _described(number: int, line: str) -> Mutant:
     """A mutant as the command that inserts it describes it."""
     options = dict(re.findall(r"-(\w+) (\S+)", line))
-    cell = options["cell"].replace("$design.v", "")
-    place = f"{options['module']}/{cell}.{options['port']}[{options['portbit']}]"
+    place = f"{options['module']}/{options['cell']}.{options['port']}[{options['portbit']}]"
     if "ctrlbit" in options:
         place += f" by [{options['ctrlbit']}]"
     if "wire" in options:
@@ -288,3 +277,147 @@ def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:
 def _tried(model: Model, trials: Iterable[_Trial], mutant: Mutant) -> Mutant:
     reason = _first_failure(model, trials, mutant.number)
     return replace(mutant, status="killed", reason=reason) if reason else mutant
+
+
+# Comparison with the original
+
+
+def _compared(design: Design, config: Config, verilog: str, mutant: Mutant) -> Mutant:
+    """Ask a SAT solver whether a surviving mutant differs from the original at all."""
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+        source, miter = Path(folder, "mutants.v"), Path(folder, "miter.v")
+        source.write_text(verilog)
+        miter.write_text(_miter(design, config, mutant.number))
+        commands = (
+            f"read_verilog {source} {miter}",
+            "hierarchy -check -top miter",
+            "proc",
+            "flatten",
+            "opt -full",
+            "sat -tempinduct -prove trigger 0 -maxsteps 40 -show-ports",
+        )
+        try:
+            answer = _yosys(commands, folder, PROOF_SECONDS)
+        except subprocess.TimeoutExpired:
+            return replace(mutant, reason=f"undecided in {PROOF_SECONDS:.0f} s")
+    if "Induction step proven: SUCCESS!" in answer:
+        return replace(mutant, status="equivalent", reason="induction")
+    open(f"/tmp/mut/ans{mutant.number}","w").write(answer)
+    if "model found for base case: FAIL!" in answer:
+        return replace(mutant, reason="cex")
+    return replace(mutant, reason="?")
+
+
+def _miter(design: Design, config: Config, number: int) -> str:
+    """Original and mutant side by side; ``trigger``: they differ where it matters.
+
+    Outputs do not matter during reset, a payload matters while valid is 1. Sources keep the rules
+    of the handshake: what is offered stays until it is taken.
+    """
+    ports = design.ports(config)
+    events = sum(event.width for event in design.events(config))
+    sides = [_source_side(port) if port.direction == "in" else _sink_side(port) for port in ports]
+    shared = [name for side in sides for name in side.shared] + ["clk", "rst"]
+    compared = [name for side in sides for name in side.compared] + ["events"]
+    return "\n".join(
+        [
+            "module miter(" + ", ".join(shared) + ", trigger);",
+            "input clk, rst;",
+            *(line for side in sides for line in side.lines),
+            f"wire [{events - 1}:0] gold_events, gate_events;",
+            *(
+                f"{design.name} {which} (.{SELECT}({value}), "
+                + ", ".join(f".{name}({name})" for name in shared)
+                + "".join(f", .{name}({which}_{name})" for name in compared)
+                + ");"
+                for which, value in (("gold", 0), ("gate", number))
+            ),
+            "reg broken = 0;",
+            "wire breaks = broken" + "".join(f" || {x}" for side in sides for x in side.breaks) + ";",
+            "always @(posedge clk) broken <= breaks;",
+            "output trigger;",
+            "wire differs = gold_events != gate_events"
+            + "".join(f" || {x}" for side in sides for x in side.differs)
+            + ";",
+            "assign trigger = differs && !breaks && !rst;",
+            "endmodule",
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What one port contributes to the miter."""
+
+    shared: tuple[str, ...]
+    compared: tuple[str, ...]
+    lines: tuple[str, ...]
+    differs: tuple[str, ...]
+    breaks: tuple[str, ...] = ()
+
+
+def _source_side(port: Port) -> _Side:
+    name, bits = port.name, f"[{port.width - 1}:0]"
+    return _Side(
+        shared=(f"{name}_valid", f"{name}_payload"),
+        compared=(f"{name}_ready",),
+        lines=(
+            f"input {name}_valid; input {bits} {name}_payload; wire gold_{name}_ready, gate_{name}_ready;",
+            f"reg {name}_waits = 0; reg {bits} {name}_before = 0;",
+            f"always @(posedge clk) {name}_waits <= {name}_valid && !gold_{name}_ready && !rst;",
+            f"always @(posedge clk) {name}_before <= {name}_payload;",
+        ),
+        differs=(f"gold_{name}_ready != gate_{name}_ready",),
+        breaks=(f"({name}_waits && (!{name}_valid || {name}_payload != {name}_before))",),
+    )
+
+
+def _sink_side(port: Port) -> _Side:
+    name, bits = port.name, f"[{port.width - 1}:0]"
+    return _Side(
+        shared=(f"{name}_ready",),
+        compared=(f"{name}_valid", f"{name}_payload"),
+        lines=(
+            f"input {name}_ready; wire gold_{name}_valid, gate_{name}_valid;",
+            f"wire {bits} gold_{name}_payload, gate_{name}_payload;",
+        ),
+        differs=(
+            f"gold_{name}_valid != gate_{name}_valid",
+            f"(gold_{name}_valid && gold_{name}_payload != gate_{name}_payload)",
+        ),
+    )
+
+
+_RUNNER = (
+    "import sys; from pyosys import libyosys; design = libyosys.Design()\n"
+    "for line in sys.stdin: libyosys.Pass.call(design, line.strip())"
+)
+
+
+def _yosys(commands: Iterable[str], folder: str, seconds: float = 600) -> str:
+    """Run Yosys in a process of its own, where it names things the same every time.
+
+    Raises
+    ------
+    RuntimeError
+        A command failed.
+    subprocess.TimeoutExpired
+        It took longer; nothing of it runs on.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUNNER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        start_new_session=True,
+    ) as process:
+        try:
+            output = process.communicate("\n".join(commands), timeout=seconds)[0]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise RuntimeError(f"Yosys failed: {output[-2000:]}")
+    return output

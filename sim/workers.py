@@ -1,0 +1,128 @@
+"""Child processes, several at once; whatever ends the work early ends them too."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+_TAIL = 4000  # characters of a failed command's output worth showing
+
+T = TypeVar("T")
+
+
+class Workers:
+    """A pool that runs commands; leaving the ``with`` block early kills what still runs.
+
+    Parameters
+    ----------
+    jobs
+        Commands at once; by default one a processor.
+    temporary
+        Folder for the commands' own temporary files.
+    """
+
+    def __init__(self, jobs: int | None = None, temporary: Path | None = None) -> None:
+        self._environment = {**os.environ, **({"TMPDIR": str(temporary)} if temporary else {})}
+        self._pool = ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)))
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is not None:
+            self._stop()
+        self._pool.shutdown(cancel_futures=True)
+
+    def start(self, function: Callable[..., T], *arguments: object) -> "Future[T]":
+        """Run a function on the pool; it may call :meth:`run`."""
+        return self._pool.submit(function, *arguments)
+
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        cwd: Path | None = None,
+        check: bool = True,
+        each_line: Callable[[str], None] | None = None,
+    ) -> str:
+        """Run a command to its end and return what it printed, standard error included.
+
+        Parameters
+        ----------
+        command, environment, cwd
+            What to run, variables beside those of this process, and where.
+        check
+            Whether a failure is an error.
+        each_line
+            Called with every line as it comes.
+
+        Raises
+        ------
+        RuntimeError
+            The command failed, and ``check`` is set.
+        """
+        with self._process(command, environment or {}, cwd) as process:
+            output = "".join(_lines(process, each_line))
+            process.wait()
+        if check and process.returncode:
+            raise RuntimeError(
+                f"{shlex.join(command)} ended with {process.returncode}:\n{output[-_TAIL:]}"
+            )
+        return output
+
+    @contextlib.contextmanager
+    def _process(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path | None
+    ) -> Iterator["subprocess.Popen[str]"]:
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("the work was stopped")
+            process = subprocess.Popen(
+                command,
+                env={**self._environment, **environment},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # some leave children behind when they alone are killed
+                text=True,
+                errors="replace",
+            )
+            self._running.add(process)
+        try:
+            yield process
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                _kill(process)
+
+
+def _lines(process: "subprocess.Popen[str]", each: Callable[[str], None] | None) -> Iterator[str]:
+    for line in process.stdout or ():
+        if each:
+            each(line)
+        yield line
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
