@@ -1,0 +1,180 @@
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LAYERS = ("golden", "hw", "tb", "sim", "scripts")  # each may import those before it
+SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def every_source(*folders):
+    """Parametrise a test over the modules of some folders."""
+    paths = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in folders]
+    return pytest.mark.parametrize("path", paths, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+MODULES_OF = {"cocotb": {"cocotb", "cocotb_tools"}}  # distributions not named as what they install
+BROUGHT_BY = {"find_libpython": "cocotb"}  # modules that a dependency declares itself
+
+
+def imports(tree):
+    """``(dots, module)`` of every import, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.level, node.module
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.level, alias.name) for alias in node.names)
+
+
+def needed(tree):
+    """Outside modules that importing this one needs: imports not within functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (module.partition(".")[0] for dots, module in imports(node) if not dots)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from needed(node)
+
+
+def third_party(modules):
+    return {module for module in modules if module not in sys.stdlib_module_names}
+
+
+def names(requirements):
+    return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+
+
+def dependencies():
+    declared = names(PROJECT["project"]["dependencies"])
+    modules = {module for name in declared for module in MODULES_OF.get(name, {name})}
+    return modules | {module for module, owner in BROUGHT_BY.items() if owner in declared}
+
+
+# --- imports --------------------------------------------------------------------------------------
+
+
+@every_source(*LAYERS)
+def test_imports_go_one_way(path):
+    """golden <- hw <- tb <- sim <- scripts; relative across folders."""
+    folder, *inner = path.relative_to(ROOT).parts
+    allowed = LAYERS[: LAYERS.index(folder)]
+    for dots, module in imports(ast.parse(path.read_text())):
+        top = module.partition(".")[0]
+        if dots == 0:
+            assert top not in (*LAYERS, "nibbleforge", "tests"), f"import {module} is not relative"
+        elif dots == len(inner) + 1:
+            assert top in allowed, f"{folder} must not import {top}"
+        else:
+            assert dots <= len(inner), f"{'.' * dots}{module} leaves the package"
+
+
+@every_source("golden")
+def test_golden_is_numpy_and_pydantic(path):
+    tree = ast.parse(path.read_text())
+    found = third_party(module.partition(".")[0] for dots, module in imports(tree) if not dots)
+    assert found <= {"numpy", "pydantic"}
+
+
+@every_source(*LAYERS)
+def test_imports_are_declared(path):
+    """What a module needs to be imported comes with a plain installation."""
+    assert third_party(needed(ast.parse(path.read_text()))) <= dependencies()
+
+
+@every_source("hw")
+def test_hardware_does_not_postpone_annotations(path):
+    """It breaks components with annotated ports."""
+    assert (0, "__future__") not in set(imports(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize(("module", "owner"), BROUGHT_BY.items())
+def test_modules_brought_by_a_dependency(module, owner):
+    assert module in names(metadata.requires(owner))
+
+
+# --- docstrings -----------------------------------------------------------------------------------
+
+
+def public(node, prefix=""):
+    """Public functions, classes and methods as ``(name, node)``."""
+    for child in node.body:
+        function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        if not (function or isinstance(child, ast.ClassDef)) or child.name.startswith("_"):
+            continue
+        yield prefix + child.name, child
+        if not function:
+            yield from public(child, f"{prefix}{child.name}.")
+
+
+def is_obvious(name, node):
+    """An override whose contract the base class states."""
+    return name.endswith(".elaborate") or any(
+        isinstance(d, ast.Name) and d.id == "override" for d in node.decorator_list
+    )
+
+
+@every_source(*LAYERS)
+def test_public_things_have_docstrings(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module has none"
+    bare = [
+        n for n, node in public(tree) if not ast.get_docstring(node) and not is_obvious(n, node)
+    ]
+    assert not bare
+
+
+# --- packages -------------------------------------------------------------------------------------
+
+
+def test_every_folder_is_a_package():
+    tools = PROJECT["tool"]["setuptools"]
+    folders = {".".join(p.parent.relative_to(ROOT).parts) for p in SOURCES}
+    assert set(tools["packages"]) == {f"nibbleforge.{folder}" for folder in folders}
+    for package in tools["packages"]:
+        folder = package.removeprefix("nibbleforge.").replace(".", "/")
+        assert tools["package-dir"].get(package, folder) == folder
+    assert {f"nibbleforge.{layer}" for layer in LAYERS} <= set(tools["package-dir"])
+    assert not [*ROOT.glob("*.py"), *ROOT.glob("*/__init__.py")], "a namespace without __init__"
+
+
+def package_data():
+    """Files that the packages bring beside modules."""
+    for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
+        folder = ROOT / package.removeprefix("nibbleforge.").replace(".", "/")
+        yield from (path for pattern in patterns for path in folder.glob(pattern))
+
+
+def test_wheel(tmp_path):
+    """Exactly the packages and their data, under one name."""
+    source = tmp_path / "source"
+    ignore = shutil.ignore_patterns("__pycache__")
+    for folder in (*LAYERS, "tests"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
+    for file in ("pyproject.toml", "LICENSE", "README.md"):
+        if (ROOT / file).exists():
+            shutil.copy(ROOT / file, source)
+    command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "-q", "-w", tmp_path]
+    if int(metadata.version("setuptools").partition(".")[0]) >= 77:
+        command.append("--no-build-isolation")
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = [path for layer in LAYERS for path in (source / layer).rglob("*.py")]
+    shipped = {str(path.relative_to(source)) for path in modules}
+    shipped |= {str(path.relative_to(ROOT)) for path in package_data()}
+    assert {"sim/native/driver.cpp", "sim/sample/smollm2.npz"} <= shipped
+    assert installed == {f"nibbleforge/{name}" for name in shipped}
+    (entry,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("entry_points.txt")]
+    text = zipfile.ZipFile(wheel).read(entry).decode()
+    assert "nibbleforge = nibbleforge.scripts.main:main" in text
