@@ -46,11 +46,17 @@ class BitmapConfig(Config):
         if self.beat not in BEATS:
             raise UserError(f"beat must be one of {BEATS}, got {self.beat}.")
         if self.width > self.beat:
-            raise UserError(f"width must not exceed beat, got width {self.width}, beat {self.beat}.")
+            raise UserError(
+                f"width must not exceed beat, got width {self.width}, beat {self.beat}."
+            )
         if self.width > self.group:
-            raise UserError(f"width must not exceed group, got width {self.width}, group {self.group}.")
+            raise UserError(
+                f"width must not exceed group, got width {self.width}, group {self.group}."
+            )
         if self.beat > self.group:
-            raise UserError(f"beat must not exceed group, got beat {self.beat}, group {self.group}.")
+            raise UserError(
+                f"beat must not exceed group, got beat {self.beat}, group {self.group}."
+            )
         if self.mode == "scatter" and not self.value_width:
             raise UserError("mode scatter needs values: value_width must be at least 1, got 0.")
         return self
@@ -106,7 +112,9 @@ def _bitmap_port(config: BitmapConfig, direction: Literal["in", "out"]) -> Port:
 
 def _values_port(config: BitmapConfig, direction: Literal["in", "out"]) -> Port:
     fields = (Field("value", config.value_width, "values in ascending index", count=config.beat),)
-    return Port("values", direction, fields, "packed values, the rest of a token's final beat unused")
+    return Port(
+        "values", direction, fields, "packed values, the rest of a token's final beat unused"
+    )
 
 
 def _dense_port(config: BitmapConfig, direction: Literal["in", "out"]) -> Port:
@@ -244,7 +252,9 @@ def _token_ranks(last: NDArray[np.bool_], population: NDArray) -> tuple[NDArray,
     """Values of the token before each group, and up to its end."""
     total = np.cumsum(population)
     starts = np.concatenate([[True], last[:-1]])
-    before_token = np.repeat((total - population)[starts], np.diff(np.append(np.flatnonzero(starts), len(last))))
+    before_token = np.repeat(
+        (total - population)[starts], np.diff(np.append(np.flatnonzero(starts), len(last)))
+    )
     return total - population - before_token, total - before_token
 
 
@@ -262,7 +272,7 @@ def _completed_beats(config: BitmapConfig, last: NDArray[np.bool_], population: 
 
 
 def _beats_in_time(end: NDArray, count: NDArray) -> NDArray[np.int64]:
-    """Cycles of ``count[j]`` consecutive beats the final one of which passes in cycle ``end[j]``."""
+    """Cycles of runs of ``count[j]`` consecutive beats that end in cycle ``end[j]``."""
     position = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     return np.repeat(end - count + 1, count) + position
 
@@ -290,7 +300,10 @@ def _gather_schedule(config: BitmapConfig, groups: Groups) -> Schedule:
     step = 1 + np.arange(len(pairs["count"]))  # beat b is extracted in cycle 1 + b
     final = step[pairs["group_last"]]  # cycle of each group's final extraction
     taken = np.concatenate([[0], final[:-1]])
-    beats = {"bitmap": _bitmap_beats(ports["bitmap"], groups), "pairs": Beats(ports["pairs"].pack(**pairs))}
+    beats = {
+        "bitmap": _bitmap_beats(ports["bitmap"], groups),
+        "pairs": Beats(ports["pairs"].pack(**pairs)),
+    }
     cycles = {"bitmap": taken, "pairs": step + 1}
     events = {
         "groups": Pulses.strobes(taken),
@@ -380,43 +393,70 @@ def _chunks(bitmap: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [bitmap[start : start + rows] for start in range(0, len(bitmap), rows)]
 
 
-def _check_bitmap(config: BitmapConfig, bitmap: NDArray[np.uint8]) -> None:
+def _groups_per_token(config: BitmapConfig, bitmap: NDArray[np.uint8], groups: int | None) -> int:
+    """Check a packed bitmap; the number of groups in each of its rows."""
     if bitmap.ndim != 2 or bitmap.dtype != np.uint8 or 0 in bitmap.shape:
-        raise UserError(f"a packed bitmap must be uint8 (tokens, bytes), got {bitmap.dtype} {bitmap.shape}.")
+        raise UserError(
+            f"a packed bitmap must be uint8 (tokens, bytes), got {bitmap.dtype} {bitmap.shape}."
+        )
     if bitmap.shape[1] * 8 % config.group:
-        raise UserError(f"a bitmap row must hold whole groups of {config.group}, got {bitmap.shape[1]} bytes.")
+        raise UserError(
+            f"a bitmap row must hold whole groups of {config.group}, got {bitmap.shape[1]} bytes."
+        )
+    held = bitmap.shape[1] * 8 // config.group
+    if groups is None:
+        return held
+    if -(-groups * config.group // 8) != bitmap.shape[1]:
+        raise UserError(
+            f"a bitmap row of {groups} groups of {config.group} "
+            f"must have {-(-groups * config.group // 8)} bytes, got {bitmap.shape[1]}."
+        )
+    return groups
 
 
-def decoder_cycles(config: BitmapConfig, bitmap: NDArray[np.uint8]) -> Counts:
-    """Counts of decoding packed bitmaps ``(tokens, bytes)``, one token a row, in one run."""
-    _check_bitmap(config, bitmap)
+def decoder_cycles(
+    config: BitmapConfig, bitmap: NDArray[np.uint8], groups: int | None = None
+) -> Counts:
+    """Counts of decoding packed bitmaps ``(tokens, bytes)``, one token a row, in one run.
+
+    ``groups`` is the number of groups a token, by default as many as the bytes hold: with G = 4
+    that may be one more than there are.
+    """
+    groups = _groups_per_token(config, bitmap, groups)
     steps = empty = values = value_beats = 0
     for part in _chunks(bitmap):
-        population = populations(config.group, part)
+        population = populations(config.group, part)[:, :groups]
         totals = population.sum(1, dtype=np.int64)
         empty += population.size - int(np.count_nonzero(population))
         values += int(totals.sum())
         value_beats += int((-(-totals // config.beat)).sum())
         if config.mode == "gather":
             width = np.uint8(config.width)
-            steps += int(np.maximum(1, population // width + (population % width > 0)).sum(dtype=np.int64))
+            steps += int(
+                np.maximum(1, population // width + (population % width > 0)).sum(dtype=np.int64)
+            )
         else:
             ends = -(-np.cumsum(population, 1, dtype=np.int32) // config.beat)
             steps += int(np.maximum(1, np.diff(ends, axis=1, prepend=0)).sum())
-    groups = bitmap.shape[0] * bitmap.shape[1] * 8 // config.group
-    events = {"groups": groups, "empty_groups": empty, "values": values}
+    events = {"groups": len(bitmap) * groups, "empty_groups": empty, "values": values}
     if config.value_width:
         events |= {"value_beats": value_beats, "stall_values": 0}
     fill = 2 if config.mode == "gather" else 3
     return Counts(steps + fill, {**events, "stall_out": 0}, ideal_cycles=float(steps))
 
 
-def encoder_cycles(config: BitmapConfig, bitmap: NDArray[np.uint8]) -> Counts:
-    """Counts of encoding groups whose packed bitmaps ``(tokens, bytes)`` are given, in one run."""
-    _check_bitmap(config, bitmap)
+def encoder_cycles(
+    config: BitmapConfig, bitmap: NDArray[np.uint8], groups: int | None = None
+) -> Counts:
+    """Counts of encoding groups whose packed bitmaps ``(tokens, bytes)`` are given, in one run.
+
+    ``groups`` is the number of groups a token, by default as many as the bytes hold: with G = 4
+    that may be one more than there are.
+    """
+    groups = _groups_per_token(config, bitmap, groups)
     steps = empty = values = value_beats = 0
     for part in _chunks(bitmap):
-        population = populations(config.group, part)
+        population = populations(config.group, part)[:, :groups]
         running = np.cumsum(population, 1, dtype=np.int32)
         ends = running // config.beat
         ends[:, -1] = -(-running[:, -1] // config.beat)
@@ -424,8 +464,12 @@ def encoder_cycles(config: BitmapConfig, bitmap: NDArray[np.uint8]) -> Counts:
         empty += population.size - int(np.count_nonzero(population))
         values += int(running[:, -1].sum(dtype=np.int64))
         value_beats += int(ends[:, -1].sum(dtype=np.int64))
-    groups = bitmap.shape[0] * bitmap.shape[1] * 8 // config.group
-    events = {"groups": groups, "empty_groups": empty, "values": values, "value_beats": value_beats}
+    events = {
+        "groups": len(bitmap) * groups,
+        "empty_groups": empty,
+        "values": values,
+        "value_beats": value_beats,
+    }
     return Counts(steps + 2, {**events, "stall_out": 0}, ideal_cycles=float(steps))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,7 +36,7 @@ class Config(BaseModel):
         content = {"type": type(self).__name__, **self.model_dump(mode="json")}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    def replace(self, **changes: Any) -> "Config":
+    def replace(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""
         return type(self)(**{**self.model_dump(), **changes})
 

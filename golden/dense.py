@@ -200,7 +200,7 @@ def schedule(config: DenseConfig, layer: Layer) -> Schedule:
         "w_beats": Pulses.strobes(taken),
         "y_beats": Pulses.strobes(rows),
         "tiles": Pulses.strobes(ends),
-        "stall_operands": Pulses.strobes(np.zeros(0)),
+        "stall_operands": Pulses.strobes(np.zeros(0, np.int64)),
         "stall_drain": Pulses.strobes(np.sort(waits)),
     }
     return Schedule(traffic(config, layer), {"x": taken, "w": taken, "y": rows}, pulses)
@@ -268,12 +268,12 @@ ARRAY = Design(
 )
 
 
-def _presets(**passes: object) -> dict[str, Config]:
+def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
     return {
-        "paper": DenseConfig(**passes),
-        "tiny": DenseConfig(rows=3, columns=5, max_k=64, **passes),
-        "vector": DenseConfig(rows=1, columns=256, **passes),
-        "fpga": DenseConfig(rows=4, columns=4, max_k=4096, **passes),
+        "paper": DenseConfig(passes=passes),
+        "tiny": DenseConfig(rows=3, columns=5, max_k=64, passes=passes),
+        "vector": DenseConfig(rows=1, columns=256, passes=passes),
+        "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
     }
 
 

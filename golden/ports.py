@@ -18,7 +18,7 @@ WORD_BITS = 32
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a payload: ``count`` elements of ``width`` bits, a scalar if ``count`` is None."""
+    """Field of a payload: ``count`` elements of ``width`` bits, a scalar if ``count`` is None."""
 
     name: str
     width: int
@@ -84,9 +84,15 @@ class Port:
 
 def _to_bits(values: NDArray, field: Field) -> NDArray[np.uint8]:
     """Two's-complement bits of each element, least significant first, last axis = bits."""
-    low, high = (-(1 << (field.width - 1)), 1 << (field.width - 1)) if field.signed else (0, 1 << field.width)
+    low, high = (
+        (-(1 << (field.width - 1)), 1 << (field.width - 1))
+        if field.signed
+        else (0, 1 << field.width)
+    )
     if values.size and (int(values.min()) < low or int(values.max()) >= high):
-        raise ValueError(f"field {field.name} of {field.width} bits cannot hold {values.min()}..{values.max()}")
+        raise ValueError(
+            f"field {field.name} of {field.width} bits cannot hold {values.min()}..{values.max()}"
+        )
     if field.width == 1:
         return values.astype(np.uint8)[..., None]
     size = next(size for size in (1, 2, 4, 8) if 8 * size >= field.width)

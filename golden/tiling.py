@@ -61,7 +61,9 @@ class Tiling:
 
     def split_result(self, y: NDArray) -> NDArray:
         """``(tokens, outputs)`` to ``(tiles, rows, columns)`` in run order, padded with zeros."""
-        padded = np.zeros((self.token_blocks * self.rows, self.output_blocks * self.columns), y.dtype)
+        padded = np.zeros(
+            (self.token_blocks * self.rows, self.output_blocks * self.columns), y.dtype
+        )
         padded[: self.tokens, : self.outputs] = y
         grid = padded.reshape(self.token_blocks, self.rows, self.output_blocks, self.columns)
         return grid.transpose(0, 2, 1, 3).reshape(len(self), self.rows, self.columns)

@@ -1,5 +1,8 @@
 """Base of all units, and the layouts that hardware derives from golden's port declarations."""
 
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
 from amaranth import hdl
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,6 +11,8 @@ from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.events import Event
 from ..golden.ports import Field, Port
+
+C = TypeVar("C", bound=Config)
 
 
 def field_shape(field: Field) -> hdl.Shape | data.ArrayLayout:
@@ -26,7 +31,7 @@ def events_layout(events: tuple[Event, ...]) -> data.StructLayout:
     return data.StructLayout({event.name: event.width for event in events})
 
 
-class Part(wiring.Component):
+class Part(wiring.Component, Generic[C]):
     """A module that a unit is made of, told apart by its class and configuration.
 
     Parameters
@@ -37,7 +42,7 @@ class Part(wiring.Component):
         Members of the interface, as for :class:`amaranth.lib.wiring.Component`.
     """
 
-    def __init__(self, config: Config, signature: dict[str, object]):
+    def __init__(self, config: C, signature: Mapping[str, object]):
         self.config = config
         super().__init__(signature)
 
@@ -47,7 +52,7 @@ class Part(wiring.Component):
         return type(self).__qualname__, self.config.config_hash
 
 
-class Unit(Part):
+class Unit(Part[C]):
     """A top-level design: streams as golden declares them, plus ``events``.
 
     Parameters
@@ -58,7 +63,7 @@ class Unit(Part):
         The golden declaration that ports and events come from.
     """
 
-    def __init__(self, config: Config, design: Design):
+    def __init__(self, config: C, design: Design):
         self.design = design
         flow = {"in": In, "out": Out}
         streams = {

@@ -18,7 +18,7 @@ from .networks import (
 )
 
 
-class BitmapDecoder(Unit):
+class BitmapDecoder(Unit[BitmapConfig]):
     """Decode a bitmap and its packed values.
 
     ``bitmap`` brings one G-bit word a group, ``last`` on a token's final one; ``values`` brings the
@@ -29,8 +29,8 @@ class BitmapDecoder(Unit):
 
     * Throughput: ``max(1, ceil(popcount / W))`` cycles a group, no bubble between groups.
     * Latency: a word taken in cycle t gives its first beat in cycle t + 2.
-    * Schedule: beat b of the run leaves the extraction in cycle ``1 + b`` and the unit in ``2 + b``;
-      the next word is taken in the cycle of the final extraction of the one before.
+    * Schedule: beat b of the run leaves the extraction in cycle ``1 + b`` and the unit in cycle
+      ``2 + b``; the next word is taken in the cycle of the final extraction of the one before.
 
     scatter: yields the dense group in one beat.
 
@@ -112,7 +112,13 @@ class BitmapDecoder(Unit):
         ]
 
     def _gather_values(
-        self, m: Module, group: "_CurrentGroup", count: Value, fire: Signal, ends_group: Signal, free: Signal
+        self,
+        m: Module,
+        group: "_CurrentGroup",
+        count: Value,
+        fire: Signal,
+        ends_group: Signal,
+        free: Signal,
     ) -> list[Value]:
         """The next ``width`` values, from what is left of the held beat and the incoming one."""
         width = self.config.width
@@ -155,7 +161,10 @@ class BitmapDecoder(Unit):
         incoming = list(_elements(self.values.payload.value))
         window = list(held.values)
         for i in range(beats):
-            kept = [Signal(config.value_width, name=f"kept_{i}_{j}", reset_less=True) for j in range(config.beat)]
+            kept = [
+                Signal(config.value_width, name=f"kept_{i}_{j}", reset_less=True)
+                for j in range(config.beat)
+            ]
             if i < beats - 1:
                 with m.If(accepted & (taken == i)):
                     m.d.sync += [a.eq(b) for a, b in zip(kept, incoming, strict=True)]
@@ -199,7 +208,7 @@ class BitmapDecoder(Unit):
         ]
 
 
-class BitmapEncoder(Unit):
+class BitmapEncoder(Unit[BitmapConfig]):
     """Encode dense groups as bitmaps and packed non-zero values: the inverse of the decoder.
 
     ``dense`` brings G values a beat, ``last`` on a token's final group. Three stages: compress the
@@ -241,7 +250,10 @@ class BitmapEncoder(Unit):
         m.d.comb += present.eq(Cat(value.any() for value in values))
         below = prefix_counts(m, present)
         accepted = Signal()
-        m.d.comb += [self.dense.ready.eq(packed.ready), accepted.eq(self.dense.valid & packed.ready)]
+        m.d.comb += [
+            self.dense.ready.eq(packed.ready),
+            accepted.eq(self.dense.valid & packed.ready),
+        ]
         source = _CurrentGroup(self.config.group, present, self.dense.payload.last)
         packed.load(m, accepted, compress(m, present, to_planes(values), below), source)
         with m.If(accepted):
@@ -264,7 +276,12 @@ class BitmapEncoder(Unit):
         places = config.group + beat - 1
         opened = [Signal(places, name=f"open_bit{bit}") for bit in range(config.value_width)]
         beats = Signal(range(config.group // beat + 2))
-        valid, sent, last, mask = Signal(), Signal(), Signal(), Signal(config.group, reset_less=True)
+        valid, sent, last, mask = (
+            Signal(),
+            Signal(),
+            Signal(),
+            Signal(config.group, reset_less=True),
+        )
         written = Signal()
         leaves = Signal()
         m.d.comb += [
@@ -323,7 +340,8 @@ class _HeldBeat:
     def __init__(self, config: BitmapConfig):
         self.offset = Signal(range(config.beat), init=config.beat - 1, name="held_offset")
         self.values = [
-            Signal(config.value_width, name=f"held_{i}", reset_less=True) for i in range(1, config.beat)
+            Signal(config.value_width, name=f"held_{i}", reset_less=True)
+            for i in range(1, config.beat)
         ]
 
 
@@ -359,4 +377,6 @@ def _index_of(m: Module, mask: Value, ranks: list[Value], rank: int) -> Value:
     chosen = Signal(len(mask), name=f"chosen_{rank}")
     m.d.comb += chosen.eq(Cat(mask[i] & (below == rank) for i, below in enumerate(ranks)))
     bits = (len(mask) - 1).bit_length()
-    return Cat(Cat(chosen[i] for i in range(len(mask)) if i >> bit & 1).any() for bit in range(bits))
+    return Cat(
+        Cat(chosen[i] for i in range(len(mask)) if i >> bit & 1).any() for bit in range(bits)
+    )

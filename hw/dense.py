@@ -1,5 +1,7 @@
 """Dense output-stationary array: the baselines ``dense`` and ``dense2k``."""
 
+from typing import Any
+
 from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -9,7 +11,7 @@ from .base import Part, Unit
 from .emission import place
 
 
-class DensePE(Part):
+class DensePE(Part[DenseConfig]):
     """One multiplier, one accumulator and one result register.
 
     With ``enable``: ``sum = (first ? 0 : accumulator) + (x * w << (high ? k : 0))`` goes to the
@@ -50,7 +52,7 @@ class DensePE(Part):
         return m
 
 
-class DenseRow(Part):
+class DenseRow(Part[DenseConfig]):
     """C processing elements that share a token's activation."""
 
     def __init__(self, config: DenseConfig):
@@ -93,7 +95,7 @@ class DenseRow(Part):
         return Mux(self.control.high, (high + low[-1])[:k], low).as_signed()
 
 
-class DenseArray(Unit):
+class DenseArray(Unit[DenseConfig]):
     """R x C output-stationary array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
 
     ``x`` brings the R activations of one input feature a beat, ``last`` on the tile's final one;
@@ -144,7 +146,13 @@ class DenseArray(Unit):
         return m
 
     def _sequence(
-        self, m: Module, x: "_Operand", w: "_Operand", control: data.View, step: Signal, done: Signal
+        self,
+        m: Module,
+        x: "_Operand",
+        w: "_Operand",
+        control: data.View,
+        step: Signal,
+        done: Signal,
     ) -> None:
         """Passes over an operand beat, ends of tiles, draining of results."""
         config = self.config
@@ -194,10 +202,10 @@ class _Operand:
         self.valid = Signal()
         self.payload = Signal(layout, reset_less=True)
 
-    def take(self, m: Module, stream: object, done: Signal) -> None:
-        """Fill from ``stream`` when empty or used up in this cycle."""
-        m.d.comb += stream.ready.eq(~self.valid | done)
-        with m.If(stream.ready):
-            m.d.sync += self.valid.eq(stream.valid)
-        with m.If(stream.valid & stream.ready):
-            m.d.sync += self.payload.eq(stream.payload)
+    def take(self, m: Module, source: Any, done: Signal) -> None:
+        """Fill from a stream when empty or used up in this cycle."""
+        m.d.comb += source.ready.eq(~self.valid | done)
+        with m.If(source.ready):
+            m.d.sync += self.valid.eq(source.valid)
+        with m.If(source.valid & source.ready):
+            m.d.sync += self.payload.eq(source.payload)

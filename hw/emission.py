@@ -18,6 +18,7 @@ from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowher
 from amaranth.lib.wiring import Flow, In, Out
 from pyosys import libyosys
 
+from ..golden.config import Config
 from .base import Part, Unit
 
 
@@ -94,7 +95,7 @@ def _ports(part: Part) -> Iterator[tuple[str, Flow, hdl.Signal]]:
 _DIRECTION = {In: PortDirection.Input, Out: PortDirection.Output}
 
 
-class ActiveLowReset(Part):
+class ActiveLowReset(Part[Config]):
     """Wrapper that gives a unit an active-low synchronous reset ``rst_n``."""
 
     def __init__(self, unit: Unit):

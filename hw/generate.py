@@ -66,7 +66,9 @@ class Generated:
         return paths
 
 
-def generate(design: Design, config: Config, *, name: str | None = None, reset: Reset = "high") -> Generated:
+def generate(
+    design: Design, config: Config, *, name: str | None = None, reset: Reset = "high"
+) -> Generated:
     """Generate a design.
 
     Parameters
@@ -109,7 +111,9 @@ def _header(design: Design, config: Config, top: str) -> str:
     return "".join(f"// {line}\n" for line in wrapped) + "\n"
 
 
-def _manifest(design: Design, config: Config, top: str, reset: Reset, modules: tuple[str, ...]) -> dict[str, Any]:
+def _manifest(
+    design: Design, config: Config, top: str, reset: Reset, modules: tuple[str, ...]
+) -> dict[str, Any]:
     return {
         "generator": f"nibbleforge {VERSION}",
         "design": design.name,
@@ -172,12 +176,18 @@ def _template(design: Design, config: Config, top: str, reset: Reset) -> str:
     """An instance with every port connected to a wire of the same name, to be pasted."""
     wires: list[tuple[int, str]] = []
     for port in design.ports(config):
-        wires += [(1, f"{port.name}_valid"), (1, f"{port.name}_ready"), (port.width, f"{port.name}_payload")]
+        wires += [
+            (1, f"{port.name}_valid"),
+            (1, f"{port.name}_ready"),
+            (port.width, f"{port.name}_payload"),
+        ]
     wires.append((sum(event.width for event in design.events(config)), "events"))
     declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
     names = ["clk", _reset_name(reset), *(name for _, name in wires)]
     connections = ",\n".join(f"  .{name}({name})" for name in names)
-    return f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
+    return (
+        f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
+    )
 
 
 def _range(width: int) -> str:
@@ -186,7 +196,7 @@ def _range(width: int) -> str:
 
 def _waivers(top: str) -> str:
     rules = "".join(
-        f"// {why}\nlint_off -rule {rule} -file \"*{top}.v\"\n" for rule, why in WAIVED.items()
+        f'// {why}\nlint_off -rule {rule} -file "*{top}.v"\n' for rule, why in WAIVED.items()
     )
     return f"`verilator_config\n// Rules that Verilog written by Yosys always trips.\n{rules}"
 

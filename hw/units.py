@@ -1,12 +1,15 @@
 """Hardware of every design that golden declares."""
 
+from collections.abc import Callable
+from typing import Any
+
 from ..golden.config import Config
 from ..golden.design import Design
 from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
 
-COMPONENTS: dict[str, type[Unit]] = {
+COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,
     "dense_array": DenseArray,

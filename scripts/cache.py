@@ -13,7 +13,11 @@ def info() -> None:
     """Show where the cache lies and what it holds."""
     found = Cache().info()
     rows = [[kind, usage.entries, usage.size / 1e6] for kind, usage in found.kinds.items()]
-    table(["kind", "entries", "MB"], [*rows, ["all", found.entries, found.size / 1e6]], title=str(found.root))
+    table(
+        ["kind", "entries", "MB"],
+        [*rows, ["all", found.entries, found.size / 1e6]],
+        title=str(found.root),
+    )
 
 
 @app.command()

@@ -12,7 +12,12 @@ def command() -> None:
     table(
         ["tool", "version", "where", "for"],
         [
-            [row.tool.name, row.found.version if row.found else "missing", row.found.path if row.found else "-", row.tool.purpose]
+            [
+                row.tool.name,
+                row.found.version if row.found else "missing",
+                row.found.path if row.found else "-",
+                row.tool.purpose,
+            ]
             for row in rows
         ],
     )

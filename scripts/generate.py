@@ -17,8 +17,12 @@ def command(
     preset: Preset = "paper",
     config: ConfigFile = None,
     settings: Settings = None,
-    reset: Annotated[str, typer.Option(metavar="high|low", help="Active level of the reset.")] = "high",
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")] = None,
+    reset: Annotated[
+        str, typer.Option(metavar="high|low", help="Active level of the reset.")
+    ] = "high",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
+    ] = None,
 ) -> None:
     """Generate the Verilog of a unit."""
     owner, configuration, _ = configure(unit, preset, config, settings)

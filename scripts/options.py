@@ -14,11 +14,16 @@ from ..golden.units import unit
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
 Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="Parameters in a TOML file.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One parameter; may be given several times.")
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="F.toml", help="Parameters in a TOML file.")
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One parameter; may be given several times."),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
+]
 
 
 def configure(
@@ -33,8 +38,13 @@ def configure(
     """
     owner = unit(name)
     if preset not in owner.presets:
-        raise UserError(f"{name} has no preset {preset!r}; its presets are {', '.join(owner.presets)}.")
-    values: dict[str, Any] = {**_read(file), **dict(_assignment(text) for text in assignments or ())}
+        raise UserError(
+            f"{name} has no preset {preset!r}; its presets are {', '.join(owner.presets)}."
+        )
+    values: dict[str, Any] = {
+        **_read(file),
+        **dict(_assignment(text) for text in assignments or ()),
+    }
     runtime = {key: values.pop(key) for key in list(values) if key in owner.settings.model_fields}
     unknown = next((key for key in values if key not in owner.config.model_fields), None)
     if unknown is not None:

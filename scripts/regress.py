@@ -14,14 +14,19 @@ from .show import console, errors, progress, table
 
 def command(
     output: Output,
-    units: Annotated[list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")] = None,
+    units: Annotated[
+        list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")
+    ] = None,
     preset: Annotated[
-        list[str] | None, typer.Option(metavar="P", help="Preset, or `all`; may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="P", help="Preset, or `all`; may be given several times."),
     ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", help="Random seeds per design.")] = 5,
     first_seed: Annotated[int, typer.Option(metavar="S", help="First seed.")] = 0,
     jobs: Annotated[int, typer.Option(metavar="J", help="Simulations at once.")] = 2,
-    waves: Annotated[bool, typer.Option("--waves", help="Write a waveform for every seed.")] = False,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Write a waveform for every seed.")
+    ] = False,
 ) -> None:
     """Run the cocotb regression; writes JUnit XML."""
     if seeds < 1 or jobs < 1 or first_seed < 0:
@@ -39,7 +44,9 @@ def command(
             progress=report,
         )
         junit(reports).write(str(folder / "junit.xml"), pretty=True)
-        write_json(folder / "summary.json", {found.variation.name: _summary(found) for found in reports})
+        write_json(
+            folder / "summary.json", {found.variation.name: _summary(found) for found in reports}
+        )
     _show(reports)
     console.print(f"results in {output}", markup=False)
     if any(found.failures for found in reports):
@@ -80,7 +87,10 @@ def _show(reports: list[Report]) -> None:
         ]
         for report in reports
     ]
-    table(["design", "seeds", "tests", "failed", "scalars compared", "cycles", "cycles/s", "bins"], rows)
+    table(
+        ["design", "seeds", "tests", "failed", "scalars compared", "cycles", "cycles/s", "bins"],
+        rows,
+    )
     for report in reports:
         for verdict in report.failures:
             seed = int(verdict.test.rpartition("=")[2]) if "=" in verdict.test else report.seeds[0]

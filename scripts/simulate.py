@@ -7,10 +7,12 @@ import typer
 
 from ..golden.errors import UserError
 from ..golden.quantise import Int8Policy
+from ..sim.measure import Runner
 from ..sim.results import check_output, new_files, write_arrays, write_json
 from ..sim.simulate import Simulation, Tensors
 from ..sim.simulators import SIMULATORS
 from ..sim.tensors import Capture, load_matrix
+from ..sim.workers import Workers
 from .options import ConfigFile, Output, Preset, Settings, UnitName, configure
 from .show import console, errors, progress, table
 
@@ -22,12 +24,20 @@ def command(
         Path | None, typer.Option(metavar="X.npy", help="(tokens, in_features), float or int8.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="W.npy", help="(out_features, in_features), float or int8 holding INT4.")
+        Path | None,
+        typer.Option(
+            metavar="W.npy", help="(out_features, in_features), float or int8 holding INT4."
+        ),
     ] = None,
-    capture: Annotated[Path | None, typer.Option(metavar="F.npz", help="Operands from `nibbleforge capture`.")] = None,
+    capture: Annotated[
+        Path | None, typer.Option(metavar="F.npz", help="Operands from `nibbleforge capture`.")
+    ] = None,
     layer: Annotated[str | None, typer.Option(metavar="NAME", help="Layer of the capture.")] = None,
     int8_policy: Annotated[
-        str, typer.Option(metavar="error|saturate|twos", help="int8 activations beyond the recoding's range.")
+        str,
+        typer.Option(
+            metavar="error|saturate|twos", help="int8 activations beyond the recoding's range."
+        ),
     ] = "error",
     preset: Preset = "paper",
     config: ConfigFile = None,
@@ -37,8 +47,9 @@ def command(
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
     tensors = _tensors(unit, activations, weights, capture, layer, int8_policy)
-    with progress() as report:
-        result = SIMULATORS[owner.name](owner.name, configuration, runtime, tensors, report)
+    with progress() as report, Workers() as workers:
+        simulator = SIMULATORS[owner.name]
+        result = simulator(owner.name, configuration, runtime, tensors, Runner(workers, report))
     with new_files(output) as folder:
         write_arrays(folder, result.arrays)
         write_json(folder / "counts.json", result.counts)
@@ -49,7 +60,12 @@ def command(
 
 
 def _tensors(
-    unit: str, activations: Path | None, weights: Path | None, capture: Path | None, layer: str | None, policy: str
+    unit: str,
+    activations: Path | None,
+    weights: Path | None,
+    capture: Path | None,
+    layer: str | None,
+    policy: str,
 ) -> Tensors:
     if policy not in get_args(Int8Policy):
         raise UserError(f"--int8-policy must be error, saturate or twos, got {policy!r}.")
@@ -79,6 +95,8 @@ def _summary(result: Simulation, output: Path) -> None:
         ["SQNR in dB", counts["sqnr_db"]],
         ["simulated cycles per second", counts["sim"]["cycles_per_s"]],
     ]
-    shape = ", ".join(f"{name} {size}" for name, size in counts["shape"].items() if size is not None)
+    shape = ", ".join(
+        f"{name} {size}" for name, size in counts["shape"].items() if size is not None
+    )
     table(["figure", "value"], rows, title=f"{counts['unit']}: {shape}")
     console.print(f"results in {output}", markup=False)

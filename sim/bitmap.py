@@ -7,8 +7,8 @@ from ..golden import bitmap, hybrid
 from ..golden.bitmap import DECODER, ENCODER, BitmapConfig, BitmapSettings, Groups
 from ..golden.errors import UserError
 from ..golden.hybrid import HybridFormat, Packed
-from ..golden.quantise import check_matrix, take_activations
-from .measure import Measured, Progress, measure
+from ..golden.quantise import Recode, check_matrix, take_activations
+from .measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -17,7 +17,7 @@ def simulate(
     config: BitmapConfig,
     settings: BitmapSettings,
     tensors: Tensors,
-    progress: Progress | None = None,
+    runner: Runner,
 ) -> Simulation:
     """Quantise and split, encode and decode the high halves in RTL, compare, put together again."""
     if tensors.weights is not None:
@@ -30,11 +30,17 @@ def simulate(
     packed = hybrid.encode(form, q)
     groups = high_halves(form, q)
 
-    encoded = measure(
-        ENCODER, config, ENCODER.traffic(config, groups), bitmap.encoder_cycles(config, packed.bitmap), progress
+    encoded = runner.measure(
+        ENCODER,
+        config,
+        ENCODER.traffic(config, groups),
+        bitmap.encoder_cycles(config, packed.bitmap),
     )
-    decoded = measure(
-        DECODER, config, DECODER.traffic(config, groups), bitmap.decoder_cycles(config, packed.bitmap), progress
+    decoded = runner.measure(
+        DECODER,
+        config,
+        DECODER.traffic(config, groups),
+        bitmap.decoder_cycles(config, packed.bitmap),
     )
     restored = _restore(config, form, packed, decoded)
     y = (restored * x.scale[:, None].astype(np.float64)).astype(np.float32)
@@ -69,9 +75,13 @@ def _format(config: BitmapConfig, settings: BitmapSettings) -> HybridFormat:
             "a simulation needs value_width 2, 4 or 8, half the bits of an activation, "
             f"got {config.value_width}."
         )
-    return HybridFormat(
-        k=config.value_width, recode=settings.recode, group=config.group, beat=config.beat
-    )
+    return format_of(config, settings.recode)
+
+
+def format_of(config: BitmapConfig, recode: Recode = "balanced") -> HybridFormat:
+    """Number format whose high halves the codec handles."""
+    fields = {"k": config.value_width, "recode": recode, "group": config.group, "beat": config.beat}
+    return HybridFormat.model_validate(fields)
 
 
 def high_halves(form: HybridFormat, q: NDArray) -> Groups:
@@ -85,7 +95,9 @@ def high_halves(form: HybridFormat, q: NDArray) -> Groups:
     return Groups(dense.reshape(-1, form.group), last)
 
 
-def _restore(config: BitmapConfig, form: HybridFormat, packed: Packed, decoded: Measured) -> NDArray:
+def _restore(
+    config: BitmapConfig, form: HybridFormat, packed: Packed, decoded: Measured
+) -> NDArray:
     """Activations from stored low halves and the high halves that the decoder gave."""
     high = np.zeros((packed.tokens * packed.padded_features // form.group, form.group), np.int64)
     port = bitmap.decoder_ports(config)[-1]

@@ -2,10 +2,10 @@
 
 import json
 import tempfile
-from xml.etree import ElementTree
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from ..golden.config import Config
 from ..golden.design import Design
@@ -66,7 +66,9 @@ class Outcome:
         return bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
 
 
-def build(design: Design, config: Config, *, waves: bool = False, cache: Cache | None = None) -> Path:
+def build(
+    design: Design, config: Config, *, waves: bool = False, cache: Cache | None = None
+) -> Path:
     """Build the simulation of a design for cocotb, or find it in the cache."""
     generated = generate(design, config)
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
@@ -100,7 +102,10 @@ def run(
         notes.touch()
         extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests}
         environment = verilator.cocotb_environment(MODULE, job.design, report, extra)
-        command = [str(executable), *(["--trace", "--trace-file", str(waves.absolute())] if waves else [])]
+        command = [
+            str(executable),
+            *(["--trace", "--trace-file", str(waves.absolute())] if waves else []),
+        ]
         log = workers.run(command, environment, cwd=folder, check=False)
         found = tuple(json.loads(line) for line in notes.read_text().splitlines())
         return Outcome(_verdicts(report, log), found, log)
@@ -109,7 +114,9 @@ def run(
 def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:
     """Verdicts of cocotb's report; without one the simulation itself failed."""
     if not report.exists():
-        return (Verdict("simulation", f"the simulation ended without a report: {log[-2000:]}", 0.0),)
+        return (
+            Verdict("simulation", f"the simulation ended without a report: {log[-2000:]}", 0.0),
+        )
     verdicts = []
     for case in ElementTree.parse(report).iter("testcase"):
         failure = next((child for child in case if child.tag in ("failure", "error")), None)

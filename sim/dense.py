@@ -9,13 +9,12 @@ from ..golden.config import Config
 from ..golden.dense import ARRAY, DenseConfig, Layer
 from ..golden.errors import UserError
 from ..golden.quantise import check_matrix, take_activations, take_weights
-from ..golden.units import UNITS
-from .measure import Progress, measure
+from .measure import Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
 def simulate(
-    unit_name: str, config: DenseConfig, settings: Config, tensors: Tensors, progress: Progress | None = None
+    unit_name: str, config: DenseConfig, settings: Config, tensors: Tensors, runner: Runner
 ) -> Simulation:
     """Quantise, run the RTL over the whole layer, compare, scale back.
 
@@ -36,9 +35,11 @@ def simulate(
     tokens, in_features = x.q.shape
     shape = {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)}
     golden = dense.cycles(config, tokens, in_features, len(w.q))
-    measured = measure(ARRAY, config, dense.traffic(config, layer), golden, progress)
+    measured = runner.measure(ARRAY, config, dense.traffic(config, layer), golden)
     y_int = _accumulators(config, layer, measured.run.seen.words["y"])
-    y = (y_int * (x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64))).astype(np.float32)
+    y = (y_int * (x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64))).astype(
+        np.float32
+    )
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
     counts = counts_of(
         unit_name,
@@ -51,9 +52,16 @@ def simulate(
         bits_per_activation_padded=float(config.activation_bits),
         bits_per_weight=float(dense.WEIGHT_BITS),
         sqnr_db=sqnr_db(exact, y),
-        utilisation=measured.golden.ideal_cycles / measured.cycles * layer.tiling(config).utilisation,
+        utilisation=_utilisation(config, layer, measured.cycles),
     )
-    arrays = {"y": y, "y_int": y_int, "x_q": x.q, "x_scale": x.scale, "w_q": w.q, "w_scale": w.scale}
+    arrays = {
+        "y": y,
+        "y_int": y_int,
+        "x_q": x.q,
+        "x_scale": x.scale,
+        "w_q": w.q,
+        "w_scale": w.scale,
+    }
     return Simulation(counts, arrays, measured.mismatches)
 
 
@@ -63,10 +71,16 @@ def baselines(
     """Cycles of both baselines on an array of the same extent, and the speed-up over each."""
     rows = []
     for name, passes in (("dense", 2), ("dense2k", 1)):
-        rival = UNITS[name].config(**{**config.model_dump(), "passes": passes})
+        rival = DenseConfig(**{**config.model_dump(), "passes": passes})
         needed = dense.cycles(rival, tokens, in_features, outputs).cycles
         rows.append({"unit": name, "cycles": needed, "speedup": needed / cycles})
     return rows
+
+
+def _utilisation(config: DenseConfig, layer: Layer, cycles: int) -> float:
+    """Share of multiplier slots that did work on real tokens and outputs."""
+    useful = config.passes * layer.x.size * len(layer.w)
+    return useful / (config.macs_per_step * cycles)
 
 
 def _accumulators(config: DenseConfig, layer: Layer, words: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from ..golden.events import Counts
 from ..golden.schedule import Traffic
 from ..tb.scoreboard import Mismatch, check_counts, check_values
 from .native import Model, Run
+from .workers import Workers
 
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, how much is done, and how much there is."""
@@ -53,20 +54,37 @@ class Measured:
         }
 
 
-def measure(
-    design: Design, config: Config, traffic: Traffic, golden: Counts, progress: Progress | None = None
-) -> Measured:
-    """Run ``traffic`` through the hardware and compare every output beat, event and the cycles."""
-    expected = sum(len(traffic[port.name]) for port in design.ports(config) if port.direction == "out")
-    report = progress or (lambda *_: None)
-    report(f"building {design.name}", 0, 0)
-    model = Model(design, config)
-    report(f"simulating {design.name}", 0, expected)
-    run = model.run(traffic, progress=lambda done: report(f"simulating {design.name}", done, expected))
-    report(f"simulating {design.name}", expected, expected)
-    found = check_values(model.ports, traffic, run.seen)
-    if found:  # once more with cycles, to name the first
-        run = model.run(traffic, trace=True)
+class Runner:
+    """Runs designs in the native harness and compares them with golden.
+
+    Parameters
+    ----------
+    workers
+        Pool that the processes belong to.
+    progress
+        Called with what is under way.
+    """
+
+    def __init__(self, workers: Workers, progress: Progress | None = None):
+        self.workers = workers
+        self.progress = progress or (lambda *_: None)
+
+    def measure(self, design: Design, config: Config, traffic: Traffic, golden: Counts) -> Measured:
+        """Run ``traffic`` through the hardware; compare every output beat, event and the cycles."""
+        outputs = [port.name for port in design.ports(config) if port.direction == "out"]
+        expected = sum(len(traffic[name]) for name in outputs)
+        self.progress(f"building {design.name}", 0, 0)
+        model = Model(design, config)
+        stage = f"simulating {design.name}"
+        self.progress(stage, 0, expected)
+        run = model.run(
+            traffic,
+            workers=self.workers,
+            progress=lambda done: self.progress(stage, done, expected),
+        )
         found = check_values(model.ports, traffic, run.seen)
-    found += check_counts(design, config, golden, run.seen, free_flow=True)
-    return Measured(run, golden, found)
+        if found:  # once more with cycles, to name the first
+            run = model.run(traffic, workers=self.workers, trace=True)
+            found = check_values(model.ports, traffic, run.seen)
+        found += check_counts(design, config, golden, run.seen, free_flow=True)
+        return Measured(run, golden, found)

@@ -20,7 +20,7 @@ from . import verilator
 from .cache import Cache
 from .workers import Workers
 
-DRIVER = Path(__file__).parent / "native" / "driver.cpp"
+DRIVER = Path(__file__).parent / "cxx" / "driver.cpp"
 TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
 IDLE_LIMIT = 100_000  # cycles without any handshake after which a run is given up
 
@@ -139,7 +139,7 @@ class Model:
         return Run(seen, report["cycles"], report["seconds"])
 
     def free_run(self, traffic: Traffic, cycles: int) -> Run:
-        """Clock the bare model, every input held at its first beat: what the driver costs nothing."""
+        """Clock the bare model, every input held at its first beat, to see what the driver costs."""
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles})
         return Run(Observation({}, {}, 0), report["cycles"], report["seconds"])
@@ -157,26 +157,28 @@ class Model:
         lines += [f"set {name} {int(value)}" for name, value in settings.items()]
         job, result = folder / "job", folder / "result"
         job.write_text("\n".join(lines) + "\n")
-        command = [str(self.executable), str(job), str(result)]
-        each = (lambda line: progress(int(line))) if progress else None
+        command = [str(self.executable), job.name, result.name]
+        each = (lambda line: _report(line, progress)) if progress else None
         if workers:
-            workers.run(command, each_line=each)
+            workers.run(command, cwd=folder, each_line=each)
         else:
             with Workers(1) as own:
-                own.run(command, each_line=each)
+                own.run(command, cwd=folder, each_line=each)
         return json.loads(result.read_text())
 
     def _port_line(self, folder: Path, port: Port, beats: Beats, gates: Gates) -> str:
+        """A port's line of the job, and its files; names are relative to ``folder``."""
         gate = "-"
         if port.name in gates:
-            gate = _store(folder / f"{port.name}.gate", gates[port.name])
+            gate = _store(folder, f"{port.name}.gate", gates[port.name])
         if port.direction == "out":
-            return f"output {port.name} {len(beats)} {gate} {folder / port.name}"
+            return f"output {port.name} {len(beats)} {gate} {port.name}"
         segments = beats.segments
         if segments is None:
             segments = np.array([[0, len(beats.words)]])
-        words = _store(folder / f"{port.name}.words", beats.words.astype("<u4"))
-        return f"input {port.name} {words} {_store(folder / f'{port.name}.segments', segments.astype('<i8'))} {gate}"
+        words = _store(folder, f"{port.name}.words", beats.words.astype("<u4"))
+        order = _store(folder, f"{port.name}.segments", segments.astype("<i8"))
+        return f"input {port.name} {words} {order} {gate}"
 
     def _observation(self, folder: Path, report: dict, trace: bool) -> Observation:
         words, cycles, pulses = {}, {}, {}
@@ -188,16 +190,26 @@ class Model:
                 cycles[port.name] = np.fromfile(f"{base}.cycles", "<i8")
         if trace:
             for i, event in enumerate(self.events):
-                when, amount = (np.fromfile(folder / f"result.{i}.{kind}", "<i8") for kind in ("cycles", "increments"))
+                when, amount = (
+                    np.fromfile(folder / f"result.{i}.{kind}", "<i8")
+                    for kind in ("cycles", "increments")
+                )
                 pulses[event.name] = Pulses(when, amount)
-        totals = {event.name: total for event, total in zip(self.events, report["events"], strict=True)}
+        totals = {
+            event.name: total for event, total in zip(self.events, report["events"], strict=True)
+        }
         violations = (report["violation"],) if report["violation"] else ()
         return Observation(words, totals, report["span"], cycles, pulses, violations)
 
 
-def _store(path: Path, array: NDArray) -> str:
-    np.ascontiguousarray(array).tofile(path)
-    return str(path)
+def _store(folder: Path, name: str, array: NDArray) -> str:
+    np.ascontiguousarray(array).tofile(folder / name)
+    return name
+
+
+def _report(line: str, progress: Callable[[int], None]) -> None:
+    if line.strip().isdigit():
+        progress(int(line))
 
 
 def _glue(generated: Generated, ports: tuple[Port, ...], constants: tuple[str, ...]) -> str:
@@ -206,7 +218,8 @@ def _glue(generated: Generated, ports: tuple[Port, ...], constants: tuple[str, .
     inputs = " ".join(f"X({port.name}, {port.width})" for port in ports if port.direction == "in")
     outputs = " ".join(f"X({port.name}, {port.width})" for port in ports if port.direction == "out")
     events = " ".join(
-        f"X({i}, {event['offset']}, {event['width']})" for i, event in enumerate(manifest["events"]["fields"])
+        f"X({i}, {event['offset']}, {event['width']})"
+        for i, event in enumerate(manifest["events"]["fields"])
     )
     held = " ".join(f"X({name})" for name in constants)
     return (

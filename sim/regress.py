@@ -45,7 +45,8 @@ class Variation:
 
     def command(self, seed: int) -> str:
         """The command that repeats one seed with a waveform."""
-        return f"nibbleforge regress {self.unit} --preset {self.preset} --seeds 1 --first-seed {seed} --waves -o DIR"
+        which = f"{self.unit} --preset {self.preset} --seeds 1 --first-seed {seed}"
+        return f"nibbleforge regress {which} --waves -o DIR"
 
 
 @dataclass
@@ -129,19 +130,26 @@ def regress(
     tasks = list(itertools.product(chosen, batches))
     done = 0
     with Workers(jobs) as workers:
-        futures = {workers.start(_run, variation, batch, waves, workers): variation for variation, batch in tasks}
+        futures = {
+            workers.start(_run, variation, batch, waves, workers): variation
+            for variation, batch in tasks
+        }
         for future in as_completed(futures):
             variation = futures[future]
             reports[variation.name].take(*future.result())
             done += len(batches and batches[0])
             if progress:
-                progress("regression", min(done, len(chosen) * len(seeds)), len(chosen) * len(seeds))
+                progress(
+                    "regression", min(done, len(chosen) * len(seeds)), len(chosen) * len(seeds)
+                )
     for report in reports.values():
         report.hit = _bins(report.variation, seeds)
     return list(reports.values())
 
 
-def _run(variation: Variation, seeds: list[int], waves: Path | None, workers: Workers) -> tuple[Outcome, float]:
+def _run(
+    variation: Variation, seeds: list[int], waves: Path | None, workers: Workers
+) -> tuple[Outcome, float]:
     start = time.perf_counter()
     executable = cocotb.build(variation.design, variation.config, waves=waves is not None)
     trace = None
@@ -159,7 +167,7 @@ def _bins(variation: Variation, seeds: Sequence[int]) -> set[str]:
 
 
 def junit(reports: Sequence[Report]) -> junitparser.JUnitXml:
-    """JUnit XML: a suite per variation, with seeds, times, speed and tool versions as properties."""
+    """JUnit XML: a suite per variation; seeds, times, speed and tool versions as properties."""
     document = junitparser.JUnitXml("nibbleforge regression")
     for report in reports:
         suite = junitparser.TestSuite(report.variation.name)

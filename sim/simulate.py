@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..golden.config import Config
 from ..golden.quantise import Int8Policy
 from ..tb.scoreboard import Mismatch
-from .measure import Progress
+from .measure import Runner
 from .toolchain import versions
 
 
@@ -52,8 +52,8 @@ class Simulation:
     mismatches: list[Mismatch]
 
 
-Simulator = Callable[[str, Any, Any, Tensors, Progress | None], Simulation]
-"""A unit's simulation: ``simulate(unit_name, config, settings, tensors, progress)``."""
+Simulator = Callable[[str, Any, Any, Tensors, Runner], Simulation]
+"""A unit's simulation: ``simulate(unit_name, config, settings, tensors, runner)``."""
 
 
 def counts_of(

@@ -13,13 +13,10 @@ import os
 import platform
 import re
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +27,7 @@ import find_libpython
 from ..golden.errors import UserError
 from .cache import Cache
 from .toolchain import Found, require
+from .workers import Workers
 
 Optimise = Literal["fast", "quick"]
 """``fast`` for whole layers, ``quick`` for short runs: compile time against speed."""
@@ -42,7 +40,6 @@ _SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarat
 _RUNTIME_FLAGS = ("-O2",)
 _QUIET = ("-Wno-lint", "-Wno-style")
 _UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
-_TAIL = 4000  # characters of a failed command's output worth showing
 _HEADERS = {".h", ".hpp", ".vh", ".svh"}
 _DEFINITIONS = {  # of the model: the option of Verilator that each stands for
     "VM_COVERAGE": "coverage",
@@ -128,7 +125,10 @@ def build(
     }
 
     def builder(directory: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=directory) as work, _Workers(Path(work)) as workers:
+        with (
+            tempfile.TemporaryDirectory(dir=directory) as work,
+            Workers(temporary=Path(work)) as workers,
+        ):
             searched = [f"-I{path.absolute()}" for path in includes]
             inputs = [str(path.absolute()) for path in (*control, *sources)]
             command = [*arguments, *searched, "--Mdir", f"{work}/generated", *inputs]
@@ -218,7 +218,7 @@ def lint(sources: Sequence[Path], top: str, waivers: Sequence[Path] = ()) -> lis
     verilator = require("verilator")
     inputs = [str(path.absolute()) for path in (*waivers, *sources)]
     command = [*verilator.command, "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top]
-    with tempfile.TemporaryDirectory() as directory, _Workers(Path(directory)) as workers:
+    with tempfile.TemporaryDirectory() as directory, Workers(temporary=Path(directory)) as workers:
         output = workers.run([*command, *inputs], verilator.environment)
     text = re.sub(r"^- .*\n", "", output, flags=re.M)  # statistics
     return [part.strip() for part in re.split(r"^(?=%)", text, flags=re.M) if part.strip()]
@@ -275,7 +275,7 @@ class _Compilation:
     verilator: Found
     compiler: Found
     searched: Sequence[str]
-    workers: "_Workers"
+    workers: Workers
     cache: Cache
 
     def objects(self, main: Path, flags: Sequence[str]) -> list[Path]:
@@ -344,87 +344,6 @@ def _batches(sources: Sequence[Path]) -> Iterator[list[Path]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-class _Workers:
-    """Runs commands, several at once; whatever ends the ``with`` block early ends them too.
-
-    Temporary files of the commands go into `directory`.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._environment = {**os.environ, "TMPDIR": str(directory)}
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
-        self._stopped = False
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        if kind is not None:
-            self._stop()
-        self._pool.shutdown(cancel_futures=True)
-
-    def start(self, function: Callable[..., Path], *arguments: object) -> "Future[Path]":
-        """Run a function on the pool; it may call :meth:`run`."""
-        return self._pool.submit(function, *arguments)
-
-    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-        """Run a command to its end and return what it printed.
-
-        Raises
-        ------
-        RuntimeError
-            The command failed.
-        """
-        with self._process(command, environment or {}) as process:
-            output, _ = process.communicate()
-        if process.returncode:
-            raise RuntimeError(
-                f"{shlex.join(command)} ended with {process.returncode}:\n{output[-_TAIL:]}"
-            )
-        return output
-
-    @contextlib.contextmanager
-    def _process(
-        self, command: Sequence[str], environment: Mapping[str, str]
-    ) -> Iterator[subprocess.Popen[str]]:
-        with self._lock:
-            if self._stopped:
-                raise RuntimeError("the build was stopped")
-            process = subprocess.Popen(
-                command,
-                env={**self._environment, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # g++ leaves its compiler behind when it alone is killed
-                text=True,
-                errors="replace",
-            )
-            self._running.add(process)
-        try:
-            yield process
-        except BaseException:
-            _kill(process)
-            raise
-        finally:
-            with self._lock:
-                self._running.discard(process)
-
-    def _stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                _kill(process)
-
-
-def _kill(process: "subprocess.Popen[str]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 # Identity of what goes into a build

@@ -110,7 +110,9 @@ class Harness:
 
     def _observation(self) -> Observation:
         pulses = self.events.pulses()
-        cycles = {c.port.name: np.array(c.accepted, np.int64) for c in (*self.drivers, *self.monitors)}
+        cycles = {
+            c.port.name: np.array(c.accepted, np.int64) for c in (*self.drivers, *self.monitors)
+        }
         every = np.concatenate(list(cycles.values()))
         return Observation(
             words={monitor.port.name: monitor.words() for monitor in self.monitors},
@@ -120,4 +122,3 @@ class Harness:
             pulses=pulses,
             violations=tuple(text for monitor in self.monitors for text in monitor.violations),
         )
-

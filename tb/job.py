@@ -1,7 +1,7 @@
 """A job: what one cocotb simulation process runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Job:
     seeds
         Seeds of random operands, stall patterns and garbage; every test runs once per seed.
     operands
-        ``.npz`` with operands; empty: random ones.
+        ``.npz`` with operands for each of the seeds; empty: random ones.
     profiles
         Stall profiles to run.
     """
@@ -40,11 +40,13 @@ class Job:
     design: str
     config: dict[str, Any]
     seeds: list[int]
-    operands: str = ""
+    operands: Sequence[str] = ()
     profiles: tuple[str, ...] = PROFILES
 
     @classmethod
-    def of(cls, unit_name: str, design: Design, config: Config, seeds: list[int], **options: Any) -> "Job":
+    def of(
+        cls, unit_name: str, design: Design, config: Config, seeds: list[int], **options: Any
+    ) -> "Job":
         """The job of a configured design."""
         return cls(unit_name, design.name, config.model_dump(mode="json"), seeds, **options)
 
@@ -55,10 +57,10 @@ class Job:
         return next(d for d in owner.designs(config) if d.name == self.design), config
 
     def schedule(self, seed: int) -> Schedule:
-        """Golden schedule of the job's operands."""
+        """Golden schedule of the operands of a seed."""
         design, config = self.resolve()
         stimuli = STIMULI[design.name]
         if not self.operands:
             return design.schedule(config, stimuli.random(config, np.random.default_rng(seed)))
-        with np.load(Path(self.operands)) as arrays:
+        with np.load(self.operands[self.seeds.index(seed)]) as arrays:
             return design.schedule(config, stimuli.operands(**arrays))

@@ -1,4 +1,4 @@
-"""cocotb tests of any design; the job named by NIBBLEFORGE_JOB says which, the simulator loads them.
+"""cocotb tests of any design, loaded by the simulator; NIBBLEFORGE_JOB names the job to run.
 
 Every test compares its run with the golden schedule. Totals and cycles of every run go to the
 file named by NIBBLEFORGE_RESULT, so that other harnesses can be compared with them.
@@ -110,5 +110,8 @@ async def negative_control(dut: Any, seed: int) -> None:
             assert check_values(case.ports, corrupted, seen)
     for name, cycles in case.schedule.cycles.items():
         if len(cycles):
-            late = {**case.schedule.cycles, name: cycles + (np.arange(len(cycles)) == len(cycles) - 1)}
+            late = {
+                **case.schedule.cycles,
+                name: cycles + (np.arange(len(cycles)) == len(cycles) - 1),
+            }
             assert check_timing(replace(case.schedule, cycles=late), seen)

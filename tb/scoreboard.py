@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.design import Design
 from ..golden.config import Config
+from ..golden.design import Design
 from ..golden.events import Counts
 from ..golden.ports import Port
 from ..golden.schedule import Pulses, Schedule, Traffic
@@ -83,7 +83,11 @@ def _check_port(port: Port, expected: NDArray[np.uint32], seen: Observation) -> 
         beat = int(wrong[0])
         cycle = None if cycles is None else int(cycles[beat])
         place = f"{port.name} beat {beat}"
-        return [Mismatch(cycle, place, str(port.describe(expected[beat])), str(port.describe(got[beat])))]
+        return [
+            Mismatch(
+                cycle, place, str(port.describe(expected[beat])), str(port.describe(got[beat]))
+            )
+        ]
     if len(expected) != len(got):
         return [Mismatch(None, port.name, f"{len(expected)} beats", f"{len(got)} beats")]
     return []
@@ -100,7 +104,9 @@ def check_timing(schedule: Schedule, seen: Observation) -> list[Mismatch]:
     return found
 
 
-def _check_cycles(place: str, expected: NDArray[np.int64], got: NDArray[np.int64]) -> list[Mismatch]:
+def _check_cycles(
+    place: str, expected: NDArray[np.int64], got: NDArray[np.int64]
+) -> list[Mismatch]:
     both = min(len(expected), len(got))
     wrong = np.flatnonzero(expected[:both] != got[:both])
     if wrong.size:
@@ -122,14 +128,22 @@ def _check_increments(name: str, expected: Pulses, got: Pulses) -> list[Mismatch
     return [Mismatch(int(got.cycles[i]), f"event {name}", *values)]
 
 
-def check_counts(design: Design, config: Config, golden: Counts, seen: Observation, *, free_flow: bool) -> list[Mismatch]:
+def check_counts(
+    design: Design, config: Config, golden: Counts, seen: Observation, *, free_flow: bool
+) -> list[Mismatch]:
     """Compare totals: work events always, cycles and time events in free-flowing runs."""
     found = [
         Mismatch(None, "cycles", str(golden.cycles), str(seen.span))
         for _ in range(free_flow and golden.cycles != seen.span)
     ]
     return found + [
-        Mismatch(None, f"counter {event.name}", str(golden.events[event.name]), str(seen.totals[event.name]))
+        Mismatch(
+            None,
+            f"counter {event.name}",
+            str(golden.events[event.name]),
+            str(seen.totals[event.name]),
+        )
         for event in design.events(config)
-        if (free_flow or event.kind == "work") and golden.events[event.name] != seen.totals[event.name]
+        if (free_flow or event.kind == "work")
+        and golden.events[event.name] != seen.totals[event.name]
     ]

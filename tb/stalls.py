@@ -26,7 +26,9 @@ def gates(profile: str, ports: Iterable[Port], seed: int) -> Gates:
     * ``ready_first``: sinks are always ready, sources offer a beat in 1 of 5 cycles.
     """
     if profile not in PROFILES:
-        raise UserError(f"there is no stall profile {profile!r}; the profiles are {', '.join(PROFILES)}.")
+        raise UserError(
+            f"there is no stall profile {profile!r}; the profiles are {', '.join(PROFILES)}."
+        )
     if profile == "none":
         return {}
     return {port.name: _pattern(profile, port, seed) for port in ports}
@@ -36,12 +38,11 @@ def _pattern(profile: str, port: Port, seed: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng([seed, zlib.crc32(f"{profile} {port.name}".encode())])
     if profile == "bursty":
         lengths = rng.integers(1, 33, PERIOD)
-        pattern = np.repeat(np.arange(PERIOD) % 2, lengths)[:PERIOD]
+        active = np.repeat(np.arange(PERIOD) % 2 == 1, lengths)[:PERIOD]
     elif profile == "ready_first":
-        pattern = rng.random(PERIOD) < (0.2 if port.direction == "in" else 1.0)
+        active = rng.random(PERIOD) < (0.2 if port.direction == "in" else 1.0)
     else:
         rate = 0.5 if profile == "random" else rng.choice([0.1, 0.3, 0.6, 0.9])
-        pattern = rng.random(PERIOD) < rate
-    pattern = pattern.astype(np.uint8)
-    pattern[0] |= not pattern.any()  # never closed for good
-    return pattern
+        active = rng.random(PERIOD) < rate
+    active[0] |= not active.any()  # never closed for good
+    return active.astype(np.uint8)

@@ -32,7 +32,9 @@ class Stimuli:
     operands: type
 
 
-_BITMAP = Stimuli(tb_bitmap.random_groups, tb_bitmap.exhaustive_groups, tb_bitmap.bins, tb_bitmap.all_bins, Groups)
+_BITMAP = Stimuli(
+    tb_bitmap.random_groups, tb_bitmap.exhaustive_groups, tb_bitmap.bins, tb_bitmap.all_bins, Groups
+)
 
 STIMULI: dict[str, Stimuli] = {
     "bitmap_decoder": _BITMAP,

@@ -1,6 +1,7 @@
 """Drivers and monitors of streams and events, called once a cycle by the harness."""
 
 import random
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..golden.ports import Port
 from ..golden.schedule import Pulses
 
 
-class _Channel:
+class _Channel(ABC):
     """One end of a stream: its handles, its stall pattern, what was accepted when."""
 
     def __init__(self, dut: Any, port: Port):
@@ -20,7 +21,12 @@ class _Channel:
         self.ready = getattr(dut, f"{port.name}_ready")
         self.payload = getattr(dut, f"{port.name}_payload")
         self.gate: list[int] = []
+        self.gate_at = -1
         self.accepted: list[int] = []
+
+    @abstractmethod
+    def sample(self, cycle: int) -> bool:
+        """Note what happens in this cycle; returns whether a beat was accepted."""
 
     def open(self) -> bool:
         """Whether the stall pattern lets the channel act in this cycle."""
@@ -44,6 +50,7 @@ class StreamDriver(_Channel):
         self.beats = [int.from_bytes(beat.tobytes(), "little") for beat in words]
 
     def restart(self, gate: NDArray[np.uint8] | None) -> None:
+        """Start again from the first beat."""
         super().restart(gate)
         self.offers = False
         self.valid.value = 0
@@ -67,7 +74,7 @@ class StreamDriver(_Channel):
             self.payload.value = garbage.getrandbits(self.port.width)
 
     def sample(self, cycle: int) -> bool:
-        """Note whether the beat is accepted in this cycle."""
+        """Note whether the beat offered is accepted in this cycle."""
         if not (self.offers and int(self.ready.value)):
             return False
         self.accepted.append(cycle)
@@ -79,6 +86,7 @@ class StreamMonitor(_Channel):
     """Sink of an output stream: records beats and checks that they wait unchanged."""
 
     def restart(self, gate: NDArray[np.uint8] | None) -> None:
+        """Start again from the first beat."""
         super().restart(gate)
         self.beats: list[int] = []
         self.waiting: int | None = None
@@ -93,7 +101,9 @@ class StreamMonitor(_Channel):
         """Record a beat accepted in this cycle."""
         payload = self.payload.value.to_unsigned() if int(self.valid.value) else None
         if self.waiting is not None and payload != self.waiting:
-            self.violations.append(f"{self.port.name} changed in cycle {cycle} before it was accepted")
+            self.violations.append(
+                f"{self.port.name} changed in cycle {cycle} before it was accepted"
+            )
         self.waiting = None if self.accepts else payload
         if payload is None or not self.accepts:
             return False
@@ -130,7 +140,11 @@ class EventMonitor:
         found, offset = {}, 0
         for event in self.events:
             mask = (1 << event.width) - 1
-            hits = [(cycle, value >> offset & mask) for cycle, value in self.fired if value >> offset & mask]
+            hits = [
+                (cycle, value >> offset & mask)
+                for cycle, value in self.fired
+                if value >> offset & mask
+            ]
             cycles, increments = np.array(hits, np.int64).reshape(-1, 2).T
             found[event.name] = Pulses(cycles, increments)
             offset += event.width

@@ -27,7 +27,10 @@ def bins(config: BitmapConfig, groups: Groups) -> set[str]:
     token_totals = np.bincount(groups.token, population)
     sparsity = np.minimum(9, 10 * (config.group - population) // config.group)
     hit = {f"sparsity decile {decile}" for decile in np.unique(sparsity)}
-    hit |= {f"tail of {tail} in the final beat" for tail in np.unique(token_totals[token_totals > 0].astype(int) % config.beat)}
+    hit |= {
+        f"tail of {tail} in the final beat"
+        for tail in np.unique(token_totals[token_totals > 0].astype(int) % config.beat)
+    }
     hit |= {"token without values"} if (token_totals == 0).any() else set()
     hit |= {"empty group"} if (population == 0).any() else set()
     hit |= {"full group"} if (population == config.group).any() else set()
@@ -38,9 +41,18 @@ def bins(config: BitmapConfig, groups: Groups) -> set[str]:
 
 def all_bins(config: BitmapConfig) -> set[str]:
     """Every bin that must be hit."""
-    deciles = {f"sparsity decile {min(9, 10 * (config.group - n) // config.group)}" for n in range(config.group + 1)}
+    deciles = {
+        f"sparsity decile {min(9, 10 * (config.group - n) // config.group)}"
+        for n in range(config.group + 1)
+    }
     tails = {f"tail of {tail} in the final beat" for tail in range(config.beat)}
-    special = {"token without values", "empty group", "full group", "empty group ends token", "token of one group"}
+    special = {
+        "token without values",
+        "empty group",
+        "full group",
+        "empty group ends token",
+        "token of one group",
+    }
     return deciles | tails | special
 
 

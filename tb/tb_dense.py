@@ -13,7 +13,9 @@ def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
     return layer(config, rng, tokens, features, outputs)
 
 
-def layer(config: DenseConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int) -> Layer:
+def layer(
+    config: DenseConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int
+) -> Layer:
     """Random operands of a shape, extreme values among them."""
     low, high = config.activation_range
     x = rng.integers(low, high + 1, (tokens, features))
@@ -29,14 +31,19 @@ def bins(config: DenseConfig, operands: Layer) -> set[str]:
     features = operands.x.shape[1]
     low, high = config.activation_range
     facts = {
-        "tile drains longer than it computes": config.passes * features < config.rows and len(tiling) > 1,
+        "tile drains longer than it computes": config.passes * features < config.rows
+        and len(tiling) > 1,
         "tile of one input feature": features == 1,
         "several tiles": len(tiling) > 1,
         "single tile": len(tiling) == 1,
         "ragged token edge": len(operands.x) % config.rows != 0,
         "ragged output edge": len(operands.w) % config.columns != 0,
-        "smallest activation times smallest weight": bool((operands.x == low).any() and (operands.w == -8).any()),
-        "largest activation times largest weight": bool((operands.x == high).any() and (operands.w == 7).any()),
+        "smallest activation times smallest weight": bool(
+            (operands.x == low).any() and (operands.w == -8).any()
+        ),
+        "largest activation times largest weight": bool(
+            (operands.x == high).any() and (operands.w == 7).any()
+        ),
     }
     return {name for name, hit in facts.items() if hit}
 
@@ -61,4 +68,7 @@ def all_bins(config: DenseConfig) -> set[str]:
 def exhaustive_products(config: DenseConfig) -> Layer:
     """Every activation times every weight, each product alone in an accumulator."""
     low, high = config.activation_range
-    return Layer(np.arange(low, high + 1)[:, None].astype(np.int32), np.arange(-8, 8)[:, None].astype(np.int8))
+    return Layer(
+        np.arange(low, high + 1)[:, None].astype(np.int32),
+        np.arange(-8, 8)[:, None].astype(np.int8),
+    )

@@ -1,0 +1,57 @@
+# Every target sets up .venv on its own; the only needs are Python >= 3.11, g++ and make.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+JOBS ?= 2
+FOLDERS := golden hw tb sim scripts
+
+.PHONY: help venv demo test lint format bench soak lock clean
+
+help:
+	@echo "make demo   run real LLM layers through generated RTL and compare with golden"
+	@echo "make test   run the tests"
+	@echo "make lint   check style and types"
+	@echo "make bench  measure the figures of docs/benchmarks.md"
+	@echo "make soak   run every verification in full and write docs/verification.md (hours)"
+	@echo "make venv   only set up .venv"
+
+venv: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "nibbleforge needs Python 3.11 or newer: set PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --requirement requirements.lock
+	$(RUN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: venv
+	$(RUN)/nibbleforge demo --jobs $(JOBS)
+
+test: venv
+	$(RUN)/python -m pytest -n $(JOBS) -m "not slow"
+
+lint: venv
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	@mkdir -p build/types/nibbleforge
+	@for folder in $(FOLDERS); do ln -sfn ../../../$$folder build/types/nibbleforge/$$folder; done
+	MYPYPATH=build/types $(RUN)/mypy --package nibbleforge
+
+format: venv
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+bench: venv
+	$(RUN)/python -m nibbleforge.scripts.bench --output docs/benchmarks.md
+
+soak: venv
+	$(RUN)/python -m nibbleforge.scripts.soak --output docs/verification.md
+
+lock: venv
+	$(RUN)/python -m pip install --quiet uv
+	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate \
+	  --no-emit-index-url --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
