@@ -344,10 +344,10 @@ def random_bitmap(config, rng, tokens, groups):
     return packed, Groups(present.reshape(-1, config.group).astype(np.uint8), last)
 
 
-def check_law(config, packed, groups):
+def check_law(config, packed, groups, per_token=None):
     for design in bitmap.designs(config):
         law = bitmap.encoder_cycles if design is bitmap.ENCODER else bitmap.decoder_cycles
-        counts, expected = law(config, packed), design.schedule(config, groups).counts()
+        counts, expected = law(config, packed, per_token), design.schedule(config, groups).counts()
         assert (counts.cycles, counts.events) == (expected.cycles, expected.events)
         fill = 3 if model_of(design, config) is decode_scatter else 2
         assert counts.ideal_cycles == counts.cycles - fill
@@ -356,15 +356,17 @@ def check_law(config, packed, groups):
 @settings(deadline=None)
 @given(configs(), st.integers(1, 6), st.integers(1, 5), st.integers(0, 999))
 def test_law_equals_schedule(config, tokens, groups, seed):
-    groups *= 2 if config.group == 4 else 1
-    check_law(config, *random_bitmap(config, np.random.default_rng(seed), tokens, groups))
+    packed, run = random_bitmap(config, np.random.default_rng(seed), tokens, groups)
+    check_law(config, packed, run, groups)
+    if groups * config.group % 8 == 0:
+        check_law(config, packed, run)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("at_once", [0.5, 1, 3, 7, 13, 64])
 @pytest.mark.parametrize("config", CONFIGS[::3], ids=str)
 def test_law_in_chunks(monkeypatch, config, at_once):
-    packed, groups = random_bitmap(config, np.random.default_rng(at_once), 13, 4)
-    monkeypatch.setattr(bitmap, "_TOKENS_AT_ONCE", at_once)
+    packed, groups = random_bitmap(config, np.random.default_rng(0), 13, 4)
+    monkeypatch.setattr(bitmap, "_TOKENS_AT_ONCE", at_once * packed.shape[1])
     check_law(config, packed, groups)
 
 
@@ -416,6 +418,28 @@ MUST_BE = "a packed bitmap must be uint8 (tokens, bytes), "
 def test_bad_packed_bitmaps(law, packed, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         law(BitmapConfig(), packed)
+
+
+def test_odd_number_of_groups_of_4():
+    """Three groups take two bytes, which could hold four."""
+    packed = np.array([[0x21, 0x08], [0x00, 0x00]], np.uint8)
+    config = BitmapConfig(group=4, beat=4)
+    assert bitmap.decoder_cycles(config, packed, 3).cycles == 6 + 2
+    assert bitmap.decoder_cycles(config, packed).cycles == 8 + 2
+
+
+@pytest.mark.parametrize("law", [bitmap.decoder_cycles, bitmap.encoder_cycles])
+@pytest.mark.parametrize(
+    ("group", "groups", "sentence"),
+    [
+        (4, 2, "a bitmap row of 2 groups of 4 must have 1 bytes, got 2."),
+        (4, 5, "a bitmap row of 5 groups of 4 must have 3 bytes, got 2."),
+        (8, 3, "a bitmap row of 3 groups of 8 must have 3 bytes, got 2."),
+    ],
+)
+def test_wrong_number_of_groups(law, group, groups, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        law(BitmapConfig(group=group, beat=4), np.zeros((2, 2), np.uint8), groups)
 
 
 # --- configuration --------------------------------------------------------------------------------
