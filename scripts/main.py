@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import click
 import typer
@@ -36,13 +37,21 @@ def version(
 
 def main() -> None:
     """Run the command line; ends the process with its exit status."""
-    sys.exit(_status())
+    run_app(app)
 
 
-def _status() -> int:
-    """0 all is well, 1 RTL and golden differ, 2 bad input, 130 interrupted."""
+def run_app(application: typer.Typer) -> NoReturn:
+    """Run an application and end the process with its exit status.
+
+    0 all is well, 1 RTL and golden differ, 2 bad input, 130 interrupted.
+    """
+    sys.exit(status(application))
+
+
+def status(application: typer.Typer) -> int:
+    """Run an application; its exit status, errors shown as one sentence."""
     try:
-        return app(standalone_mode=False) or 0
+        return application(standalone_mode=False) or 0
     except UserError as error:
         return _complain(str(error))
     except click.ClickException as error:

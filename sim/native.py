@@ -139,7 +139,7 @@ class Model:
         return Run(seen, report["cycles"], report["seconds"])
 
     def free_run(self, traffic: Traffic, cycles: int) -> Run:
-        """Clock the bare model, every input held at its first beat, to see what the driver costs."""
+        """Clock the bare model with its inputs held, to see what the driver costs."""
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles})
         return Run(Observation({}, {}, 0), report["cycles"], report["seconds"])

@@ -1,0 +1,178 @@
+"""The figures of ``make bench``: every speed as a ratio to something measured in the same run."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.back import verilog
+
+from ..golden import bitmap, dense, hybrid
+from ..golden.bitmap import BitmapConfig
+from ..golden.dense import ARRAY, DenseConfig
+from ..golden.hybrid import HybridFormat
+from ..golden.llm import llm
+from ..golden.quantise import quantise_activations, take_activations, take_weights
+from ..hw.emission import to_verilog
+from ..hw.units import component
+from ..tb.job import Job
+from . import cocotb, demo
+from .native import Model
+from .tensors import Capture, sample_path
+from .workers import Workers
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured figure beside the asked one.
+
+    Attributes
+    ----------
+    what
+        What was measured.
+    asked
+        The figure to reach, in words.
+    measured
+        What was measured, in words.
+    reached
+        Whether it is.
+    """
+
+    what: str
+    asked: str
+    measured: str
+    reached: bool
+
+
+def _seconds(action: Callable[[], object], times: int = 3) -> float:
+    """Median wall time of an action."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def correctness() -> Iterator[Figure]:
+    """The embedded sample through both harnesses."""
+    results = demo.run()
+    failures = [text for result in results for text in result.failures]
+    counts = [s.counts for result in results for s in result.simulations.values()]
+    cycles = sum(count["cycles"] for count in counts)
+    yield Figure(
+        f"RTL against golden, embedded sample, {len(results)} layer kinds",
+        "0 mismatches, cycles and events equal",
+        f"{len(failures)} mismatches in {cycles:,} cycles of {len(counts)} native runs and "
+        f"{sum(len(result.corners) for result in results)} cocotb runs",
+        not failures,
+    )
+
+
+def emission() -> Iterator[Figure]:
+    """Our emission against plain Amaranth conversion of the same array."""
+    small, large = DenseConfig(), DenseConfig(rows=64, columns=64)
+    plain = _seconds(lambda: verilog.convert(component(ARRAY, small), emit_src=False), 1)
+    ours = _seconds(lambda: to_verilog(component(ARRAY, small), "dense_array"))
+    texts: list[str] = []
+    big = _seconds(lambda: texts.append(to_verilog(component(ARRAY, large), "dense_array")[0]), 1)
+    yield Figure(
+        "emission of a 16 x 16 array against plain Amaranth conversion",
+        "<= 1/8",
+        f"1/{plain / ours:.1f} ({ours:.2f} s against {plain:.2f} s)",
+        ours <= plain / 8,
+    )
+    yield Figure(
+        "emission of a 64 x 64 array against plain conversion of 16 x 16",
+        "no slower; Verilog <= 1 MB",
+        f"{big / plain:.2f} of its time ({big:.2f} s), {len(texts[0]) / 1e6:.2f} MB",
+        big <= plain and len(texts[0]) <= 1e6,
+    )
+
+
+def simulation() -> Iterator[Figure]:
+    """The native driver against the bare model and against cocotb."""
+    capture = Capture.open(sample_path())
+    name = next(layer for layer in capture.layers if layer.endswith("o_proj"))
+    config = DenseConfig()
+    x = take_activations(capture.activations(name), config.activation_range[1]).q
+    layer = dense.Layer(x, take_weights(capture.weights(name)).q)
+    traffic = dense.traffic(config, layer)
+    model = Model(ARRAY, config)
+    driven = statistics.median(model.run(traffic).cycles_per_second for _ in range(3))
+    free = statistics.median(
+        model.free_run(
+            traffic, dense.cycles(config, *x.shape, len(layer.w)).cycles
+        ).cycles_per_second
+        for _ in range(3)
+    )
+    job = Job.of("dense", ARRAY, config, [0, 1, 2])
+    with Workers(1) as workers:
+        outcome = cocotb.run(cocotb.build(ARRAY, config), job, workers, tests="free_flow")
+    slow = sum(note["cycles"] for note in outcome.notes) / sum(n["seconds"] for n in outcome.notes)
+    yield Figure(
+        f"native driver, 16 x 16 array, whole layer {name}",
+        ">= 0.7 of the same model free-running",
+        f"{driven / free:.2f} ({driven:,.0f} of {free:,.0f} cycles/s)",
+        driven >= 0.7 * free,
+    )
+    yield Figure(
+        "native driver against the cocotb harness driving every cycle",
+        ">= 15 x",
+        f"{driven / slow:.0f} x ({slow:,.0f} cycles/s)",
+        driven >= 15 * slow,
+    )
+
+
+def whole_model() -> Iterator[Figure]:
+    """Golden counts of all linear layers of Llama2-7B, 2,048 tokens."""
+    tokens, shape = 2048, llm("llama2-7b")
+    rng = np.random.default_rng(0)
+    bitmaps = {}
+    for features in {linear.in_features for linear in shape.linears}:
+        size = (shape.blocks, tokens, features // 8)
+        bitmaps[features] = rng.integers(0, 256, size, np.uint8) & rng.integers(
+            0, 256, size, np.uint8
+        )
+    array, codec = DenseConfig(), BitmapConfig()
+
+    def count() -> None:
+        for block in range(shape.blocks):
+            for linear in shape.linears:
+                dense.cycles(array, tokens, linear.in_features, linear.outputs)
+                bitmap.decoder_cycles(codec, bitmaps[linear.in_features][block])
+
+    taken = _seconds(count)
+    yield Figure(
+        "golden `cycles` of `dense` and the decoder, all linear layers of Llama2-7B, 2,048 tokens",
+        "<= 10 s",
+        f"{taken:.2f} s",
+        taken <= 10,
+    )
+
+
+def codec() -> Iterator[Figure]:
+    """Encoding and decoding a large activation tensor in numpy."""
+    form = HybridFormat()
+    x = np.random.default_rng(0).standard_t(4, (2048, 11008)).astype(np.float32)
+    q = quantise_activations(x, form.limit).q
+    packed = hybrid.encode(form, q)
+    encode = _seconds(lambda: hybrid.encode(form, quantise_activations(x, form.limit).q))
+    decode = _seconds(lambda: hybrid.decode(form, packed))
+    copy = _seconds(lambda: x.copy())
+    yield Figure(
+        "numpy quantise and encode, 2,048 x 11,008",
+        "<= 2 s",
+        f"{encode:.2f} s, {encode / copy:.0f} x a copy of the tensor",
+        encode <= 2,
+    )
+    yield Figure(
+        "numpy decode, 2,048 x 11,008",
+        "<= 2 s",
+        f"{decode:.2f} s, {decode / copy:.0f} x a copy of the tensor",
+        decode <= 2,
+    )
+
+
+BENCHMARKS = (correctness, emission, simulation, whole_model, codec)

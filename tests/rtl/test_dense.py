@@ -1,0 +1,43 @@
+"""DenseArray: emitted Verilog against golden."""
+
+import pytest
+
+from nibbleforge.golden.dense import ARRAY, DenseConfig
+from nibbleforge.golden.units import unit
+from nibbleforge.sim import verify
+from nibbleforge.sim.native import Model
+from nibbleforge.sim.regress import variations
+
+PRESETS = list(unit("dense").presets)
+VARIATIONS = variations(["dense", "dense2k"], PRESETS)
+PRODUCTS = [
+    DenseConfig(rows=16, columns=4, passes=2),
+    DenseConfig(rows=16, columns=4, passes=2, recode="twos"),
+    DenseConfig(rows=16, columns=4, passes=1),
+    DenseConfig(rows=4, columns=4, passes=2, k=2),
+    DenseConfig(rows=16, columns=16, passes=2, k=8),
+]
+
+
+def describe(config):
+    return f"k{config.k}-{config.passes}-{config.recode}"
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
+def test_both_harnesses_equal_golden_and_each_other(variation):
+    model = Model(variation.design, variation.config, optimise="quick")
+    checked = verify.check_harnesses(variation, model, seeds=[0, 1])
+    checked += verify.check_random(model, seeds=range(2, 10))
+    assert not checked.wrong, checked.wrong[0]
+    assert checked.scalars > 1_000
+
+
+@pytest.mark.parametrize("config", PRODUCTS, ids=describe)
+def test_every_product(config):
+    checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))
+    assert not checked.wrong, checked.wrong[0]
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
+def test_stimuli_hit_every_functional_bin(variation):
+    assert not verify.missing_bins(variation, range(40))
