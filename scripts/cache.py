@@ -5,7 +5,7 @@ import typer
 from ..sim.cache import Cache
 from .show import console, table
 
-app = typer.Typer(help="Show or clear the build cache.", no_args_is_help=True)
+app = typer.Typer(help="Show or clear the build cache.")
 
 
 @app.command()

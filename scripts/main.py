@@ -1,10 +1,10 @@
 """The command line: one command a file, one place that turns errors into exit codes."""
 
+import errno
 import os
 import sys
 from typing import NoReturn
 
-import click
 import typer
 
 from ..golden.errors import UserError
@@ -12,10 +12,11 @@ from ..golden.version import VERSION
 from . import cache, capture, demo, doctor, generate, regress, simulate, units
 from .show import console, errors
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="nibbleforge",
     help="Generate, verify and measure RTL for low-precision, sparse LLM inference.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -27,12 +28,15 @@ app.add_typer(cache.app, name="cache")
 
 @app.callback(invoke_without_command=True)
 def version(
+    context: typer.Context,
     show: bool = typer.Option(False, "--version", help="Show the version and end."),
 ) -> None:
     """Generate, verify and measure RTL for low-precision, sparse LLM inference."""
     if show:
         console.print(VERSION)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        console.print(context.get_help(), markup=False)
 
 
 def main() -> None:
@@ -51,21 +55,25 @@ def run_app(application: typer.Typer) -> NoReturn:
 def status(application: typer.Typer) -> int:
     """Run an application; its exit status, errors shown as one sentence."""
     try:
-        return application(standalone_mode=False) or 0
+        code = application(standalone_mode=False) or 0
     except UserError as error:
         return _complain(str(error))
-    except click.ClickException as error:
-        return _complain(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
-        errors.print("interrupted")
-        return 130
+    except typer.TyperException as error:
+        return _complain(error.format_message().rstrip(".") + ".")
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _complain("no space left on the device; free some space or set TMPDIR.")
         if error.filename is None:
             raise
         return _complain(f"{error.filename}: {error.strerror}.")
+    if code == INTERRUPTED:  # typer makes this of Ctrl-C
+        errors.print("interrupted")
+    return code
 
 
 def _complain(sentence: str) -> int:

@@ -76,6 +76,8 @@ def _tensors(
         file = Capture.open(capture)
         w = file.weights(layer) if takes_weights else None
         return Tensors(file.activations(layer), w, policy)  # type: ignore[arg-type]
+    if layer is not None:
+        raise UserError("--layer goes with --capture.")
     if activations is None:
         raise UserError("give --activations X.npy, or --capture F.npz with --layer NAME.")
     if takes_weights and weights is None:

@@ -199,8 +199,11 @@ def _named(text: str) -> str:
 
 def _names(text: str, flavour: str) -> tuple[str, ...]:
     """Names of the assertions or covers in a text from :func:`_named`."""
-    cells = re.findall(rf'cell \$check \\{_PREFIX}(\w+)\n(?:\s*parameter .*\n)*?'
-                       rf'\s*parameter \\FLAVOR "{flavour}"', text)
+    cells = re.findall(
+        rf"cell \$check \\{_PREFIX}(\w+)\n(?:\s*parameter .*\n)*?"
+        rf'\s*parameter \\FLAVOR "{flavour}"',
+        text,
+    )
     return tuple(sorted(map(_readable, cells)))
 
 
@@ -253,7 +256,9 @@ def _keep(trace: Path, folder: Path | None) -> Path:
 def _paths(module: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     drivers = _drivers(module)
     ports = module["ports"].items()
-    inputs = {bit: name for name, port in ports if port["direction"] == "input" for bit in port["bits"]}
+    inputs = {
+        bit: name for name, port in ports if port["direction"] == "input" for bit in port["bits"]
+    }
     outputs = {name: port["bits"] for name, port in ports if port["direction"] == "output"}
     return {name: frozenset(_sources(bits, drivers, inputs)) for name, bits in outputs.items()}
 

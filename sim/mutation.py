@@ -37,6 +37,7 @@ SELECT = "mutsel"  # input that tells which mutant is active; 0: none
 SEEDS = 6  # random operands a mutant must survive
 PROFILES = ("random", "bursty")  # stalls beside the free flow
 IDLE_LIMIT = 2000  # cycles; longer than any stall of the profiles
+STEPS = 24  # longest induction and counterexample
 PROOF_SECONDS = 60.0  # for the comparison of one mutant with the original
 _PRAGMA = "/* verilator lint_off UNOPTFLAT */\n"  # bits of a mutated bus depend on each other
 _CLOCK = re.compile(r"-port (CLK|clk) |-wire clk ")
@@ -285,61 +286,116 @@ def _tried(model: Model, trials: Iterable[_Trial], mutant: Mutant) -> Mutant:
 def _compared(design: Design, config: Config, verilog: str, mutant: Mutant) -> Mutant:
     """Ask a SAT solver whether a surviving mutant differs from the original at all."""
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        source, miter = Path(folder, "mutants.v"), Path(folder, "miter.v")
-        source.write_text(verilog)
-        miter.write_text(_miter(design, config, mutant.number))
-        commands = (
-            f"read_verilog {source} {miter}",
-            "hierarchy -check -top miter",
-            "proc",
-            "flatten",
-            "opt -full",
-            "sat -tempinduct -prove trigger 0 -maxsteps 40 -show-ports",
-        )
+        Path(folder, "mutants.v").write_text(verilog)
+        Path(folder, "miter.v").write_text(_miter(design, config, mutant.number))
+        deadline = time.perf_counter() + PROOF_SECONDS
         try:
-            answer = _yosys(commands, folder, PROOF_SECONDS)
+            return _decided(mutant, folder, _prepare(folder), deadline)
         except subprocess.TimeoutExpired:
             return replace(mutant, reason=f"undecided in {PROOF_SECONDS:.0f} s")
-    if "Induction step proven: SUCCESS!" in answer:
-        return replace(mutant, status="equivalent", reason="induction")
-    open(f"/tmp/mut/ans{mutant.number}","w").write(answer)
-    if "model found for base case: FAIL!" in answer:
-        return replace(mutant, reason="cex")
-    return replace(mutant, reason="?")
+
+
+def _prepare(folder: str) -> set[str]:
+    """Flatten the miter; returns registers that original and mutant both have."""
+    commands = [
+        "read_verilog mutants.v miter.v",
+        "hierarchy -check -top miter",
+        "proc",
+        "flatten",
+        "opt",
+        "write_rtlil miter.il",
+        "select -write registers t:$*dff* %co1:+[Q] t:* %d",
+        "select -write wires w:*",
+    ]
+    _yosys(commands, folder)
+    wires = set(Path(folder, "wires").read_text().split())
+    registers = re.findall(r"^miter/gold\.(\S+)", Path(folder, "registers").read_text(), re.M)
+    return {name for name in registers if f"miter/gate.{name}" in wires}
+
+
+def _decided(mutant: Mutant, folder: str, alike: set[str], deadline: float) -> Mutant:
+    """Prove that outputs never differ, by induction on registers that never differ.
+
+    The first guess is that no register ever differs. Those that do are left out until the proof
+    succeeds or an output differs.
+    """
+    while True:
+        answer = _prove(folder, alike, deadline)
+        open(f"/tmp/mut/ans{mutant.number}_{len(alike)}", "w").write(answer)
+        if "Induction step proven: SUCCESS!" in answer:
+            known = f"induction on {len(alike)} equal registers"
+            return replace(mutant, status="equivalent", reason=known)
+        model = _last_step(answer)
+        print(mutant.number, len(alike), model.get("trigger"), flush=True)
+        if not model:
+            return replace(mutant, reason="undecided")
+        if model["trigger"] != "0":
+            steps = len(set(re.findall(r"^ +(\d+) \\\S+ ", answer, re.M)))
+            return replace(mutant, reason=f"differs after {steps} cycles")
+        print(
+            {
+                n: (model[f"gold.{n}"], model[f"gate.{n}"])
+                for n in alike
+                if model[f"gold.{n}"] != model[f"gate.{n}"]
+            }
+        )
+        alike = {name for name in alike if model[f"gold.{name}"] == model[f"gate.{name}"]}
+
+
+def _prove(folder: str, alike: set[str], deadline: float) -> str:
+    """What Yosys says about an induction."""
+    names = sorted(alike)
+    equal = "".join(f" -prove gold.{name} gate.{name}" for name in names)
+    shown = "".join(f" -show gold.{name} -show gate.{name}" for name in names)
+    sat = f"sat -tempinduct -set-init-zero -maxsteps {STEPS} -prove trigger 0{equal} -show trigger{shown} miter"
+    return _yosys(["read_rtlil miter.il", sat], folder, max(1, deadline - time.perf_counter()))
+
+
+def _last_step(answer: str) -> dict[str, str]:
+    """Signals in the final step of a counterexample, binary; empty if there is none."""
+    if "model found for base case: FAIL!" not in answer:
+        return {}
+    table = re.findall(r"^ +\d+ \\(\S+) .* ([01x]+)$", answer, re.M)
+    return dict(table)
 
 
 def _miter(design: Design, config: Config, number: int) -> str:
     """Original and mutant side by side; ``trigger``: they differ where it matters.
 
-    Outputs do not matter during reset, a payload matters while valid is 1. Sources keep the rules
+    The first cycle is a reset. Outputs do not matter during reset, a payload matters while valid is 1. Sources keep the rules
     of the handshake: what is offered stays until it is taken.
     """
     ports = design.ports(config)
     events = sum(event.width for event in design.events(config))
     sides = [_source_side(port) if port.direction == "in" else _sink_side(port) for port in ports]
-    shared = [name for side in sides for name in side.shared] + ["clk", "rst"]
+    shared = [name for side in sides for name in side.shared]
     compared = [name for side in sides for name in side.compared] + ["events"]
     return "\n".join(
         [
-            "module miter(" + ", ".join(shared) + ", trigger);",
+            "module miter(clk, rst, " + ", ".join(shared) + ", trigger);",
             "input clk, rst;",
+            "reg started = 0;",
+            "always @(posedge clk) started <= 1;",
+            "wire reset = rst || !started;",
             *(line for side in sides for line in side.lines),
             f"wire [{events - 1}:0] gold_events, gate_events;",
             *(
-                f"{design.name} {which} (.{SELECT}({value}), "
+                f"{design.name} {which} (.{SELECT}({value}), .clk(clk), .rst(reset), "
                 + ", ".join(f".{name}({name})" for name in shared)
                 + "".join(f", .{name}({which}_{name})" for name in compared)
                 + ");"
                 for which, value in (("gold", 0), ("gate", number))
             ),
             "reg broken = 0;",
-            "wire breaks = broken" + "".join(f" || {x}" for side in sides for x in side.breaks) + ";",
+            "wire breaks = broken"
+            + "".join(f" || {x}" for side in sides for x in side.breaks)
+            + ";",
             "always @(posedge clk) broken <= breaks;",
             "output trigger;",
             "wire differs = gold_events != gate_events"
             + "".join(f" || {x}" for side in sides for x in side.differs)
             + ";",
-            "assign trigger = differs && !breaks && !rst;",
+            "assign trigger = differs && !breaks && !reset;",
             "endmodule",
         ]
     )
@@ -364,7 +420,7 @@ def _source_side(port: Port) -> _Side:
         lines=(
             f"input {name}_valid; input {bits} {name}_payload; wire gold_{name}_ready, gate_{name}_ready;",
             f"reg {name}_waits = 0; reg {bits} {name}_before = 0;",
-            f"always @(posedge clk) {name}_waits <= {name}_valid && !gold_{name}_ready && !rst;",
+            f"always @(posedge clk) {name}_waits <= {name}_valid && !gold_{name}_ready && !reset;",
             f"always @(posedge clk) {name}_before <= {name}_payload;",
         ),
         differs=(f"gold_{name}_ready != gate_{name}_ready",),
@@ -419,5 +475,5 @@ def _yosys(commands: Iterable[str], folder: str, seconds: float = 600) -> str:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        raise RuntimeError(f"Yosys failed: {output[-2000:]}")
+        raise RuntimeError(f"Yosys failed: {output}")
     return output

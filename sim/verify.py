@@ -84,7 +84,7 @@ def random_operands(design: Design, config: Config, seed: int) -> Schedule:
 
 
 def check_random(model: Model, seeds: Sequence[int]) -> Checked:
-    """Random operands of every seed under every stall profile, with garbage and a reset in mid-work."""
+    """Random operands of every seed under every stall profile, with garbage; a reset in mid-work."""
     total = Checked(0, [])
     for seed in seeds:
         schedule = random_operands(model.design, model.config, seed)

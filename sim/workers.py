@@ -73,7 +73,6 @@ class Workers:
         """
         with self._process(command, environment or {}, cwd) as process:
             output = "".join(_lines(process, each_line))
-            process.wait()
         if check and process.returncode:
             raise RuntimeError(
                 f"{shlex.join(command)} ended with {process.returncode}:\n{output[-_TAIL:]}"
@@ -100,10 +99,12 @@ class Workers:
             )
             self._running.add(process)
         try:
-            yield process
-        except BaseException:
-            _kill(process)
-            raise
+            with process:  # closes the pipe and waits
+                try:
+                    yield process
+                except BaseException:
+                    _kill(process)
+                    raise
         finally:
             with self._lock:
                 self._running.discard(process)

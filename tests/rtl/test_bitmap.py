@@ -1,7 +1,6 @@
 """BitmapDecoder and BitmapEncoder: emitted Verilog against golden."""
 
 import pytest
-
 from nibbleforge.golden import bitmap
 from nibbleforge.golden.bitmap import BitmapConfig
 from nibbleforge.golden.units import unit

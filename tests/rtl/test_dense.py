@@ -1,7 +1,6 @@
 """DenseArray: emitted Verilog against golden."""
 
 import pytest
-
 from nibbleforge.golden.dense import ARRAY, DenseConfig
 from nibbleforge.golden.units import unit
 from nibbleforge.sim import verify

@@ -112,7 +112,6 @@ def alive(process: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_native_simulation_runs(design, cache):
     executable = build(design, cache)
     assert subprocess.check_output([executable], text=True) == "9 0"
@@ -131,7 +130,6 @@ def test_a_build_is_found_again_until_an_input_changes(design, cache):
     assert cache.info().kinds["runtime"].entries == runtime
 
 
-@pytest.mark.slow
 def test_cocotb_drives_the_ports(design, cache, monkeypatch):
     (design / "bench_of_counter.py").write_text(TESTBENCH)
     monkeypatch.syspath_prepend(str(design))
