@@ -159,10 +159,11 @@ class DenseArray(Unit[DenseConfig]):
         ready = x.valid & w.valid
         first, high, ends_tile = Signal(init=1), Signal(), Signal()
         left = Signal(range(config.rows + 1))  # rows still to leave
+        more = left > 1 if config.rows > 1 else 0  # a single row leaves nothing to compare
         busy = Signal()
         m.d.comb += [
             ends_tile.eq(x.payload.last & (high if config.passes == 2 else 1)),
-            busy.eq((left > 1) | ((left == 1) & ~self.y.ready)),
+            busy.eq(more | ((left == 1) & ~self.y.ready)),
             step.eq(ready & ~(ends_tile & busy)),
             done.eq(step & (high if config.passes == 2 else 1)),
             control.enable.eq(step),
