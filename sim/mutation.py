@@ -7,11 +7,7 @@ count.
 """
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -21,14 +17,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
 from ..golden.design import Design
-from ..golden.ports import Port
 from ..golden.schedule import Schedule
 from ..hw.generate import generate
 from ..tb.scoreboard import Mismatch, check_counts, check_timing, check_values
 from ..tb.stalls import gates
 from ..tb.stimuli import STIMULI
+from .equivalence import compare, yosys
 from .native import Model
 
 Status = Literal["killed", "equivalent", "survived"]
@@ -36,10 +33,10 @@ Status = Literal["killed", "equivalent", "survived"]
 SELECT = "mutsel"  # input that tells which mutant is active; 0: none
 SEEDS = 6  # random operands a mutant must survive
 PROFILES = ("random", "bursty")  # stalls beside the free flow
+EXHAUSTIVE_BITS = 12  # largest group of which every bitmap is tried
 IDLE_LIMIT = 2000  # cycles; longer than any stall of the profiles
-STEPS = 24  # longest induction and counterexample
-PROOF_SECONDS = 60.0  # for the comparison of one mutant with the original
 _PRAGMA = "/* verilator lint_off UNOPTFLAT */\n"  # bits of a mutated bus depend on each other
+_PREPARED = ("proc", "opt", "opt_clean -purge", "setundef -zero -undriven")
 _CLOCK = re.compile(r"-port (CLK|clk) |-wire clk ")
 
 
@@ -155,10 +152,7 @@ def mutate(design: Design, config: Config, count: int, seed: int) -> Campaign:
         raise RuntimeError(f"{design.name} fails the regression without a mutation: {control}")
     mutants = [_tried(model, trials, mutant) for mutant in mutants]
     marks.append(time.perf_counter())
-    mutants = [
-        _compared(design, config, verilog, mutant) if mutant.status == "survived" else mutant
-        for mutant in mutants
-    ]
+    mutants = [_compared(model, verilog, mutant) for mutant in mutants]
     marks.append(time.perf_counter())
     seconds = dict(zip(("build", "runs", "proofs"), np.diff(marks).tolist(), strict=True))
     return Campaign(design.name, config.model_dump(), seed, tuple(mutants), seconds)
@@ -178,19 +172,13 @@ def insert_mutants(
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         top = generate(design, config)
         Path(folder, "design.v").write_text(top.verilog)
-        read = (
-            "read_verilog design.v",
-            f"hierarchy -check -top {top.name}",
-            "proc",
-            "opt",
-            "opt_clean -purge",
-        )
-        _yosys([*read, f"mutate -list {2 * count} -seed {seed} -o list"], folder)
+        read = ["read_verilog design.v", f"hierarchy -check -top {top.name}", *_PREPARED]
+        yosys([*read, f"mutate -list {2 * count} -seed {seed} -o list"], folder)
         lines = Path(folder, "list").read_text().splitlines()
         chosen = [line for line in lines if not _CLOCK.search(line)][:count]
         selected = f"mutate -ctrl {SELECT} {count.bit_length()}"
         insert = [line.replace("mutate", f"{selected} {n}", 1) for n, line in enumerate(chosen, 1)]
-        _yosys([*read, *insert, "write_verilog -noattr mutants.v"], folder)
+        yosys([*read, *insert, "setundef -init -zero", "write_verilog -noattr mutants.v"], folder)
         verilog = Path(folder, "mutants.v").read_text()
     return _PRAGMA + verilog, [_described(n, line) for n, line in enumerate(chosen, 1)]
 
@@ -260,7 +248,13 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
             yield _Trial(f"{profile} stalls, seed {seed}", schedule, profile, seed)
         when = 1 + np.random.default_rng(seed).integers(schedule.counts().cycles)
         yield _Trial(f"reset after {when}, seed {seed}", schedule, reset_after=int(when))
-    yield _Trial("exhaustive", design.schedule(config, stimuli.exhaustive(config)))
+    if _has_small_space(config):
+        yield _Trial("exhaustive", design.schedule(config, stimuli.exhaustive(config)))
+
+
+def _has_small_space(config: Config) -> bool:
+    """Whether all bitmaps, or all products, are few."""
+    return not isinstance(config, BitmapConfig) or config.group <= EXHAUSTIVE_BITS
 
 
 def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:
@@ -280,200 +274,10 @@ def _tried(model: Model, trials: Iterable[_Trial], mutant: Mutant) -> Mutant:
     return replace(mutant, status="killed", reason=reason) if reason else mutant
 
 
-# Comparison with the original
-
-
-def _compared(design: Design, config: Config, verilog: str, mutant: Mutant) -> Mutant:
-    """Ask a SAT solver whether a surviving mutant differs from the original at all."""
-    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        Path(folder, "mutants.v").write_text(verilog)
-        Path(folder, "miter.v").write_text(_miter(design, config, mutant.number))
-        deadline = time.perf_counter() + PROOF_SECONDS
-        try:
-            return _decided(mutant, folder, _prepare(folder), deadline)
-        except subprocess.TimeoutExpired:
-            return replace(mutant, reason=f"undecided in {PROOF_SECONDS:.0f} s")
-
-
-def _prepare(folder: str) -> set[str]:
-    """Flatten the miter; returns registers that original and mutant both have."""
-    commands = [
-        "read_verilog mutants.v miter.v",
-        "hierarchy -check -top miter",
-        "proc",
-        "flatten",
-        "opt",
-        "write_rtlil miter.il",
-        "select -write registers t:$*dff* %co1:+[Q] t:* %d",
-        "select -write wires w:*",
-    ]
-    _yosys(commands, folder)
-    wires = set(Path(folder, "wires").read_text().split())
-    registers = re.findall(r"^miter/gold\.(\S+)", Path(folder, "registers").read_text(), re.M)
-    return {name for name in registers if f"miter/gate.{name}" in wires}
-
-
-def _decided(mutant: Mutant, folder: str, alike: set[str], deadline: float) -> Mutant:
-    """Prove that outputs never differ, by induction on registers that never differ.
-
-    The first guess is that no register ever differs. Those that do are left out until the proof
-    succeeds or an output differs.
-    """
-    while True:
-        answer = _prove(folder, alike, deadline)
-        open(f"/tmp/mut/ans{mutant.number}_{len(alike)}", "w").write(answer)
-        if "Induction step proven: SUCCESS!" in answer:
-            known = f"induction on {len(alike)} equal registers"
-            return replace(mutant, status="equivalent", reason=known)
-        model = _last_step(answer)
-        print(mutant.number, len(alike), model.get("trigger"), flush=True)
-        if not model:
-            return replace(mutant, reason="undecided")
-        if model["trigger"] != "0":
-            steps = len(set(re.findall(r"^ +(\d+) \\\S+ ", answer, re.M)))
-            return replace(mutant, reason=f"differs after {steps} cycles")
-        print(
-            {
-                n: (model[f"gold.{n}"], model[f"gate.{n}"])
-                for n in alike
-                if model[f"gold.{n}"] != model[f"gate.{n}"]
-            }
-        )
-        alike = {name for name in alike if model[f"gold.{name}"] == model[f"gate.{name}"]}
-
-
-def _prove(folder: str, alike: set[str], deadline: float) -> str:
-    """What Yosys says about an induction."""
-    names = sorted(alike)
-    equal = "".join(f" -prove gold.{name} gate.{name}" for name in names)
-    shown = "".join(f" -show gold.{name} -show gate.{name}" for name in names)
-    sat = f"sat -tempinduct -set-init-zero -maxsteps {STEPS} -prove trigger 0{equal} -show trigger{shown} miter"
-    return _yosys(["read_rtlil miter.il", sat], folder, max(1, deadline - time.perf_counter()))
-
-
-def _last_step(answer: str) -> dict[str, str]:
-    """Signals in the final step of a counterexample, binary; empty if there is none."""
-    if "model found for base case: FAIL!" not in answer:
-        return {}
-    table = re.findall(r"^ +\d+ \\(\S+) .* ([01x]+)$", answer, re.M)
-    return dict(table)
-
-
-def _miter(design: Design, config: Config, number: int) -> str:
-    """Original and mutant side by side; ``trigger``: they differ where it matters.
-
-    The first cycle is a reset. Outputs do not matter during reset, a payload matters while valid is 1. Sources keep the rules
-    of the handshake: what is offered stays until it is taken.
-    """
-    ports = design.ports(config)
-    events = sum(event.width for event in design.events(config))
-    sides = [_source_side(port) if port.direction == "in" else _sink_side(port) for port in ports]
-    shared = [name for side in sides for name in side.shared]
-    compared = [name for side in sides for name in side.compared] + ["events"]
-    return "\n".join(
-        [
-            "module miter(clk, rst, " + ", ".join(shared) + ", trigger);",
-            "input clk, rst;",
-            "reg started = 0;",
-            "always @(posedge clk) started <= 1;",
-            "wire reset = rst || !started;",
-            *(line for side in sides for line in side.lines),
-            f"wire [{events - 1}:0] gold_events, gate_events;",
-            *(
-                f"{design.name} {which} (.{SELECT}({value}), .clk(clk), .rst(reset), "
-                + ", ".join(f".{name}({name})" for name in shared)
-                + "".join(f", .{name}({which}_{name})" for name in compared)
-                + ");"
-                for which, value in (("gold", 0), ("gate", number))
-            ),
-            "reg broken = 0;",
-            "wire breaks = broken"
-            + "".join(f" || {x}" for side in sides for x in side.breaks)
-            + ";",
-            "always @(posedge clk) broken <= breaks;",
-            "output trigger;",
-            "wire differs = gold_events != gate_events"
-            + "".join(f" || {x}" for side in sides for x in side.differs)
-            + ";",
-            "assign trigger = differs && !breaks && !reset;",
-            "endmodule",
-        ]
-    )
-
-
-@dataclass(frozen=True)
-class _Side:
-    """What one port contributes to the miter."""
-
-    shared: tuple[str, ...]
-    compared: tuple[str, ...]
-    lines: tuple[str, ...]
-    differs: tuple[str, ...]
-    breaks: tuple[str, ...] = ()
-
-
-def _source_side(port: Port) -> _Side:
-    name, bits = port.name, f"[{port.width - 1}:0]"
-    return _Side(
-        shared=(f"{name}_valid", f"{name}_payload"),
-        compared=(f"{name}_ready",),
-        lines=(
-            f"input {name}_valid; input {bits} {name}_payload; wire gold_{name}_ready, gate_{name}_ready;",
-            f"reg {name}_waits = 0; reg {bits} {name}_before = 0;",
-            f"always @(posedge clk) {name}_waits <= {name}_valid && !gold_{name}_ready && !reset;",
-            f"always @(posedge clk) {name}_before <= {name}_payload;",
-        ),
-        differs=(f"gold_{name}_ready != gate_{name}_ready",),
-        breaks=(f"({name}_waits && (!{name}_valid || {name}_payload != {name}_before))",),
-    )
-
-
-def _sink_side(port: Port) -> _Side:
-    name, bits = port.name, f"[{port.width - 1}:0]"
-    return _Side(
-        shared=(f"{name}_ready",),
-        compared=(f"{name}_valid", f"{name}_payload"),
-        lines=(
-            f"input {name}_ready; wire gold_{name}_valid, gate_{name}_valid;",
-            f"wire {bits} gold_{name}_payload, gate_{name}_payload;",
-        ),
-        differs=(
-            f"gold_{name}_valid != gate_{name}_valid",
-            f"(gold_{name}_valid && gold_{name}_payload != gate_{name}_payload)",
-        ),
-    )
-
-
-_RUNNER = (
-    "import sys; from pyosys import libyosys; design = libyosys.Design()\n"
-    "for line in sys.stdin: libyosys.Pass.call(design, line.strip())"
-)
-
-
-def _yosys(commands: Iterable[str], folder: str, seconds: float = 600) -> str:
-    """Run Yosys in a process of its own, where it names things the same every time.
-
-    Raises
-    ------
-    RuntimeError
-        A command failed.
-    subprocess.TimeoutExpired
-        It took longer; nothing of it runs on.
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", _RUNNER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        start_new_session=True,
-    ) as process:
-        try:
-            output = process.communicate("\n".join(commands), timeout=seconds)[0]
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode:
-        raise RuntimeError(f"Yosys failed: {output}")
-    return output
+def _compared(model: Model, verilog: str, mutant: Mutant) -> Mutant:
+    """Find out whether a surviving mutant differs from the original at all."""
+    if mutant.status != "survived":
+        return mutant
+    found = compare(model.design, model.config, verilog, {SELECT: 0}, {SELECT: mutant.number})
+    status: Status = "equivalent" if found.answer == "equal" else "survived"
+    return replace(mutant, status=status, reason=found.reason)
