@@ -5,7 +5,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..golden.config import Config
 from ..golden.design import Design
@@ -17,6 +17,7 @@ from .emission import to_verilog
 from .units import component
 
 Reset = Literal["high", "low"]
+RESETS: tuple[Reset, ...] = get_args(Reset)
 
 # What Verilog written by Yosys always trips, whatever the design.
 WAIVED = {

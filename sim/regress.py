@@ -131,17 +131,15 @@ def regress(
     done = 0
     with Workers(jobs) as workers:
         futures = {
-            workers.start(_run, variation, batch, waves, workers): variation
+            workers.start(_run, variation, batch, waves, workers): (variation, batch)
             for variation, batch in tasks
         }
         for future in as_completed(futures):
-            variation = futures[future]
+            variation, batch = futures[future]
             reports[variation.name].take(*future.result())
-            done += len(batches and batches[0])
+            done += len(batch)
             if progress:
-                progress(
-                    "regression", min(done, len(chosen) * len(seeds)), len(chosen) * len(seeds)
-                )
+                progress("regression", done, len(chosen) * len(seeds))
     for report in reports.values():
         report.hit = _bins(report.variation, seeds)
     return list(reports.values())

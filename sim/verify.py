@@ -3,18 +3,22 @@
 Each function returns what it found wrong, as sentences; an empty list is a pass.
 """
 
+import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.schedule import Schedule
+from ..hw.generate import RESETS, WAIVED, generate
 from ..tb.scoreboard import Observation, check_counts, check_timing, check_values
 from ..tb.stalls import PROFILES, gates
 from ..tb.stimuli import STIMULI
-from . import cocotb
+from . import cocotb, verilator
 from .native import Model
 from .regress import Variation
 from .workers import Workers
@@ -84,7 +88,7 @@ def random_operands(design: Design, config: Config, seed: int) -> Schedule:
 
 
 def check_random(model: Model, seeds: Sequence[int]) -> Checked:
-    """Random operands of every seed under every stall profile, with garbage; a reset in mid-work."""
+    """Random operands under every stall profile, with garbage; and a reset in mid-work."""
     total = Checked(0, [])
     for seed in seeds:
         schedule = random_operands(model.design, model.config, seed)
@@ -123,6 +127,20 @@ def check_harnesses(variation: Variation, model: Model, seeds: Sequence[int]) ->
                 f"{note['cycles']} cycles, {note['events']}, native {seen.span}, {seen.totals}"
             )
     return Checked(sum(note["scalars"] for note in outcome.notes), wrong)
+
+
+def check_lint(design: Design, config: Config) -> list[str]:
+    """Warnings of ``verilator -Wall`` under the emitted waivers, for both levels of the reset."""
+    warnings = []
+    for reset in RESETS:
+        generated = generate(design, config, reset=reset)
+        with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+            generated.write(Path(folder))
+            source, waivers = (Path(folder, f"{generated.name}.{end}") for end in ("v", "vlt"))
+            warnings += verilator.lint([source], generated.name, [waivers])
+        rules = set(re.findall(r"-rule (\w+)", generated.waivers))
+        warnings += [f"{rule} is waived without need" for rule in sorted(rules - WAIVED.keys())]
+    return warnings
 
 
 def missing_bins(variation: Variation, seeds: Sequence[int]) -> set[str]:

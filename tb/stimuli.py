@@ -1,10 +1,11 @@
 """Stimuli of every design by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..golden.bitmap import Groups
+from ..golden.config import Config
 from ..golden.dense import Layer
 from . import tb_bitmap, tb_dense
 
@@ -15,31 +16,53 @@ class Stimuli:
 
     Attributes
     ----------
+    config
+        ``config(rng)``: a small random configuration; an illegal draw raises ``UserError``.
     random
         ``random(config, rng)``: small random operands.
-    exhaustive
-        ``exhaustive(config)``: the unit's small space in full.
+    small, exhaustive
+        Configurations with a small space, and ``exhaustive(config)``: that space in full.
     bins, all_bins
         Functional bins that operands hit, and all that must be hit.
     operands
         Class of the operands; its fields are arrays.
     """
 
+    config: Callable[[Any], Config]
     random: Callable[[Any, Any], Any]
+    small: Sequence[Config]
     exhaustive: Callable[[Any], Any]
     bins: Callable[[Any, Any], set[str]]
     all_bins: Callable[[Any], set[str]]
     operands: type
 
 
-_BITMAP = Stimuli(
-    tb_bitmap.random_groups, tb_bitmap.exhaustive_groups, tb_bitmap.bins, tb_bitmap.all_bins, Groups
-)
-
 STIMULI: dict[str, Stimuli] = {
-    "bitmap_decoder": _BITMAP,
-    "bitmap_encoder": _BITMAP,
+    "bitmap_decoder": Stimuli(
+        tb_bitmap.random_config,
+        tb_bitmap.random_groups,
+        tb_bitmap.SMALL_DECODERS,
+        tb_bitmap.exhaustive_groups,
+        tb_bitmap.bins,
+        tb_bitmap.all_bins,
+        Groups,
+    ),
+    "bitmap_encoder": Stimuli(
+        tb_bitmap.random_config,
+        tb_bitmap.random_groups,
+        tb_bitmap.SMALL_ENCODERS,
+        tb_bitmap.exhaustive_groups,
+        tb_bitmap.bins,
+        tb_bitmap.all_bins,
+        Groups,
+    ),
     "dense_array": Stimuli(
-        tb_dense.random_layer, tb_dense.exhaustive_products, tb_dense.bins, tb_dense.all_bins, Layer
+        tb_dense.random_config,
+        tb_dense.random_layer,
+        tb_dense.SMALL,
+        tb_dense.exhaustive_products,
+        tb_dense.bins,
+        tb_dense.all_bins,
+        Layer,
     ),
 }

@@ -6,6 +6,33 @@ from ..golden.bitmap import BitmapConfig, Groups
 
 GROUPS = 120
 
+SMALL_DECODERS = (
+    *(
+        BitmapConfig(group=16, beat=beat, width=width)
+        for beat in (4, 8, 16)
+        for width in range(1, min(beat, 8) + 1)
+    ),
+    BitmapConfig(group=16, beat=4, mode="scatter"),
+    BitmapConfig(group=16, beat=16, mode="scatter"),
+    BitmapConfig(group=16, value_width=0, width=1),
+    BitmapConfig(group=16, value_width=0, width=4),
+)
+"""Decoders that take every bitmap of 16 elements, with every width."""
+
+SMALL_ENCODERS = (BitmapConfig(group=16, beat=4), BitmapConfig(group=16, beat=16))
+"""Encoders that take every bitmap of 16 elements."""
+
+
+def random_config(rng: np.random.Generator) -> BitmapConfig:
+    """A small codec of any kind; illegal combinations are drawn, too."""
+    return BitmapConfig(
+        group=int(rng.choice([4, 8, 16, 32])),
+        beat=int(rng.choice([1, 2, 4, 8, 16, 32])),
+        width=int(rng.integers(1, 9)),
+        value_width=int(rng.choice([0, 1, 4, 4, rng.integers(2, 17)])),
+        mode=str(rng.choice(["gather", "scatter"])),
+    )
+
 
 def random_groups(config: BitmapConfig, rng: np.random.Generator, groups: int = GROUPS) -> Groups:
     """Groups of every density, empty and full ones among them, in tokens of random length."""

@@ -4,6 +4,28 @@ import numpy as np
 
 from ..golden.dense import DenseConfig, Layer
 
+SMALL = (
+    DenseConfig(rows=16, columns=4, passes=2),
+    DenseConfig(rows=16, columns=4, passes=2, recode="twos"),
+    DenseConfig(rows=16, columns=4, passes=1),
+    DenseConfig(rows=4, columns=4, passes=2, k=2),
+    DenseConfig(rows=4, columns=4, passes=1, k=2),
+    DenseConfig(rows=16, columns=16, passes=2, k=8),
+)
+"""Arrays that multiply every activation with every weight."""
+
+
+def random_config(rng: np.random.Generator) -> DenseConfig:
+    """A small array of any kind."""
+    return DenseConfig(
+        rows=int(rng.integers(1, 9)),
+        columns=int(rng.integers(1, 9)),
+        k=int(rng.choice([2, 4, 4, 8])),
+        passes=int(rng.integers(1, 3)),
+        recode=str(rng.choice(["balanced", "twos"])),
+        max_k=int(rng.choice([1, 2, 30, rng.integers(1, 1 << 20)])),
+    )
+
 
 def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
     """A layer of a few tiles with ragged edges; sometimes shorter in K than the array has rows."""

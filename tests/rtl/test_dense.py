@@ -1,21 +1,15 @@
 """DenseArray: emitted Verilog against golden."""
 
 import pytest
-from nibbleforge.golden.dense import ARRAY, DenseConfig
+from nibbleforge.golden.dense import ARRAY
 from nibbleforge.golden.units import unit
 from nibbleforge.sim import verify
 from nibbleforge.sim.native import Model
 from nibbleforge.sim.regress import variations
+from nibbleforge.tb import tb_dense
 
 PRESETS = list(unit("dense").presets)
 VARIATIONS = variations(["dense", "dense2k"], PRESETS)
-PRODUCTS = [
-    DenseConfig(rows=16, columns=4, passes=2),
-    DenseConfig(rows=16, columns=4, passes=2, recode="twos"),
-    DenseConfig(rows=16, columns=4, passes=1),
-    DenseConfig(rows=4, columns=4, passes=2, k=2),
-    DenseConfig(rows=16, columns=16, passes=2, k=8),
-]
 
 
 def describe(config):
@@ -31,7 +25,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
-@pytest.mark.parametrize("config", PRODUCTS, ids=describe)
+@pytest.mark.parametrize("config", tb_dense.SMALL, ids=describe)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]

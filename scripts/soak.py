@@ -1,0 +1,63 @@
+"""``make soak``: run every verification in full and write docs/verification.md."""
+
+import platform
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..golden.units import UNITS, unit
+from ..sim.soak import ROWS, Finding, soak
+from ..sim.toolchain import versions
+from .main import run_app
+from .show import console, errors, progress
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Markdown file to write.")],
+    units: Annotated[
+        list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="J", help="Verifications at once.")] = 2,
+) -> None:
+    """Run every verification; fails if one does."""
+    names = [unit(name).name for name in units or UNITS]
+    with progress() as report:
+        findings = soak(names, jobs, report)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n".join(_page(findings)))
+    failed = [finding for finding in findings if finding.wrong]
+    for finding in failed:
+        errors.print(f"{finding.row}, {finding.subject}: {finding.wrong[0]}", markup=False)
+    console.print(f"{len(findings)} verifications, {len(failed)} failed; {output}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _page(findings: list[Finding]) -> Iterator[str]:
+    yield "# Verification"
+    yield ""
+    yield "Written by `make soak`; the code is `sim/soak.py`. `make test` runs a share of this."
+    yield ""
+    for row, group in groupby(findings, key=lambda finding: finding.row):
+        rows = list(group)
+        yield f"## {ROWS[row]}"
+        yield ""
+        yield "| what | found | passed | s |"
+        yield "|---|---|---|---|"
+        for found in rows:
+            passed = "**no**" if found.wrong else "yes"
+            yield f"| {found.subject} | {found.figure} | {passed} | {found.seconds:.1f} |"
+        yield ""
+    tools = ", ".join(f"{name} {version}" for name, version in versions().items())
+    yield f"Machine: {platform.machine()}, {platform.system()}. Tools: {tools}."
+    yield ""
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,172 @@
+"""Every verification in full: what ``make soak`` runs and docs/verification.md shows."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from functools import partial
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.units import UNITS
+from ..tb.stimuli import STIMULI
+from . import fuzz
+from .native import Model
+from .regress import Variation, variations
+from .verify import (
+    Checked,
+    check_exhaustive,
+    check_harnesses,
+    check_lint,
+    check_random,
+    missing_bins,
+)
+from .workers import Workers
+
+SCALARS = 1_000_000  # values of a design and preset compared with golden
+SEEDS = range(20)  # of the regression in both harnesses
+BIN_SEEDS = range(200)
+CONFIGURATIONS = 60  # random ones of the parameter fuzz
+MUTANTS = 40  # of a design
+KILLED = 0.95  # share of the mutants that are not equivalent
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one verification of one design found.
+
+    Attributes
+    ----------
+    row
+        The figure of the verification plan that this belongs to.
+    subject
+        What was verified.
+    figure
+        What was found, in words.
+    wrong
+        Why it failed; empty if it passed.
+    seconds
+        Wall time.
+    """
+
+    row: str
+    subject: str
+    figure: str
+    wrong: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+ROWS = {
+    "values": "Values, work events, cycles and time events equal golden under every stall profile, "
+    "with garbage while valid is 0, and after a reset in mid-work",
+    "harnesses": "cocotb and the native driver count the same cycles and events in every run; "
+    "a corrupted golden value fails",
+    "exhaustive": "Small spaces in full: every product, every bitmap of 16 elements",
+    "bins": "Functional bins hit",
+    "formal": "Formal proofs",
+    "mutants": "Random mutants of the emitted Verilog killed by the regression",
+    "lint": "Warnings of verilator -Wall on the emitted Verilog, both levels of the reset",
+    "fuzz": "Random configurations that work",
+}
+"""Row to what it verifies."""
+
+Task = Callable[[], Finding]
+
+
+def soak(
+    names: Sequence[str] = tuple(UNITS),
+    jobs: int = 2,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Finding]:
+    """Run every verification of these units.
+
+    Parameters
+    ----------
+    names
+        Units.
+    jobs
+        Verifications at once.
+    progress
+        Called with what has ended.
+
+    Returns
+    -------
+    list of Finding
+        In the order of :data:`ROWS`.
+    """
+    presets = sorted({preset for name in names for preset in UNITS[name].presets})
+    chosen = variations(names, presets)
+    tasks = [*_of_variations(chosen), *_of_designs(chosen)]
+    findings: list[Finding] = []
+    with Workers(jobs) as workers:
+        running = [workers.start(_timed, task) for task in tasks]
+        for done, finished in enumerate(as_completed(running), 1):
+            findings.append(finished.result())
+            if progress:
+                progress("verification", done, len(tasks))
+    order = list(ROWS)
+    return sorted(findings, key=lambda finding: (order.index(finding.row), finding.subject))
+
+
+def _timed(task: Task) -> Finding:
+    start = time.perf_counter()
+    found = task()
+    return Finding(found.row, found.subject, found.figure, found.wrong, time.perf_counter() - start)
+
+
+def _of_variations(chosen: Sequence[Variation]) -> Iterator[Task]:
+    """What is verified for every design in every preset."""
+    for function in (_values, _harnesses, _bins, _lint):
+        yield from (partial(function, variation) for variation in chosen)
+
+
+def _values(variation: Variation) -> Finding:
+    model = Model(variation.design, variation.config)
+    total, seed = Checked(0, []), 0
+    while total.scalars < SCALARS and not total.wrong:
+        total += check_random(model, [seed])
+        seed += 1
+    figure = f"{total.scalars:,} values of {seed} seeds, {len(total.wrong)} mismatches"
+    return Finding("values", variation.name, figure, tuple(total.wrong))
+
+
+def _harnesses(variation: Variation) -> Finding:
+    model = Model(variation.design, variation.config)
+    checked = check_harnesses(variation, model, SEEDS)
+    figure = f"{checked.scalars:,} values of {len(SEEDS)} seeds, {len(checked.wrong)} differences"
+    return Finding("harnesses", variation.name, figure, tuple(checked.wrong))
+
+
+def _bins(variation: Variation) -> Finding:
+    missing = missing_bins(variation, BIN_SEEDS)
+    bins = len(STIMULI[variation.design.name].all_bins(variation.config))
+    figure = f"{bins - len(missing)} of {bins} by {len(BIN_SEEDS)} seeds"
+    return Finding("bins", variation.name, figure, tuple(sorted(missing)))
+
+
+def _lint(variation: Variation) -> Finding:
+    warnings = check_lint(variation.design, variation.config)
+    return Finding("lint", variation.name, f"{len(warnings)} warnings", tuple(warnings))
+
+
+def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
+    """What is verified once for every design."""
+    designs = {variation.design.name: variation.design for variation in chosen}
+    for design in designs.values():
+        yield from (partial(_exhaustive, design, c) for c in STIMULI[design.name].small)
+    for seed in range(CONFIGURATIONS):
+        if fuzz.draw(seed)[0].name in designs:
+            yield partial(_fuzz, seed)
+
+
+def _exhaustive(design: Design, config: Config) -> Finding:
+    checked = check_exhaustive(Model(design, config, optimise="quick"))
+    figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
+    return Finding("exhaustive", f"{design.name} {config}", figure, tuple(checked.wrong))
+
+
+def _fuzz(seed: int) -> Finding:
+    design, config = fuzz.draw(seed)
+    checked = fuzz.check(seed)
+    figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
+    return Finding("fuzz", f"{design.name} {config}", figure, tuple(checked.wrong))
