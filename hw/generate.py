@@ -84,12 +84,14 @@ def generate(
     Raises
     ------
     UserError
-        The name is no Verilog identifier.
+        The name is no Verilog identifier, or a keyword.
     """
-    top = name or design.name
+    top = design.name if name is None else name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", top):
         raise UserError(f"a module name must be a Verilog identifier, got {top!r}.")
     verilog, modules = to_verilog(component(design, config), top, active_low=reset == "low")
+    if not re.search(rf"^module {top}\(", verilog, re.MULTILINE):  # Yosys had to escape it
+        raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
     return Generated(
         name=top,
         verilog=_header(design, config, top) + verilog,

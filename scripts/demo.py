@@ -7,6 +7,7 @@ import typer
 
 from ..sim.demo import LayerResult, run
 from ..sim.tensors import Capture, sample_path
+from .options import check_number
 from .show import console, errors, progress, table
 
 
@@ -18,6 +19,7 @@ def command(
     jobs: Annotated[int, typer.Option(metavar="J", help="Simulations at once.")] = 2,
 ) -> None:
     """Run real LLM layers through generated RTL and compare with golden in every cycle."""
+    check_number("--jobs", jobs, 1)
     meta = Capture.open(capture or sample_path()).meta
     console.print(
         f"Activations and weights of {meta['model']}, {meta['tokens']['count']} tokens.",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..golden.errors import UserError
-from ..hw.generate import Reset, generate
+from ..hw.generate import RESETS, generate
 from ..sim.results import new_files
 from .options import ConfigFile, Output, Preset, Settings, UnitName, configure
 from .show import console
@@ -26,12 +26,14 @@ def command(
 ) -> None:
     """Generate the Verilog of a unit."""
     owner, configuration, _ = configure(unit, preset, config, settings)
-    level: Reset = "high" if reset == "high" else "low"
-    if reset not in ("high", "low"):
-        raise UserError(f"--reset must be high or low, got {reset!r}.")
+    if reset not in RESETS:
+        raise UserError(f"--reset must be {' or '.join(RESETS)}, got {reset!r}.")
     designs = owner.designs(configuration)
     with new_files(output) as folder:
+        written = []
         for design in designs:
-            top = name if name is None or len(designs) == 1 else f"{name}_{design.name}"
-            for path in generate(design, configuration, name=top, reset=level).write(folder):
-                console.print(str(output / path.name), markup=False)
+            top = f"{name}_{design.name}" if name and len(designs) > 1 else name
+            generated = generate(design, configuration, name=top, reset=reset)
+            written += generated.write(folder)
+    for path in written:
+        console.print(str(output / path.name), markup=False)

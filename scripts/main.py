@@ -55,7 +55,8 @@ def run_app(application: typer.Typer) -> NoReturn:
 def status(application: typer.Typer) -> int:
     """Run an application; its exit status, errors shown as one sentence."""
     try:
-        code = application(standalone_mode=False) or 0
+        name = "nibbleforge" if application is app else None  # else that of the module
+        code = application(standalone_mode=False, prog_name=name) or 0
     except UserError as error:
         return _complain(str(error))
     except typer.TyperException as error:

@@ -53,6 +53,14 @@ def configure(
     return owner, owner.presets[preset].replace(**values), owner.settings(**runtime)
 
 
+def check_number(option: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise :class:`UserError` unless a number on the command line is within its range."""
+    if value < least:
+        raise UserError(f"{option} must be at least {least}, got {value}.")
+    if most is not None and value > most:
+        raise UserError(f"{option} must be at most {most}, got {value}.")
+
+
 def _read(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
@@ -71,5 +79,5 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise UserError(f"--set takes KEY=VALUE, got {text!r}.")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also a number of thousands of digits
         return key.strip(), value.strip()

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from ..golden.errors import UserError
 from ..golden.units import UNITS
 from ..sim.regress import DEFAULT_PRESETS, Report, junit, regress, variations
 from ..sim.results import check_output, new_files, write_json
-from .options import Output
+from .options import Output, check_number
 from .show import console, errors, progress, table
+
+MOST_SEEDS = 1_000_000  # each takes a second
 
 
 def command(
@@ -29,8 +30,9 @@ def command(
     ] = False,
 ) -> None:
     """Run the cocotb regression; writes JUnit XML."""
-    if seeds < 1 or jobs < 1 or first_seed < 0:
-        raise UserError("--seeds and --jobs must be at least 1 and --first-seed at least 0.")
+    check_number("--seeds", seeds, 1, MOST_SEEDS)
+    check_number("--first-seed", first_seed, 0)
+    check_number("--jobs", jobs, 1)
     names = units or list(UNITS)
     presets = _presets(names, preset)
     chosen = variations(names, presets)

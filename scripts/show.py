@@ -17,7 +17,7 @@ from rich.table import Table
 
 _WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
 
-console = Console(highlight=False, width=_WIDTH)
+console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Report = Callable[[str, int, int], None]
@@ -27,13 +27,15 @@ def table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
 ) -> None:
     """Print a table; numbers are aligned to the right."""
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    if title:
+        console.print(title, style="bold", markup=False)
+    grid = Table(header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
-    console.print(grid)
+    console.print(grid, soft_wrap=False)
 
 
 def _is_number(cell: object) -> bool:

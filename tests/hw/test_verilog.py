@@ -1,0 +1,228 @@
+"""Emitted files of every preset of every unit, as the tools of a user see them."""
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from nibbleforge.golden.config import Config
+from nibbleforge.golden.dense import ARRAY, DenseConfig
+from nibbleforge.golden.design import Design
+from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.units import UNITS
+from nibbleforge.golden.version import VERSION
+from nibbleforge.hw.generate import Generated, generate
+from nibbleforge.sim import toolchain, verilator
+
+WAIVABLE = {"DECLFILENAME", "PROCASSINIT", "WIDTHEXPAND", "UNUSEDSIGNAL"}
+TINY = DenseConfig(rows=2, columns=2, max_k=16)
+
+# Reads Verilog, elaborates it and tells the ports of the top module: name to width and direction.
+YOSYS = """
+import json, sys
+from pyosys import libyosys
+design = libyosys.Design()
+for command in (f"read_verilog {sys.argv[1]}", f"hierarchy -check -top {sys.argv[2]}",
+                "proc", "check -assert"):
+    libyosys.Pass.call(design, f"tee -q {command}")
+wires = design.top_module().wires_.values()
+print(json.dumps({str(w.name)[1:]: [w.width, "in" if w.port_input else "out"]
+                  for w in wires if w.port_id}))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    unit: str
+    preset: str
+    design: Design
+    config: Config
+    reset: str
+
+    @property
+    def files(self) -> Generated:
+        return _generated(self.design, self.config, self.reset)
+
+
+@functools.cache
+def _generated(design, config, reset) -> Generated:
+    return generate(design, config, reset=reset)
+
+
+CASES = [
+    Case(unit.name, preset, design, config, reset)
+    for unit in UNITS.values()
+    for preset, config in unit.presets.items()
+    for design in unit.designs(config)
+    for reset in ("high", "low")
+]
+
+
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda c: f"{c.unit}-{c.preset}-{c.design.name}-{c.reset}"
+)
+def case(request) -> Case:
+    """One case after the other, so that each is generated once."""
+    return request.param
+
+
+def modules(verilog: str) -> dict[str, str]:
+    """Module name to text."""
+    found = re.findall(r"^module (\w+)\((.*?)^endmodule", verilog, re.M | re.S)
+    assert len(found) == verilog.count("endmodule")
+    return dict(found)
+
+
+def expected_ports(manifest: dict) -> dict[str, list]:
+    """What the manifest says of the Verilog's ports."""
+    found = {manifest["clock"]["name"]: [1, "in"], manifest["reset"]["name"]: [1, "in"]}
+    for port in manifest["ports"]:
+        back = "out" if port["direction"] == "in" else "in"
+        found[port["signals"]["valid"]] = [1, port["direction"]]
+        found[port["signals"]["payload"]] = [port["width"], port["direction"]]
+        found[port["signals"]["ready"]] = [1, back]
+    return found | {manifest["events"]["signal"]: [manifest["events"]["width"], "out"]}
+
+
+def test_lint_is_silent(case, tmp_path):
+    files = case.files
+    files.write(tmp_path)
+    source, waivers = tmp_path / f"{files.name}.v", tmp_path / f"{files.name}.vlt"
+    assert verilator.lint([source], files.name, [waivers]) == []
+
+
+def test_waivers_name_only_what_yosys_always_trips(case):
+    name = case.files.name
+    rules = [line for line in case.files.waivers.splitlines() if not line.startswith("//")]
+    assert rules.pop(0) == "`verilator_config"
+    found = [re.fullmatch(r'lint_off -rule (\w+) -file "\*(\w+)\.v"', rule) for rule in rules]
+    assert all(found)
+    assert {match[1] for match in found} <= WAIVABLE
+    assert {match[2] for match in found} == {name}
+
+
+def test_yosys_reads_it_and_finds_the_ports_of_the_manifest(case, tmp_path):
+    files = case.files
+    files.write(tmp_path)
+    command = [sys.executable, "-c", YOSYS, str(tmp_path / f"{files.name}.v"), files.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = json.loads((tmp_path / f"{files.name}.json").read_text())
+    assert json.loads(done.stdout) == expected_ports(manifest)
+
+
+def test_icarus_reads_it(case, tmp_path):
+    found = toolchain.find("iverilog")
+    if found is None:
+        pytest.skip(toolchain.TOOLS["iverilog"].missing)
+    case.files.write(tmp_path)
+    name = case.files.name
+    command = [*found.command, "-g2005", "-Wall", "-t", "null", "-s", name, f"{name}.v"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_manifest_describes_the_design(case):
+    files, config = case.files, case.config
+    manifest = files.manifest
+    assert json.loads(files.files[f"{files.name}.json"]) == manifest
+    assert manifest["config_hash"] == config.config_hash
+    assert {"type": type(config).__name__, **config.model_dump(mode="json")} == manifest["config"]
+    assert manifest["reset"]["name"] == {"high": "rst", "low": "rst_n"}[case.reset]
+    assert manifest["reset"]["active"] == case.reset
+    assert [port["name"] for port in manifest["ports"]] == [
+        port.name for port in case.design.ports(config)
+    ]
+    assert sorted([*manifest["files"], f"{files.name}.json"]) == sorted(files.files)
+    for port in (*manifest["ports"], manifest["events"]):
+        end = 0
+        for field in port["fields"]:
+            assert field["offset"] == end
+            end += field["width"] * (field.get("count") or 1)
+        assert end == port["width"]
+
+
+def test_every_distinct_module_comes_once(case):
+    names = re.findall(r"^module (\w+)\(", case.files.verilog, re.M)
+    assert len(set(names)) == len(names)
+    assert sorted(case.files.manifest["modules"]) == sorted(names)
+    bodies = modules(case.files.verilog)
+    assert len(set(bodies.values())) == len(bodies)
+    for name, body in bodies.items():
+        used = name == case.files.name or any(
+            re.search(rf"^  {name} ", other, re.M) for other in bodies.values()
+        )
+        assert used, f"{name} has no instance"
+        assert name.startswith(case.files.name)
+        assert "$auto$" not in body
+
+
+def test_the_header_tells_where_it_comes_from(case):
+    header = re.match(r"(//.*\n)+", case.files.verilog)[0]
+    assert f"// Configuration hash: {case.config.config_hash}\n" in header
+    assert f"nibbleforge {VERSION}" in header
+    text = re.sub(r"\n//\s*", "", header)
+    assert case.config.canonical_json() in text
+    for port in case.design.ports(case.config):
+        assert f"// Port {port.name} ({port.direction}): " in header
+
+
+def test_the_instantiation_template_elaborates(case, tmp_path):
+    """In a module that has nothing but clock and reset, every port at its own width."""
+    files = case.files
+    files.write(tmp_path)
+    reset = files.manifest["reset"]["name"]
+    wrapper = tmp_path / "wrapper.v"
+    wrapper.write_text(f"module wrapper(input clk, input {reset});\n{files.template}endmodule\n")
+    sources = [wrapper, tmp_path / f"{files.name}.v"]
+    found = verilator.lint(sources, "wrapper", [tmp_path / f"{files.name}.vlt"])
+    rules = {re.match(r"%Warning-(\w+)", warning)[1] for warning in found}
+    assert rules <= {"UNDRIVEN", "UNUSEDSIGNAL"}  # the template leaves that to the user
+    connected = set(re.findall(r"^  \.(\w+)\(\1\),?$", files.template, re.M))
+    assert connected == set(expected_ports(files.manifest))
+
+
+def test_lint_notices_a_width_that_does_not_fit(tmp_path):
+    """The negative control of the test above."""
+    files = generate(ARRAY, TINY)
+    files.write(tmp_path)
+    narrow = re.sub(
+        r"^wire \[\d+:0\] y_payload", "wire [1:0] y_payload", files.template, flags=re.M
+    )
+    assert narrow != files.template
+    wrapper = tmp_path / "wrapper.v"
+    wrapper.write_text(f"module wrapper(input clk, input rst);\n{narrow}endmodule\n")
+    sources = [wrapper, tmp_path / f"{files.name}.v"]
+    found = verilator.lint(sources, "wrapper", [tmp_path / f"{files.name}.vlt"])
+    assert any(re.match(r"%Warning-WIDTH", warning) for warning in found)
+
+
+def test_the_name_is_the_prefix_of_every_module():
+    files = generate(ARRAY, TINY, name="mine")
+    assert set(files.files) == {"mine.v", "mine.json", "mine.vh", "mine.vlt"}
+    assert all(name.startswith("mine") for name in files.manifest["modules"])
+    assert re.search(r"^mine mine_0 \($", files.template, re.M)
+
+
+def test_two_designs_share_no_module():
+    one, other = (generate(ARRAY, TINY, name=name) for name in ("one", "other"))
+    assert not set(one.manifest["modules"]) & set(other.manifest["modules"])
+
+
+@pytest.mark.parametrize("name", ["2dense", "a-b", "a b", "", "ä", "a.b", "x;y"])
+def test_a_name_that_is_no_identifier_is_refused(name):
+    with pytest.raises(UserError, match=r"^a module name must be a Verilog identifier, got "):
+        generate(ARRAY, TINY, name=name)
+
+
+@pytest.mark.parametrize("name", ["module", "wire", "logic", "interface"])
+def test_a_keyword_is_no_name(name):
+    with pytest.raises(UserError, match=r"^a module name must not be a keyword of Verilog, got "):
+        generate(ARRAY, TINY, name=name)
+
+
+def test_emission_is_reproducible():
+    assert generate(ARRAY, TINY) == generate(ARRAY, TINY)

@@ -1,0 +1,100 @@
+"""The command line as a function and as a process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from nibbleforge.scripts import main
+
+PROGRAM = (sys.executable, "-c", "from nibbleforge.scripts.main import main; main()")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch, capfd) -> Callable[..., Done]:
+    """``run(*arguments)``: the command line within this process."""
+
+    def runner(*arguments) -> Done:
+        monkeypatch.setattr(sys, "argv", ["nibbleforge", *map(str, arguments)])
+        capfd.readouterr()
+        status = main.status(main.app)
+        captured = capfd.readouterr()
+        return Done(status, captured.out, captured.err)
+
+    return runner
+
+
+@pytest.fixture
+def refused(run, tmp_path, monkeypatch) -> Callable[..., str]:
+    """``refused(*arguments)``: the sentence of a command that must end with 2, nothing written.
+
+    Runs in a folder of its own; what lies in ``tmp_path`` beforehand may stay and nothing may come.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def runner(*arguments) -> str:
+        before = _snapshot(tmp_path)
+        done = run(*arguments)
+        assert (done.status, done.out) == (2, ""), done
+        assert _snapshot(tmp_path) == before
+        prefix, newline = "nibbleforge: ", "\n"
+        assert done.err.startswith(prefix)
+        assert done.err.endswith("." + newline)
+        assert done.err.count(newline) == 1
+        return done.err[len(prefix) : -len(newline)]
+
+    return runner
+
+
+def _snapshot(folder) -> dict:
+    """Every path below a folder, with size and time of files."""
+    paths = [path for path in folder.rglob("*") if "cache" not in path.parts]
+    return {
+        path: (path.lstat().st_size, path.lstat().st_mtime_ns) if path.is_file() else None
+        for path in paths
+    }
+
+
+@pytest.fixture
+def spawn() -> Callable[..., "subprocess.Popen[str]"]:
+    """``spawn(*arguments, **environment)``: the command line as a process, killed at the end."""
+    started = []
+
+    def runner(*arguments, **environment) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*PROGRAM, *map(str, arguments)],
+            env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield runner
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def save(tmp_path) -> Callable[..., "os.PathLike[str]"]:
+    """``save(name, array)``: a ``.npy`` file with the array."""
+
+    def writer(name, array):
+        np.save(tmp_path / f"{name}.npy", array)
+        return tmp_path / f"{name}.npy"
+
+    return writer
