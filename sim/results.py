@@ -2,11 +2,11 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from ..golden.errors import UserError
 
 def check_output(folder: Path) -> None:
     """Raise :class:`UserError` if results could not be written to ``folder``; creates nothing."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    chain = (folder, *folder.absolute().parents)
+    existing = next(path for path in chain if os.path.lexists(path))
+    if not existing.exists():
+        raise UserError(f"cannot write to {folder}: {existing} is a broken link.")
     if not existing.is_dir():
         raise UserError(f"cannot write to {folder}: {existing} is not a folder.")
     if not os.access(existing, os.W_OK):
@@ -37,21 +40,22 @@ def new_files(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
             yield Path(partial)
-            for path in sorted(Path(partial).iterdir()):
-                _move(path, folder / path.name)
+            _move(sorted(Path(partial).iterdir()), folder)
     except BaseException as error:
         for path in created:
             with contextlib.suppress(OSError):
                 path.rmdir()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"no space left on the device while writing to {folder}.") from error
         raise
 
 
-def _move(source: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    source.replace(target)
+def _move(files: Sequence[Path], folder: Path) -> None:
+    for path in files:
+        if (folder / path.name).is_dir():
+            raise UserError(f"cannot write to {folder}: {path.name} in it is a folder.")
+    for path in files:
+        path.replace(folder / path.name)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -62,4 +66,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray]) -> None:
     """Write every array as ``NAME.npy``."""
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+        content = io.BytesIO()  # into a file numpy writes itself, and hides why it could not
+        np.save(content, array)
+        (folder / f"{name}.npy").write_bytes(content.getbuffer())
