@@ -183,6 +183,34 @@ def combinational_paths(design: Elaboratable) -> dict[str, frozenset[str]]:
         return _paths(json.loads(target.read_text())["modules"][_TOP])
 
 
+def independence(unit: wiring.Component, ports: Iterable[Port]) -> dict[str, Status]:
+    """Whether no side of a handshake waits, within a cycle, for the other.
+
+    Parameters
+    ----------
+    unit
+        A component with these streams.
+    ports
+        Their declarations.
+
+    Returns
+    -------
+    Status of every property: offers come from registers alone, and being ready does not hang on
+    what the same stream offers.
+    """
+    paths = combinational_paths(unit)
+    found: dict[str, Status] = {}
+    for port in ports:
+        offer = {f"{port.name}__valid", f"{port.name}__payload"}
+        if port.direction == "in":
+            holds = offer.isdisjoint(paths[f"{port.name}__ready"])
+            found[f"ready of {port.name} does not wait for its offer"] = "PASS" if holds else "FAIL"
+        else:
+            holds = not any(paths[name] for name in offer)
+            found[f"offer of {port.name} comes from registers"] = "PASS" if holds else "FAIL"
+    return found
+
+
 def mutations(design: Elaboratable, count: int, seed: int) -> list[str]:
     """Random changes to the submodule ``unit`` of a design: a bit inverted or stuck.
 
@@ -285,7 +313,7 @@ def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
     start = time.monotonic()
     depth, mode = None, "paths"
     if goal.settings is None:
-        found = _from_paths(goal.design.ports(goal.config), combinational_paths(unit))
+        found = independence(unit, goal.design.ports(goal.config))
     else:
         result = check(PROPERTIES[goal.design.name](unit), goal.settings, traces)
         found = _by_property(result)
@@ -318,20 +346,6 @@ def _by_property(result: Result) -> dict[str, Status]:
         return dict.fromkeys(result.names, result.status)
     others: Status = "PASS" if result.settings.mode == "cover" else "UNKNOWN"
     return {name: "FAIL" if name in result.failed else others for name in result.names}
-
-
-def _from_paths(ports: Iterable[Port], paths: Mapping[str, frozenset[str]]) -> dict[str, Status]:
-    """Whether no side of a handshake waits, within a cycle, for the other."""
-    found: dict[str, Status] = {}
-    for port in ports:
-        offer = {f"{port.name}__valid", f"{port.name}__payload"}
-        if port.direction == "in":
-            holds = offer.isdisjoint(paths[f"{port.name}__ready"])
-            found[f"ready of {port.name} does not wait for its offer"] = "PASS" if holds else "FAIL"
-        else:
-            holds = not any(paths[name] for name in offer)
-            found[f"offer of {port.name} comes from registers"] = "PASS" if holds else "FAIL"
-    return found
 
 
 def _parameters(config: Config) -> str:
@@ -454,6 +468,8 @@ def _result(
     culprits = re.findall(
         rf"(?:failed assertion|nreached cover statement at) .*{_PREFIX}(\w+)", log
     )
+    if outcome != "FAIL":
+        culprits = []  # an induction that does not close is no counterexample
     failed = tuple(sorted({_readable(name) for name in culprits}))
     return Result(outcome, settings, names, failed, seconds, log=log)  # type: ignore[arg-type]
 

@@ -241,7 +241,7 @@ class _Queue:
         Counts down as things leave: the thing at place 1 leaves next; 0: it left, or never entered.
         """
         start = self.length + behind
-        place = Signal(range(1 << len(start)), name=name)
+        place = Signal(len(start), name=name)
         now = Mux(enters, start, place)
         m.d.sync += place.eq(now - (self.leaves & (now != 0)))
         return place
@@ -389,8 +389,9 @@ def _reach(m: Module, name: str, condition: Value) -> None:
 
 
 def _count(mask: Value) -> Value:
-    """Set bits."""
-    return sum(mask[i] for i in range(len(mask)))
+    """Set bits; halves are counted apart, or the sum would be as wide as the mask."""
+    half = len(mask) // 2
+    return _count(mask[:half]) + _count(mask[half:]) if half else mask
 
 
 def _lowest(mask: Value) -> Value:
