@@ -5,7 +5,6 @@ multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The 
 that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,14 +13,11 @@ from pydantic import Field as Parameter
 
 from .config import Config
 from .design import Design, Unit
-from .errors import UserError
 from .events import Counts, Event
+from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, compute
 from .ports import Field, Port
 from .schedule import Beats, Pulses, Schedule
 from .tiling import Tiling
-
-WEIGHT_BITS = 4
-WEIGHT_MAX = 8  # max|w| of INT4
 
 
 class DenseConfig(Config):
@@ -62,74 +58,12 @@ class DenseConfig(Config):
     @property
     def accumulator_bits(self) -> int:
         """Bits of an accumulator: enough for max_k products of any accepted operands."""
-        return (self.max_k * (1 << (2 * self.k - 1)) * WEIGHT_MAX).bit_length() + 1
+        return accumulator_bits(self.k, self.max_k)
 
     @property
     def macs_per_step(self) -> int:
         """Multiply-accumulates the array does in one step."""
         return self.rows * self.columns
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Integer operands of one layer.
-
-    Attributes
-    ----------
-    x
-        Activations, ``(tokens, in_features)``, within the configuration's activation range.
-    w
-        Weights in [-8, 7], ``(outputs, in_features)``.
-    """
-
-    x: NDArray[np.signedinteger]
-    w: NDArray[np.int8]
-
-    def tiling(self, config: DenseConfig) -> Tiling:
-        """Tiles of the layer on an array."""
-        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
-
-
-def check(config: DenseConfig, layer: Layer) -> None:
-    """Raise :class:`UserError` unless the array takes the operands."""
-    for name, matrix in (("activations", layer.x), ("weights", layer.w)):
-        if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
-            raise UserError(
-                f"{name} must be a matrix of integers, got {matrix.dtype} {matrix.shape}."
-            )
-    features = layer.x.shape[1]
-    if layer.w.shape[1] != features:
-        raise UserError(
-            f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
-        )
-    _check_shape(config, len(layer.x), features, len(layer.w))
-    low, high = config.activation_range
-    if layer.x.min() < low or layer.x.max() > high:
-        raise UserError(
-            f"activations must be in {low}..{high}, got {layer.x.min()}..{layer.x.max()}."
-        )
-    if layer.w.min() < -WEIGHT_MAX or layer.w.max() >= WEIGHT_MAX:
-        raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
-
-
-def _check_shape(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> None:
-    """Raise :class:`UserError` unless the array takes a layer of this shape."""
-    if min(tokens, in_features, outputs) < 1:
-        raise UserError(
-            "tokens, in_features and outputs must be at least 1, "
-            f"got {tokens}, {in_features} and {outputs}."
-        )
-    if in_features > config.max_k:
-        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
-
-
-def compute(config: DenseConfig, layer: Layer) -> NDArray[np.int64]:
-    """Exact ``x @ w.T``, ``(tokens, outputs)`` int64.
-
-    Float64 products and sums are exact here: every partial sum stays below 2**53.
-    """
-    check(config, layer)
-    return (layer.x.astype(np.float64) @ layer.w.astype(np.float64).T).astype(np.int64)
 
 
 # --- ports and events -------------------------------------------------------------------------
@@ -240,7 +174,7 @@ def _every(period: int, times: int) -> NDArray[np.bool_]:
 
 def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> Counts:
     """Counts of a layer of this shape in one free-flowing run."""
-    _check_shape(config, tokens, in_features, outputs)
+    check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
     work = config.passes * in_features
     period = max(work, config.rows)

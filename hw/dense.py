@@ -6,7 +6,8 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.dense import ARRAY, WEIGHT_BITS, DenseConfig
+from ..golden.dense import ARRAY, DenseConfig
+from ..golden.layer import WEIGHT_BITS
 from .base import Part, Unit
 from .emission import place
 

@@ -12,6 +12,7 @@ from ..golden import bitmap, dense, hybrid
 from ..golden.bitmap import BitmapConfig
 from ..golden.dense import ARRAY, DenseConfig
 from ..golden.hybrid import HybridFormat
+from ..golden.layer import Layer
 from ..golden.llm import llm
 from ..golden.quantise import quantise_activations, take_activations, take_weights
 from ..hw.emission import to_verilog
@@ -97,7 +98,7 @@ def simulation() -> Iterator[Figure]:
     name = next(layer for layer in capture.layers if layer.endswith("o_proj"))
     config = DenseConfig()
     x = take_activations(capture.activations(name), config.activation_range[1]).q
-    layer = dense.Layer(x, take_weights(capture.weights(name)).q)
+    layer = Layer(x, take_weights(capture.weights(name)).q)
     traffic = dense.traffic(config, layer)
     model = Model(ARRAY, config)
     driven = statistics.median(model.run(traffic).cycles_per_second for _ in range(3))

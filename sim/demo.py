@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
-from ..golden.dense import DenseConfig, Layer
+from ..golden.dense import DenseConfig
 from ..golden.design import Design
+from ..golden.layer import Layer
 from ..golden.quantise import take_activations, take_weights
 from ..golden.units import UNITS
 from ..tb.job import Job

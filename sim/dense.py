@@ -6,8 +6,9 @@ import numpy as np
 
 from ..golden import dense
 from ..golden.config import Config
-from ..golden.dense import ARRAY, DenseConfig, Layer
+from ..golden.dense import ARRAY, DenseConfig
 from ..golden.errors import UserError
+from ..golden.layer import WEIGHT_BITS, Layer, check
 from ..golden.quantise import check_matrix, take_activations, take_weights
 from .measure import Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
@@ -30,7 +31,7 @@ def simulate(
         config = config.replace(recode="twos")
     w = take_weights(weights)
     layer = Layer(x.q, w.q)
-    dense.check(config, layer)
+    check(config, layer)
 
     tokens, in_features = x.q.shape
     shape = {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)}
@@ -50,7 +51,7 @@ def simulate(
         baselines=baselines(config, measured.cycles, tokens, in_features, len(w.q)),
         bits_per_activation=float(config.activation_bits),
         bits_per_activation_padded=float(config.activation_bits),
-        bits_per_weight=float(dense.WEIGHT_BITS),
+        bits_per_weight=float(WEIGHT_BITS),
         sqnr_db=sqnr_db(exact, y),
         utilisation=_utilisation(config, layer, measured.cycles),
     )

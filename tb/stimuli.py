@@ -6,7 +6,7 @@ from typing import Any
 
 from ..golden.bitmap import Groups
 from ..golden.config import Config
-from ..golden.dense import Layer
+from ..golden.layer import Layer
 from . import tb_bitmap, tb_dense
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..golden.dense import DenseConfig, Layer
+from ..golden.dense import DenseConfig
+from ..golden.layer import Layer
 
 SMALL = (
     DenseConfig(rows=16, columns=4, passes=2),

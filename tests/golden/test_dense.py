@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden import dense
-from nibbleforge.golden.dense import DenseConfig, Layer
+from nibbleforge.golden.dense import DenseConfig
 from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.layer import Layer
 
 # --- an independent model: scalar state machine, one loop turn per cycle --------------------------
 
