@@ -7,7 +7,7 @@ import typer
 
 from ..sim.demo import LayerResult, run
 from ..sim.tensors import Capture, sample_path
-from .options import check_number
+from .options import check_number, check_tools
 from .show import console, errors, progress, table
 
 
@@ -20,6 +20,7 @@ def command(
 ) -> None:
     """Run real LLM layers through generated RTL and compare with golden in every cycle."""
     check_number("--jobs", jobs, 1)
+    check_tools()
     meta = Capture.open(capture or sample_path()).meta
     console.print(
         f"Activations and weights of {meta['model']}, {meta['tokens']['count']} tokens.",

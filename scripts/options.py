@@ -11,6 +11,7 @@ from ..golden.config import Config
 from ..golden.design import Unit
 from ..golden.errors import UserError
 from ..golden.units import unit
+from ..sim.toolchain import require
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
 Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]
@@ -59,6 +60,12 @@ def check_number(option: str, value: int, least: int, most: int | None = None) -
         raise UserError(f"{option} must be at least {least}, got {value}.")
     if most is not None and value > most:
         raise UserError(f"{option} must be at most {most}, got {value}.")
+
+
+def check_tools() -> None:
+    """Raise :class:`UserError` before any work if what every simulation needs is missing."""
+    for name in ("verilator", "g++"):
+        require(name)
 
 
 def _read(file: Path | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import typer
 from ..golden.units import UNITS
 from ..sim.regress import DEFAULT_PRESETS, Report, junit, regress, variations
 from ..sim.results import check_output, new_files, write_json
-from .options import Output, check_number
+from .options import Output, check_number, check_tools
 from .show import console, errors, progress, table
 
 MOST_SEEDS = 1_000_000  # each takes a second
@@ -37,6 +37,7 @@ def command(
     presets = _presets(names, preset)
     chosen = variations(names, presets)
     check_output(output)
+    check_tools()
     with new_files(output) as folder, progress() as report:
         reports = regress(
             chosen,

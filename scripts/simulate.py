@@ -13,7 +13,7 @@ from ..sim.simulate import Simulation, Tensors
 from ..sim.simulators import SIMULATORS
 from ..sim.tensors import Capture, load_matrix
 from ..sim.workers import Workers
-from .options import ConfigFile, Output, Preset, Settings, UnitName, configure
+from .options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
 from .show import console, errors, progress, table
 
 
@@ -47,6 +47,7 @@ def command(
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
     tensors = _tensors(unit, activations, weights, capture, layer, int8_policy)
+    check_tools()
     with progress() as report, Workers() as workers:
         simulator = SIMULATORS[owner.name]
         result = simulator(owner.name, configuration, runtime, tensors, Runner(workers, report))

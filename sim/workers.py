@@ -1,6 +1,7 @@
 """Child processes, several at once; whatever ends the work early ends them too."""
 
 import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # a compiler tells them by their text alone
 _TAIL = 4000  # characters of a failed command's output worth showing
 
 T = TypeVar("T")
@@ -70,10 +72,14 @@ class Workers:
         ------
         RuntimeError
             The command failed, and ``check`` is set.
+        OSError
+            It failed because the device is full, and ``check`` is set.
         """
         with self._process(command, environment or {}, cwd) as process:
             output = "".join(_lines(process, each_line))
         if check and process.returncode:
+            if full := next((number for number in _FULL if os.strerror(number) in output), None):
+                raise OSError(full, os.strerror(full))
             raise RuntimeError(
                 f"{shlex.join(command)} ended with {process.returncode}:\n{output[-_TAIL:]}"
             )

@@ -8,6 +8,7 @@
 //
 // Usage: simulate JOB RESULT. JOB is a text file, see `Job` below; RESULT becomes JSON.
 
+#include <cerrno>
 #include <chrono>
 #include <cinttypes>
 #include <cstdint>
@@ -49,7 +50,7 @@ template <typename T>
 void write_file(const std::string& path, const std::vector<T>& content) {
     std::FILE* file = std::fopen(path.c_str(), "wb");
     if (!file || std::fwrite(content.data(), sizeof(T), content.size(), file) != content.size() || std::fclose(file))
-        fail("cannot write " + path);
+        fail("cannot write " + path + ": " + std::strerror(errno));
 }
 
 // Repeating pattern of cycles in which a channel may act; empty: always.
@@ -397,12 +398,12 @@ void Bench::free_run() {
 
 void Bench::store(const char* path) {
     std::FILE* file = std::fopen(path, "w");
-    if (!file) fail(std::string("cannot write ") + path);
+    if (!file) fail(std::string("cannot write ") + path + ": " + std::strerror(errno));
     std::fprintf(file, "{\"cycles\": %" PRIu64 ", \"span\": %" PRIu64 ", \"seconds\": %.6f, \"violation\": \"%s\", \"events\": [", cycle,
                  started ? last_beat - first_beat + 1 : 0, seconds, violation.c_str());
     for (size_t i = 0; i < event_count; ++i) std::fprintf(file, "%s%" PRIu64, i ? ", " : "", events[i].total);
     std::fprintf(file, "]}\n");
-    if (std::fclose(file)) fail(std::string("cannot write ") + path);
+    if (std::fclose(file)) fail(std::string("cannot write ") + path + ": " + std::strerror(errno));
 #define STORE_OUTPUT(port, bits)                              \
     if (!port.path.empty()) {                                 \
         write_file(port.path + ".words", port.words);         \
