@@ -6,6 +6,7 @@ cache beside the finished executables.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -13,6 +14,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +41,7 @@ _FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), 
 _SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarations of traces
 _RUNTIME_FLAGS = ("-O2",)
 _QUIET = ("-Wno-lint", "-Wno-style")
+_NOTHING = 100_000  # bytes; less free than this is a full device
 _UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
 _HEADERS = {".h", ".hpp", ".vh", ".svh"}
 _DEFINITIONS = {  # of the model: the option of Verilator that each stands for
@@ -128,6 +131,7 @@ def build(
         with (
             tempfile.TemporaryDirectory(dir=directory) as work,
             Workers(temporary=Path(work)) as workers,
+            _full_disk_named(Path(work)),
         ):
             searched = [f"-I{path.absolute()}" for path in includes]
             inputs = [str(path.absolute()) for path in (*control, *sources)]
@@ -222,6 +226,23 @@ def lint(sources: Sequence[Path], top: str, waivers: Sequence[Path] = ()) -> lis
         output = workers.run([*command, *inputs], verilator.environment)
     text = re.sub(r"^- .*\n", "", output, flags=re.M)  # statistics
     return [part.strip() for part in re.split(r"^(?=%)", text, flags=re.M) if part.strip()]
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Say what went wrong where a tool does not: Verilator leaves files cut short, without a word.
+
+    Raises
+    ------
+    OSError
+        The work failed, and nothing is left of the device.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if shutil.disk_usage(folder).free < _NOTHING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 # What Verilator made

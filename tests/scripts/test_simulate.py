@@ -365,9 +365,9 @@ def last_sentence(done) -> str:
     return done.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("left", [20_000, 150_000], ids=["verilator", "compiler"])
-def test_no_space_left_during_a_build(run, good, small_disk, monkeypatch, left):
-    fill(small_disk, left)
+def test_no_space_left_during_a_build(run, good, small_disk, monkeypatch):
+    """Verilator itself leaves its files cut short and reports success."""
+    fill(small_disk, 20_000)
     monkeypatch.setenv("NIBBLEFORGE_CACHE", str(small_disk))
     assert last_sentence(run(*DENSE, *OPERANDS)) == (
         f"nibbleforge: no space left on the device while building in {small_disk}; "
