@@ -118,22 +118,18 @@ class Result:
         return self.status == "PASS"
 
 
-def check(
-    design: Elaboratable, settings: Settings, traces: Path | None = None, *, change: str = ""
-) -> Result:
+def check(design: Elaboratable | str, settings: Settings, traces: Path | None = None) -> Result:
     """Check the properties of a design without ports.
 
     Parameters
     ----------
     design
         Drives its free inputs with ``AnySeq``. The reset of its ``sync`` domain is free as well:
-        what passes holds with resets in any cycle.
+        what passes holds with resets in any cycle. A text is one from :func:`mutants`.
     settings
         Mode, engine and effort.
     traces
         Directory for the waveform of a counterexample; by default a temporary one that stays.
-    change
-        A mutation from :func:`mutations` that is made to the design first.
 
     Raises
     ------
@@ -143,10 +139,8 @@ def check(
     environment = _environment()
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
         folder = Path(name)
-        text = _text(design)
+        text = design if isinstance(design, str) else _text(design)
         (folder / "design.il").write_text(text)
-        if change:
-            _yosys(folder / "design.il", change, f"write_rtlil {folder / 'design.il'}")
         script = _SCRIPT.format(
             mode=settings.mode,
             depth=settings.depth,
@@ -179,7 +173,8 @@ def combinational_paths(design: Elaboratable) -> dict[str, frozenset[str]]:
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
         source, target = Path(name, "design.il"), Path(name, "design.json")
         source.write_text(rtlil.convert(design, name=_TOP))
-        _yosys(source, "dffunmap", "simplemap", "opt_clean", f"write_json {target}")
+        steps = (f"prep -flatten -top {_TOP}", "dffunmap", "simplemap", "opt_clean")
+        _yosys(f"read_rtlil {source}", *steps, f"write_json {target}")
         return _paths(json.loads(target.read_text())["modules"][_TOP])
 
 
@@ -211,19 +206,30 @@ def independence(unit: wiring.Component, ports: Iterable[Port]) -> dict[str, Sta
     return found
 
 
-def mutations(design: Elaboratable, count: int, seed: int) -> list[str]:
-    """Random changes to the submodule ``unit`` of a design: a bit inverted or stuck.
+def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
+    """Copies of a design with a random change in its submodule ``unit``: a bit inverted or stuck.
 
     Returns
     -------
-    Commands of Yosys, for :func:`check`.
+    From the change, as Yosys spells it, to the changed design for :func:`check`.
     """
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
-        source, target = Path(name, "design.il"), Path(name, "mutations")
+        source, flat, target = (Path(name, file) for file in ("design.il", "flat.il", "changes"))
         source.write_text(_text(design))
         listing = f"mutate -list {count} -seed {seed} -o {target}"
-        _yosys(source, "select c:*unit.*", listing)
-        return target.read_text().splitlines()
+        prepare = (
+            f"hierarchy -top {_TOP}",
+            "proc",
+            "flatten",
+            "opt_clean",
+        )  # nothing is shared yet
+        steps = (*prepare, f"write_rtlil {flat}", "select c:*unit.*", listing)
+        _yosys(f"read_rtlil {source}", *steps)
+        texts = {}
+        for change in target.read_text().splitlines():
+            _yosys(f"read_rtlil {flat}", change, f"write_rtlil {target}")
+            texts[change] = target.read_text()
+        return texts
 
 
 # --- what is shown of the units ---------------------------------------------------------------
@@ -407,10 +413,10 @@ def _text(design: Elaboratable) -> str:
     return _named(rtlil.convert(design, name=_TOP, ports=()))
 
 
-def _yosys(source: Path, *commands: str) -> None:
-    """Run commands on a flattened design."""
+def _yosys(*commands: str) -> None:
+    """Run commands on a design of their own."""
     design = libyosys.Design()
-    for command in (f"read_rtlil {source}", f"prep -flatten -top {_TOP}", *commands):
+    for command in commands:
         libyosys.Pass.call(design, f"tee -q {command}")
 
 

@@ -51,13 +51,14 @@ class DecoderProperties(Elaboratable):
         m.d.comb += shown.eq(out.valid & (chosen.place == 1))
         if gathers:
             self._check_pairs(m, chosen, value, shown)
-        else:
+        elif value is not None:  # as always: scatter needs values
             self._check_dense(m, chosen, value, shown)
 
         supplied = 1 if value is None else unit.values.valid | (value.lacking == 0)
-        offered = (chosen.place == 1) & out.ready & supplied
+        turn = (chosen.place == 1) & supplied
         latency = 1 if gathers else 1 + config.group // config.beat
-        _within(m, "a supplied group leaves", latency, offered, _passes(out))
+        _within(m, "a supplied group is offered", latency, turn, out.valid)
+        _within(m, "a supplied group leaves", latency, turn & out.ready, _passes(out))
         self._cover(m, chosen, value, leaves)
         return m
 
