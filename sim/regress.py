@@ -89,7 +89,7 @@ def variations(names: Iterable[str], presets: Sequence[str]) -> list[Variation]:
     UserError
         Unknown unit, or a preset that none of the units has.
     """
-    owners = [unit(name) for name in names]
+    owners = [unit(name) for name in dict.fromkeys(names)]
     for preset in presets:
         if not any(preset in owner.presets for owner in owners):
             known = ", ".join(sorted({name for owner in owners for name in owner.presets}))
@@ -128,7 +128,9 @@ def regress(
     size = 1 if waves else _SEEDS_AT_ONCE
     batches = [list(seeds[i : i + size]) for i in range(0, len(seeds), size)]
     tasks = list(itertools.product(chosen, batches))
-    done = 0
+    done, total = 0, len(chosen) * len(seeds)
+    if progress:
+        progress("regression", done, total)
     with Workers(jobs) as workers:
         futures = {
             workers.start(_run, variation, batch, waves, workers): (variation, batch)
@@ -139,7 +141,7 @@ def regress(
             reports[variation.name].take(*future.result())
             done += len(batch)
             if progress:
-                progress("regression", done, len(chosen) * len(seeds))
+                progress("regression", done, total)
     for report in reports.values():
         report.hit = _bins(report.variation, seeds)
     return list(reports.values())

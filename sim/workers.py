@@ -15,11 +15,15 @@ from typing import TypeVar
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # a compiler tells them by their text alone
 _TAIL = 4000  # characters of a failed command's output worth showing
 
+_THREAD = threading.local()  # its `pool`: the one that this thread belongs to
+
 T = TypeVar("T")
 
 
 class Workers:
     """A pool that runs commands; leaving the ``with`` block early kills what still runs.
+
+    That includes the commands of pools that functions on this pool have opened.
 
     Parameters
     ----------
@@ -31,18 +35,31 @@ class Workers:
 
     def __init__(self, jobs: int | None = None, temporary: Path | None = None) -> None:
         self._environment = {**os.environ, **({"TMPDIR": str(temporary)} if temporary else {})}
-        self._pool = ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)))
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
+        self._inner: set[Workers] = set()
         self._stopped = False
+        self._outer: Workers | None = getattr(_THREAD, "pool", None)
+        self._pool = ThreadPoolExecutor(
+            jobs or len(os.sched_getaffinity(0)),
+            initializer=setattr,
+            initargs=(_THREAD, "pool", self),
+        )
 
     def __enter__(self) -> "Workers":
+        if self._outer:
+            with self._outer._lock:
+                self._outer._inner.add(self)
+                self._stopped = self._outer._stopped
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         if kind is not None:
             self._stop()
         self._pool.shutdown(cancel_futures=True)
+        if self._outer:
+            with self._outer._lock:
+                self._outer._inner.discard(self)
 
     def start(self, function: Callable[..., T], *arguments: object) -> "Future[T]":
         """Run a function on the pool; it may call :meth:`run`."""
@@ -120,6 +137,9 @@ class Workers:
             self._stopped = True
             for process in self._running:
                 _kill(process)
+            inner = list(self._inner)
+        for pool in inner:
+            pool._stop()
 
 
 def _lines(process: "subprocess.Popen[str]", each: Callable[[str], None] | None) -> Iterator[str]:
