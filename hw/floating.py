@@ -1,0 +1,275 @@
+"""FP32 arithmetic in pipelines: conversion of integers, product, sum; widening of FP16.
+
+Results equal those of :mod:`nibbleforge.golden.floating` for all finite operands.
+"""
+
+from collections.abc import Collection
+from types import SimpleNamespace
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import NoSettings
+from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from .base import Part
+
+FP16_BITS = 16
+FP32_BITS = 32
+BIAS = 127
+SIGNIFICAND = 24  # bits, hidden one included
+INFINITE = 255  # exponent
+
+_fp16 = data.StructLayout({"fraction": 10, "exponent": 5, "sign": 1})
+_fp32 = data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1})
+
+
+class IntToFloat(Part[IntToFloatConfig]):
+    """Signed integer to FP32.
+
+    ``result`` follows ``value`` by ``stages`` cycles with ``enable``; without it everything holds.
+    """
+
+    def __init__(self, config: IntToFloatConfig):
+        super().__init__(
+            config,
+            {"enable": In(1), "value": In(signed(config.bits)), "result": Out(FP32_BITS)},
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self.config.bits
+        steps = _Steps(m, self.enable, {1: {3}, 2: {1, 3}, 3: {1, 2, 3}}[self.config.stages])
+        sign = self.value[-1]
+        magnitude = (self.value ^ sign.replicate(bits)) + sign
+        step = steps.end(sign=sign, magnitude=magnitude[:bits])
+        normal, zeros = _normalise(m, step.magnitude)
+        step = steps.end(sign=step.sign, normal=normal, zeros=zeros)
+        exponent = Signal(8)
+        m.d.comb += exponent.eq(Mux(step.normal[-1], BIAS + bits - 1 - step.zeros, 0))
+        # only -2^24 has 25 bits of magnitude: nothing to round up to there
+        significand = step.normal if bits > SIGNIFICAND + 1 else step.normal[-SIGNIFICAND:]
+        rounded = _rounded(significand, exponent)
+        step = steps.end(result=Cat(rounded, step.sign))
+        m.d.comb += self.result.eq(step.result)
+        return m
+
+
+class FloatMultiply(Part[FloatMultiplyConfig]):
+    """Product of two FP32 numbers, of which the second may be a widened FP16.
+
+    ``result`` follows ``a`` and ``b`` by ``stages`` cycles with ``enable``; without it everything
+    holds.
+    """
+
+    def __init__(self, config: FloatMultiplyConfig):
+        super().__init__(
+            config,
+            {
+                "enable": In(1),
+                "a": In(FP32_BITS),
+                "b": In(FP32_BITS),
+                "result": Out(FP32_BITS),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        steps = _Steps(m, self.enable, {1: {3}, 2: {1, 3}, 3: {1, 2, 3}}[self.config.stages])
+        a, b = _fp32(self.a), _fp32(self.b)
+        short = self.config.significand - 1
+        step = steps.end(
+            sign=a.sign ^ b.sign,
+            zero=(a.exponent == 0) | (b.exponent == 0),
+            exponent=(a.exponent + b.exponent - BIAS).as_signed(),
+            product=Cat(a.fraction, 1) * Cat(b.fraction[-short:], 1),
+        )
+        high = step.product[-1]
+        exponent = Signal(signed(10))
+        m.d.comb += exponent.eq(step.exponent + high)
+        step = steps.end(
+            sign=step.sign,
+            zero=step.zero | (exponent <= 0),
+            exponent=exponent,
+            normal=Mux(high, step.product, step.product << 1)[: len(step.product)],
+        )
+        rounded = _rounded(step.normal, step.exponent)
+        step = steps.end(result=_packed(m, step.sign, step.zero, rounded))
+        m.d.comb += self.result.eq(step.result)
+        return m
+
+
+class FloatAdd(Part[FloatAddConfig]):
+    """Sum of two FP32 numbers.
+
+    ``result`` follows ``a`` and ``b`` by ``stages`` cycles with ``enable``; without it everything
+    holds.
+    """
+
+    def __init__(self, config: FloatAddConfig):
+        super().__init__(
+            config,
+            {
+                "enable": In(1),
+                "a": In(FP32_BITS),
+                "b": In(FP32_BITS),
+                "result": Out(FP32_BITS),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cuts = {1: {5}, 2: {3, 5}, 3: {2, 4, 5}, 4: {2, 3, 4, 5}}[self.config.stages]
+        steps = _Steps(m, self.enable, cuts)
+        large, small = Signal(_fp32), Signal(_fp32)
+        swap = Signal()
+        m.d.comb += [
+            swap.eq(self.a[:-1] < self.b[:-1]),
+            Cat(large, small).eq(Mux(swap, Cat(self.b, self.a), Cat(self.a, self.b))),
+        ]
+        step = steps.end(
+            sign=large.sign,
+            negative=large.sign & small.sign,
+            subtract=large.sign ^ small.sign,
+            exponent=large.exponent,
+            distance=(large.exponent - small.exponent)[:8],
+            large=_significand(large),
+            small=_significand(small),
+        )
+        aligned = _align(m, step.small, step.distance)
+        kept = {"sign": step.sign, "negative": step.negative, "exponent": step.exponent}
+        step = steps.end(**kept, large=step.large, small=aligned, subtract=step.subtract)
+
+        # three bits below the significand: guard, round, sticky; one above: carry
+        flipped = step.small ^ step.subtract.replicate(len(step.small))
+        total = Cat(Const(0, 3), step.large) + Cat(flipped, step.subtract) + step.subtract
+        kept = {"sign": step.sign, "negative": step.negative, "exponent": step.exponent}
+        step = steps.end(**kept, total=total[: SIGNIFICAND + 4])
+
+        normal, zeros = _normalise(m, step.total)
+        exponent = Signal(signed(10))
+        m.d.comb += exponent.eq(step.exponent + 1 - zeros)
+        cancelled = ~normal[-1]
+        step = steps.end(
+            sign=Mux(cancelled, step.negative, step.sign),
+            zero=cancelled | (exponent <= 0),
+            exponent=exponent,
+            normal=normal,
+        )
+        rounded = _rounded(step.normal, step.exponent)
+        step = steps.end(result=_packed(m, step.sign, step.zero, rounded))
+        m.d.comb += self.result.eq(step.result)
+        return m
+
+
+class Fp16ToFp32(Part[NoSettings]):
+    """Finite FP16 to FP32, which is exact: combinational, subnormals normalised."""
+
+    def __init__(self) -> None:
+        super().__init__(NoSettings(), {"value": In(FP16_BITS), "result": Out(FP32_BITS)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value, result = _fp16(self.value), Signal(_fp32)
+        normal, zeros = _normalise(m, value.fraction)
+        m.d.comb += result.sign.eq(value.sign)
+        with m.If(value.exponent != 0):
+            m.d.comb += result.exponent.eq(value.exponent + (BIAS - 15))
+            m.d.comb += result.fraction.eq(Cat(Const(0, 13), value.fraction))
+        with m.Elif(normal[-1]):
+            m.d.comb += result.exponent.eq(BIAS - 15 - zeros)
+            m.d.comb += result.fraction.eq(Cat(Const(0, 14), normal[:-1]))
+        m.d.comb += self.result.eq(result)
+        return m
+
+
+class _Steps:
+    """The steps of a calculation, some of which end in registers.
+
+    Parameters
+    ----------
+    m
+        Module of the part.
+    enable
+        Registers take new values with this.
+    cuts
+        Numbers of the steps that end in registers, from 1.
+    """
+
+    def __init__(self, m: Module, enable: Signal, cuts: Collection[int]):
+        self.m = m
+        self.enable = enable
+        self.cuts = cuts
+        self.number = 0
+
+    def end(self, **values: Value) -> SimpleNamespace:
+        """End a step: its values, registered or not, under their names."""
+        self.number += 1
+        registered = self.number in self.cuts
+        after = SimpleNamespace()
+        for name, value in values.items():
+            shape = Value.cast(value).shape()
+            signal = Signal(shape, name=f"{name}_{self.number}", reset_less=True)
+            if registered:
+                with self.m.If(self.enable):
+                    self.m.d.sync += signal.eq(value)
+            else:
+                self.m.d.comb += signal.eq(value)
+            setattr(after, name, signal)
+        return after
+
+
+def _significand(number: data.View) -> Value:
+    """Significand with its hidden one; 0 for zero and subnormals."""
+    normal = number.exponent != 0
+    return Cat(number.fraction & normal.replicate(len(number.fraction)), normal)
+
+
+def _normalise(m: Module, value: Value) -> tuple[Value, Value]:
+    """Value moved up until its top bit is set, and by how much; the top bit of 0 stays clear."""
+    zeros = []
+    for stage in reversed(range((len(value) - 1).bit_length())):
+        distance = 1 << stage
+        empty = Signal(name=f"empty_{distance}")
+        moved = Signal(len(value), name=f"normal_{distance}")
+        m.d.comb += empty.eq(value[-distance:] == 0)
+        m.d.comb += moved.eq(Mux(empty, value << distance, value))
+        zeros.insert(0, empty)
+        value = moved
+    return value, Cat(zeros)
+
+
+def _align(m: Module, significand: Value, distance: Value) -> Value:
+    """Significand and three bits below it, moved down; the last bit gathers what falls off."""
+    value = Cat(Const(0, 3), significand)
+    for stage in range((len(value) - 1).bit_length()):
+        moved = Signal(len(value), name=f"aligned_{stage}")
+        off = 1 << stage
+        sticky = value[: off + 1].any()
+        m.d.comb += moved.eq(Mux(distance[stage], Cat(sticky, value[off + 1 :]), value))
+        value = moved
+    far = distance[(len(value) - 1).bit_length() :].any()
+    return Mux(far, value.any(), value)
+
+
+def _rounded(significand: Value, exponent: Value) -> Value:
+    """Fraction below exponent, rounded to nearest even; a carry goes on into the exponent."""
+    rest = len(significand) - SIGNIFICAND
+    if rest <= 0:
+        return Cat(Const(0, -rest), significand[:-1], exponent)
+    up = significand[rest - 1] & significand[: rest - 1].any()
+    up |= significand[rest - 1] & significand[rest]
+    return (Cat(significand[rest:-1], exponent) + up)[: SIGNIFICAND - 1 + len(exponent)]
+
+
+def _packed(m: Module, sign: Value, zero: Value, rounded: Value) -> Value:
+    """FP32 of a rounded number whose exponent may be too large: zero, finite or infinite."""
+    exponent = rounded[SIGNIFICAND - 1 :]
+    number = Signal(FP32_BITS - 1, name="number")
+    with m.If(zero):
+        m.d.comb += number.eq(0)
+    with m.Elif(exponent >= INFINITE):
+        m.d.comb += number.eq(INFINITE << (SIGNIFICAND - 1))
+    with m.Else():
+        m.d.comb += number.eq(rounded)
+    return Cat(number, sign)

@@ -1,0 +1,254 @@
+"""Floating-point parts in emitted Verilog against golden."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal
+from nibbleforge.golden import floating
+from nibbleforge.golden.config import Config
+from nibbleforge.golden.design import Design
+from nibbleforge.golden.events import Event
+from nibbleforge.golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from nibbleforge.golden.ports import Field, Port
+from nibbleforge.golden.schedule import Beats, Pulses, Schedule
+from nibbleforge.hw import units
+from nibbleforge.hw.base import Unit
+from nibbleforge.hw.emission import place
+from nibbleforge.hw.floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
+from nibbleforge.sim import verify
+from nibbleforge.sim.native import Model
+
+OPERANDS = 1_000_000
+
+# --- a unit that puts every part to the test ------------------------------------------------------
+
+
+class ProbeConfig(Config):
+    stages: int = 1
+    bits: int = 25
+
+    @property
+    def parts(self):
+        """Part and how many cycles it takes, by name; none has more stages than it supports."""
+        few = min(self.stages, 3)
+        convert = IntToFloatConfig(bits=self.bits, stages=few)
+        product = FloatMultiplyConfig(stages=few)
+        narrow = FloatMultiplyConfig(stages=few, significand=11)
+        return {
+            "converted": (IntToFloat(convert), few),
+            "product": (FloatMultiply(product), few),
+            "narrow": (FloatMultiply(narrow), few),
+            "total": (FloatAdd(FloatAddConfig(stages=self.stages)), self.stages),
+        }
+
+
+def ports(config):
+    x = (
+        Field("integer", config.bits, "operand of the conversion", True),
+        Field("a", 32, "FP32 operand"),
+        Field("b", 32, "FP32 operand"),
+        Field("half", 16, "FP16 operand"),
+    )
+    y = tuple(
+        Field(name, 32, "FP32 result")
+        for name in ("converted", "product", "narrow", "total", "widened")
+    )
+    return Port("x", "in", x, "operands"), Port("y", "out", y, "results")
+
+
+def expected(config, integer, a, b, half):
+    wide = half.view(np.float16).astype(np.float32)
+    a, b = a.view(np.float32), b.view(np.float32)
+    results = {
+        "converted": floating.int_to_fp32(integer, config.bits),
+        "product": floating.multiply(a, b),
+        "narrow": floating.multiply(a, half.view(np.float16)),
+        "total": floating.add(a, b),
+        "widened": wide,
+    }
+    return {name: values.view(np.uint32) for name, values in results.items()}
+
+
+def schedule(config, operands):
+    x, y = ports(config)
+    beats = {"x": Beats(x.pack(**operands)), "y": Beats(y.pack(**expected(config, **operands)))}
+    taken = np.arange(len(operands["a"]))
+    done = taken + config.stages
+    return Schedule(beats, {"x": taken, "y": done}, {"results": Pulses.strobes(done)})
+
+
+RESULTS = Event("results", "work", "results taken")
+PROBE = Design("probe", "", "", ports, lambda _: (RESULTS,), lambda _: {"x": 1}, schedule, None)
+
+
+class Probe(Unit):
+    """All parts side by side, under one enable; results wait for the part with most stages."""
+
+    def __init__(self, config):
+        super().__init__(config, PROBE)
+
+    def elaborate(self, platform):
+        m = Module()
+        enable, valid = Signal(), self.x.valid
+        m.d.comb += enable.eq(~self.y.valid | self.y.ready)
+        m.d.comb += self.x.ready.eq(enable)
+        widen = Fp16ToFp32()
+        place(m, platform, "widen", widen)
+        x = self.x.payload
+        m.d.comb += widen.value.eq(x.half)
+        results = {"widened": (widen.result, 0)}
+        for name, (part, stages) in self.config.parts.items():
+            place(m, platform, name, part)
+            m.d.comb += part.enable.eq(enable)
+            if name == "converted":
+                m.d.comb += part.value.eq(x.integer)
+            else:
+                m.d.comb += part.a.eq(x.a)
+                m.d.comb += part.b.eq(widen.result if name == "narrow" else x.b)
+            results[name] = part.result, stages
+        for stage in range(self.config.stages):
+            late = Signal(name=f"valid_{stage}")
+            with m.If(enable):
+                m.d.sync += late.eq(valid)
+            valid = late
+        m.d.comb += self.y.valid.eq(valid)
+        m.d.comb += self.events.results.eq(valid & self.y.ready)
+        for name, (result, stages) in results.items():
+            for stage in range(stages, self.config.stages):
+                late = Signal(32, name=f"{name}_{stage}")
+                with m.If(enable):
+                    m.d.sync += late.eq(result)
+                result = late
+            m.d.comb += self.y.payload[name].eq(result)
+        return m
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    monkeypatch.setitem(units.COMPONENTS, "probe", Probe)
+    return PROBE
+
+
+# --- operands -------------------------------------------------------------------------------------
+
+CORNERS = np.array(
+    [
+        *(0x00000000, 0x00000001, 0x007FFFFF, 0x00800000, 0x00800001, 0x00FFFFFF, 0x01000000),
+        *(0x33800000, 0x33800001, 0x34000000, 0x3EFFFFFF, 0x3F000000, 0x3F7FFFFE, 0x3F7FFFFF),
+        *(0x3F800000, 0x3F800001, 0x3F800002, 0x3FFFFFFF, 0x40000000, 0x4B000000, 0x4B7FFFFF),
+        *(0x4B800000, 0x4B800001, 0x1F800000, 0x20000000, 0x5F000000, 0x5F7FFFFF, 0x7E800000),
+        *(0x7F000000, 0x7F7FFFFE, 0x7F7FFFFF, 0x7EFFFFFF, 0x73000000, 0x737FFFFF, 0x0C800000),
+    ],
+    np.uint32,
+)
+
+
+def floats(rng, count):
+    """Finite numbers of all exponents; many significands end in zeros or ones: ties and carries."""
+    sign = rng.integers(0, 2, count) << 31
+    exponent = rng.integers(0, 255, count) << 23
+    fraction = rng.integers(0, 1 << 23, count)
+    cut = rng.integers(0, 24, count)
+    kind = rng.integers(0, 3, count)
+    fraction = np.where(kind == 1, fraction >> cut << cut, fraction)
+    fraction = np.where(kind == 2, fraction | (1 << cut) - 1, fraction)
+    return (sign | exponent | fraction & 0x7FFFFF).astype(np.uint32)
+
+
+def of_exponent(numbers, exponent):
+    """Numbers with other exponents, as far as they are finite."""
+    return (numbers & 0x807FFFFF) | (np.clip(exponent, 0, 254) << 23).astype(np.uint32)
+
+
+def partners(rng, a):
+    """Second operands: of any size, of like size, nearly the negative, products near the limits."""
+    b = floats(rng, len(a))
+    exponent = (a >> 23 & 255).astype(np.int64)
+    close = of_exponent(b, exponent + rng.integers(-28, 29, len(a)))
+    moved = np.clip((a & 0x7FFFFFFF).astype(np.int64) + rng.integers(-3, 4, len(a)), 0, 0x7F7FFFFF)
+    negative = moved.astype(np.uint32) | (~a & 0x80000000)
+    large = of_exponent(b, 381 - exponent + rng.integers(-2, 3, len(a)))
+    small = of_exponent(b, 127 - exponent + rng.integers(-2, 3, len(a)))
+    return np.choose(rng.integers(0, 5, len(a)), [b, close, negative, large, small])
+
+
+def integers(rng, bits, count):
+    """Integers of every length, among them the extremes and neighbours of ties."""
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    values = rng.integers(low, high, count, endpoint=True) >> rng.integers(0, bits, count)
+    length = rng.integers(0, bits, count)
+    tie = (rng.integers(0, 1 << 25, count) << length) + rng.integers(-1, 2, count)
+    values = np.where(rng.random(count) < 0.5, values, np.clip(tie >> 24, low, high))
+    values[:5] = low, high, 0, 1, -1
+    return values
+
+
+def halves(rng, count):
+    finite = np.arange(1 << 16)
+    finite = finite[finite >> 10 & 31 != 31]
+    return np.resize(rng.permutation(finite), count).astype(np.uint16)
+
+
+def operands(config, seed, count):
+    rng = np.random.default_rng(seed)
+    corners = np.concatenate([CORNERS, CORNERS | 0x80000000])
+    a, b = (grid.ravel() for grid in np.meshgrid(corners, corners))
+    more = floats(rng, count - len(a))
+    return {
+        "integer": integers(rng, config.bits, count),
+        "a": np.concatenate([a, more]),
+        "b": np.concatenate([b, partners(rng, more)]),
+        "half": halves(rng, count),
+    }
+
+
+# --- tests ----------------------------------------------------------------------------------------
+
+CONFIGS = [  # every number of stages; conversions without, with and with much rounding
+    ProbeConfig(stages=1, bits=25),
+    ProbeConfig(stages=2, bits=27),
+    ProbeConfig(stages=3, bits=48),
+    ProbeConfig(stages=4, bits=64),
+    ProbeConfig(stages=1, bits=2),
+    ProbeConfig(stages=1, bits=26),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
+def test_parts_equal_golden(probe, config):
+    """A million operands each, results in the cycle that the number of stages says."""
+    model = Model(probe, config, optimise="quick")
+    checked = verify.check_schedule(model, schedule(config, operands(config, 0, OPERANDS)))
+    few = schedule(config, operands(config, 1, 20_000))
+    for profile in ("random", "bursty", "skewed"):
+        checked += verify.check_schedule(model, few, profile, 1, garbage=True)
+    assert not checked.wrong, checked.wrong[0]
+    assert checked.scalars > 5 * OPERANDS
+
+
+def test_operands_are_worth_it():
+    """Roundings up and down, ties, cancellations and results beyond the range are all frequent."""
+    drawn = operands(CONFIGS[0], 0, 100_000)
+    a, b = (drawn[name].view(np.float32).astype(np.float64) for name in ("a", "b"))
+    total, product = floating.add(a, b), floating.multiply(a, b)
+    error = total - (a + b)
+    normal = (np.abs(total) < 1e38) & (total != 0)
+    half_ulp = np.spacing(np.abs(total[normal])) / 2
+    facts = {
+        "sum rounded up": error > 0,
+        "sum rounded down": error < 0,
+        "tie": np.abs(error[normal]) == half_ulp,
+        "cancelled": (total == 0) & (a != 0),
+        "sum of subnormal size": (total == 0) & (a != -b),
+        "infinite sum": np.isinf(total),
+        "infinite product": np.isinf(product),
+        "product of subnormal size": (product == 0) & (a * b != 0),
+        "near the smallest product": np.abs(product) == floating.SMALLEST,
+        "negative zero": np.signbit(total) & (total == 0),
+    }
+    rare = {name: int(hit.sum()) for name, hit in facts.items() if hit.sum() < 10}
+    assert not rare
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
+def test_lint(probe, config):
+    assert not verify.check_lint(probe, config)
