@@ -1,4 +1,4 @@
-"""Equivalence: does a changed design differ from the original at any port, from reset on?
+"""Equivalence of a changed design and its original at the ports, in any run from reset on.
 
 Both stand side by side in one module with the same inputs, whose only output tells that they
 differ. Yosys turns it into an and-inverter graph, and ABC shows that the output stays 0 in every

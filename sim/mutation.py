@@ -1,4 +1,4 @@
-"""Mutation testing: does the regression notice a random change of the emitted Verilog?
+"""Mutation testing: whether the regression notices random changes of the emitted Verilog.
 
 Yosys' ``mutate`` puts all mutants of a campaign into one design, where an input tells which one
 is active, so that one build serves them all. What the regression does not notice is compared with
@@ -23,6 +23,7 @@ from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.schedule import Schedule
 from ..hw.generate import generate
+from ..tb.corners import corners
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_timing, check_values
 from ..tb.stalls import PROFILES, Gates, gates
 from ..tb.stimuli import STIMULI
@@ -251,23 +252,20 @@ class _Player:
 
 def _trials(design: Design, config: Config) -> Iterator[_Trial]:
     """The regression: every stall profile, resets in mid-work, closed ports, the small space."""
-    stimuli, ports = STIMULI[design.name], design.ports(config)
-    for seed in range(SEEDS):
-        rng = np.random.default_rng(seed)
-        schedule = design.schedule(config, stimuli.random(config, rng))
+    stimuli = STIMULI[design.name]
+    operands = [stimuli.random(config, np.random.default_rng(seed)) for seed in range(SEEDS)]
+    for seed, some in enumerate([*operands, corners(config)]):
+        schedule = design.schedule(config, some)
+        label = f"seed {seed}" if seed < SEEDS else "corners"
         for profile in PROFILES:
-            stalls = gates(profile, ports, seed)
-            yield (
-                f"{profile} stalls, seed {seed}",
-                partial(_Player.compare, schedule=schedule, stalls=stalls),
-            )
-        when = int(rng.integers(1, 1 + schedule.counts().cycles))
-        yield (
-            f"reset after {when}, seed {seed}",
-            partial(_Player.compare, schedule=schedule, reset_after=when),
-        )
-        if seed < JAMS:
-            yield f"closed ports, seed {seed}", partial(_Player.jam, seed=seed)
+            stalls = gates(profile, design.ports(config), seed)
+            trial = partial(_Player.compare, schedule=schedule, stalls=stalls)
+            yield f"{label}, {profile} stalls", trial
+        when = int(np.random.default_rng(seed).integers(1, 1 + schedule.counts().cycles))
+        trial = partial(_Player.compare, schedule=schedule, reset_after=when)
+        yield f"{label}, reset after {when}", trial
+    for seed in range(JAMS):
+        yield f"closed ports, seed {seed}", partial(_Player.jam, seed=seed)
     if _has_small_space(config):
         every = design.schedule(config, stimuli.exhaustive(config))
         yield "exhaustive", partial(_Player.compare, schedule=every)
