@@ -121,5 +121,6 @@ def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:
     for case in ElementTree.parse(report).iter("testcase"):
         failure = next((child for child in case if child.tag in ("failure", "error")), None)
         message = "" if failure is None else (failure.get("message") or failure.text or "failed")
+        message = message.partition("\nassert ")[0]  # pytest repeats the condition
         verdicts.append(Verdict(case.get("name", ""), message, float(case.get("time", 0))))
     return tuple(verdicts)
