@@ -1,0 +1,96 @@
+"""``nibbleforge demo``: the main job on the embedded sample."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from nibbleforge.golden.dense import cycles
+from nibbleforge.golden.units import UNITS
+from nibbleforge.sim import demo
+from nibbleforge.sim.simulate import Simulation
+from nibbleforge.sim.tensors import Capture, sample_path
+from nibbleforge.tb.scoreboard import Mismatch
+
+EQUAL = "Every beat, event and cycle of the RTL equals golden: "
+
+
+def rows(text: str, first: str) -> list[list[str]]:
+    """Cells of the rows of tables whose first cell is `first`."""
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    return [cells for cells in lines if cells and cells[0] == first]
+
+
+@pytest.fixture
+def small(tmp_path) -> Capture:
+    """A capture of one layer: 33 tokens, 40 features and 34 outputs of the embedded one."""
+    sample = Capture.open(sample_path())
+    layer = sample.layers[0]
+    x, w = sample.activations(layer)[:33, :40], sample.weights(layer)[:34, :40]
+    meta = {**sample.meta, "tokens": {**sample.meta["tokens"], "count": 33}}
+    path = tmp_path / "small.npz"
+    np.savez(path, **{"meta": json.dumps(meta), "q/x": x, "q/w": w.astype(np.float16)})
+    return Capture.open(path)
+
+
+def test_a_small_capture(run, small):
+    done = run("demo", "--capture", small.path)
+    assert done.status == 0, done.err
+    assert re.match(r"Activations and weights of \S+, 33 tokens\.\n", done.out)
+    figures, *events = rows(done.out, "q")
+    assert figures[1] == "33 x 40 x 34"
+    share, bits, padded = (float(cell) for cell in figures[2:5])
+    assert bits == pytest.approx(9 - 4 * share, abs=0.005)
+    assert padded >= bits
+    for cell, unit in zip(figures[5:7], ("dense", "dense2k"), strict=True):
+        assert int(cell.replace(",", "")) == cycles(UNITS[unit].presets["paper"], 33, 40, 34).cycles
+    assert figures[-1] == "yes"
+    assert [cells[1] for cells in events] == sorted(UNITS)
+    assert all(re.search(r"\w+=[\d,]*[1-9]", cells[2]) for cells in events)
+    assert EQUAL in done.out.splitlines()[-1]
+
+
+def result(*mismatches: Mismatch, **corners: str) -> demo.LayerResult:
+    """What a run would give that ended so."""
+    shape = {"tokens": 3, "in_features": 4, "out_features": 5}
+    codec = {"msb_zero_share": 0.5, "bits_per_activation": 7.0, "bits_per_activation_padded": 8.0}
+    counts = {"shape": shape, **codec, "cycles": 9, "sqnr_db": None, "events": {"macs": 60}}
+    found = demo.LayerResult("q", {name: Simulation(counts, {}, []) for name in UNITS}, corners)
+    found.simulations["dense"].mismatches.extend(mismatches)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [
+        (result(Mismatch(7, "y beat 0", "1", "2")), "q: cycle 7: y beat 0: expected 1, got 2\n"),
+        (result(dense_array="beat 0 is wrong"), "q: dense_array: beat 0 is wrong\n"),
+    ],
+    ids=["native", "cocotb"],
+)
+def test_a_difference_in_either_harness_ends_with_1(run, monkeypatch, found, complaint):
+    good = result(dense_array="")
+    for results, status in ([good], 0), ([good, found], 1):
+        monkeypatch.setattr("nibbleforge.scripts.demo.run", lambda *_, r=results: r)
+        done = run("demo")
+        assert done.status == status
+        assert (EQUAL in done.out) == (status == 0)
+    assert done.err == complaint
+    assert [cells[-1] for cells in rows(done.out, "q")][:2] == ["yes", "NO"]
+
+
+def test_a_corner_without_verdict_is_a_failure():
+    outcome = demo.cocotb.Outcome((demo.cocotb.Verdict("free_flow/seed=11", "", 0.1),), (), "log")
+    assert demo._verdict(outcome, 11) == ""
+    assert demo._verdict(outcome, 1) == "no verdict: log"
+
+
+@pytest.mark.slow
+def test_the_embedded_sample(run):
+    done = run("demo")
+    assert done.status == 0, done.err
+    for layer in Capture.open(sample_path()).layers:
+        figures, *events = rows(done.out, layer)
+        assert figures[-1] == "yes"
+        assert len(events) == len(UNITS)
+    assert EQUAL in done.out
