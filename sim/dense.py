@@ -3,14 +3,16 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..golden import dense
 from ..golden.config import Config
 from ..golden.dense import ARRAY, DenseConfig
 from ..golden.errors import UserError
-from ..golden.layer import WEIGHT_BITS, Layer, check
+from ..golden.layer import WEIGHT_BITS, ArrayConfig, Layer, check
+from ..golden.ports import Port
 from ..golden.quantise import check_matrix, take_activations, take_weights
-from .measure import Runner
+from .measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -37,7 +39,7 @@ def simulate(
     shape = {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)}
     golden = dense.cycles(config, tokens, in_features, len(w.q))
     measured = runner.measure(ARRAY, config, dense.traffic(config, layer), golden)
-    y_int = _accumulators(config, layer, measured.run.seen.words["y"])
+    y_int = accumulators(config, layer, dense.ports(config)[2], measured)
     y = (y_int * (x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64))).astype(
         np.float32
     )
@@ -48,7 +50,7 @@ def simulate(
         settings,
         shape,
         measured.summary(),
-        baselines=baselines(config, measured.cycles, tokens, in_features, len(w.q)),
+        baselines=baselines(config, config.k, measured.cycles, tokens, in_features, len(w.q)),
         bits_per_activation=float(config.activation_bits),
         bits_per_activation_padded=float(config.activation_bits),
         bits_per_weight=float(WEIGHT_BITS),
@@ -67,12 +69,13 @@ def simulate(
 
 
 def baselines(
-    config: DenseConfig, cycles: int, tokens: int, in_features: int, outputs: int
+    config: ArrayConfig, k: int, cycles: int, tokens: int, in_features: int, outputs: int
 ) -> list[dict[str, Any]]:
     """Cycles of both baselines on an array of the same extent, and the speed-up over each."""
     rows = []
     for name, passes in (("dense", 2), ("dense2k", 1)):
-        rival = DenseConfig(**{**config.model_dump(), "passes": passes})
+        extent = {"rows": config.rows, "columns": config.columns, "max_k": config.max_k}
+        rival = DenseConfig.model_validate({**extent, "k": k, "passes": passes})
         needed = dense.cycles(rival, tokens, in_features, outputs).cycles
         rows.append({"unit": name, "cycles": needed, "speedup": needed / cycles})
     return rows
@@ -84,10 +87,12 @@ def _utilisation(config: DenseConfig, layer: Layer, cycles: int) -> float:
     return useful / (config.macs_per_step * cycles)
 
 
-def _accumulators(config: DenseConfig, layer: Layer, words: np.ndarray) -> np.ndarray:
-    """What the hardware gave, as ``(tokens, outputs)`` int64; zeros if beats are missing."""
+def accumulators(
+    config: ArrayConfig, layer: Layer, port: Port, measured: Measured
+) -> NDArray[np.int64]:
+    """What the hardware gave, as ``(tokens, outputs)``; zeros if beats are missing."""
     tiling = layer.tiling(config)
-    values = dense.ports(config)[2].unpack(words)["value"]
+    values = port.unpack(measured.run.seen.words[port.name])["value"]
     whole = np.zeros((len(tiling) * config.rows, config.columns), np.int64)
     whole[: len(values)] = values[: len(whole)]
     return tiling.join_result(whole.reshape(len(tiling), config.rows, config.columns))

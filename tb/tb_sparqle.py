@@ -1,0 +1,136 @@
+"""Stimuli of the hybrid array."""
+
+import numpy as np
+
+from ..golden import hybrid
+from ..golden.layer import Layer
+from ..golden.sparqle_config import SparqleConfig
+
+SMALL = (
+    SparqleConfig(rows=16, columns=4, max_k=64),
+    SparqleConfig(rows=16, columns=4, max_k=64, recode="twos"),
+    SparqleConfig(rows=4, columns=4, max_k=64, k=2, beat=4),
+    SparqleConfig(rows=16, columns=4, max_k=64, sharing=4, chunk=16, asymmetric=True),
+)
+"""Arrays that multiply every activation with every weight."""
+
+
+def random_config(rng: np.random.Generator) -> SparqleConfig:
+    """A small array of any kind; illegal combinations are drawn, too."""
+    return SparqleConfig(
+        k=int(rng.choice([2, 4, 4, 4])),
+        recode=str(rng.choice(["balanced", "twos"])),
+        group=int(rng.choice([4, 8, 16, 32])),
+        beat=int(rng.choice([1, 2, 4, 8])),
+        rows=int(rng.integers(1, 7)),
+        columns=int(rng.integers(1, 5)),
+        chunk=int(rng.choice([4, 8, 16, 32])),
+        weight_banks=int(rng.integers(2, 5)),
+        sharing=int(rng.choice([1, 1, 2, 3])),
+        queue=int(rng.integers(1, 5)),
+        max_k=int(rng.choice([1, 30, 200])),
+        asymmetric=bool(rng.integers(2)),
+    )
+
+
+def random_layer(config: SparqleConfig, rng: np.random.Generator) -> Layer:
+    """A layer of a few tiles with ragged edges, tokens of every density among each other."""
+    longest = min(config.max_k, 3 * config.span)
+    features = min(longest, int(rng.choice([1, config.group + 1, rng.integers(1, longest + 1)])))
+    tokens = int(rng.integers(1, 2 * config.rows + 2))
+    outputs = int(rng.integers(1, 2 * config.columns + 2))
+    return layer(config, rng, tokens, features, outputs)
+
+
+def layer(
+    config: SparqleConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int
+) -> Layer:
+    """Random operands of a shape; densities and extreme values of every kind."""
+    low, high = config.activation_range
+    sparse = rng.integers(config.sparse_min, config.sparse_max + 1, (tokens, features))
+    dense = rng.integers(low, high + 1, sparse.shape)
+    dense = np.where(rng.random(dense.shape) < 0.2, rng.choice([low, high], dense.shape), dense)
+    density = rng.choice([0, 0.05, 0.25, 0.5, 0.9, 1], (tokens, 1))
+    stretch = rng.random((tokens, 1 + features // config.chunk)) < 0.3  # chunks without any
+    quiet = np.repeat(stretch, config.chunk, axis=1)[:, :features]
+    x = np.where((rng.random(dense.shape) < density) & ~quiet, dense, sparse)
+    w = rng.integers(-8, 8, (outputs, features))
+    w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
+    return Layer(x.astype(np.int16), w.astype(np.int8))
+
+
+def bins(config: SparqleConfig, operands: Layer) -> set[str]:
+    """Functional bins that these operands hit."""
+    low, high = config.activation_range
+    tiling = operands.tiling(config)
+    _, msb = hybrid.split(config.format, operands.x)
+    present = msb != 0
+    tokens, features = present.shape
+    share = 1 - np.count_nonzero(present, axis=1) / features
+    counts = np.count_nonzero(present, axis=1)
+    chunks = np.add.reduceat(present, np.arange(0, features, config.chunk), axis=1)
+    facts = {
+        "token without high halves": (counts == 0).any(),
+        "token of high halves only": (counts == features).any(),
+        "chunk without high halves beside one with": (
+            (chunks == 0).any(axis=1) & (chunks > 0).any(axis=1)
+        ).any(),
+        "several chunks": features > config.chunk,
+        "short last chunk": features > config.chunk and features % config.chunk != 0,
+        "tile of one input feature": features == 1,
+        "tile drains longer than it computes": features == 1 and len(tiling) > 1,
+        "several tiles": len(tiling) > 1,
+        "ragged token edge": tokens % config.rows != 0,
+        "ragged output edge": len(operands.w) % config.columns != 0,
+        "partly filled beat": (counts % config.beat != 0).any(),
+        "smallest activation and weight": (operands.x == low).any() and (operands.w == -8).any(),
+        "largest activation and weight": (operands.x == high).any() and (operands.w == 7).any(),
+        "gated row": config.sharing > 1 and _gated(config, operands, present),
+    }
+    hit = {name for name, found in facts.items() if found}
+    return hit | {f"sparsity decile {min(9, int(10 * s))}" for s in share}
+
+
+def _gated(config: SparqleConfig, operands: Layer, present: np.ndarray) -> bool:
+    """Whether rows that share a list differ."""
+    blocks = operands.tiling(config).blocks_of_tokens(present)
+    shared = blocks.reshape(-1, config.sharing, present.shape[1])
+    return bool((shared.any(axis=1) != shared.all(axis=1)).any())
+
+
+def all_bins(config: SparqleConfig) -> set[str]:
+    """Every bin that must be hit."""
+    names = {
+        "token without high halves",
+        "token of high halves only",
+        "tile of one input feature",
+        "tile drains longer than it computes",
+        "several tiles",
+        "smallest activation and weight",
+        "largest activation and weight",
+    }
+    if config.max_k > config.chunk:
+        names |= {
+            "several chunks",
+            "short last chunk",
+            "chunk without high halves beside one with",
+        }
+        names |= {f"sparsity decile {decile}" for decile in range(10)}
+    if config.rows > 1:
+        names.add("ragged token edge")
+    if config.columns > 1:
+        names.add("ragged output edge")
+    if config.beat > 1:
+        names.add("partly filled beat")
+    if config.sharing > 1:
+        names.add("gated row")
+    return names
+
+
+def exhaustive_products(config: SparqleConfig) -> Layer:
+    """Every activation times every weight, each product alone in an accumulator."""
+    low, high = config.activation_range
+    return Layer(
+        np.arange(low, high + 1)[:, None].astype(np.int32),
+        np.arange(-8, 8)[:, None].astype(np.int8),
+    )
