@@ -38,6 +38,7 @@ Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
 
 _TOP = "top"
 _PREFIX = "property_"  # keeps properties apart from signals
+_UNCLEAR = re.compile(r"-port (Q|CLK) ")  # changes of a register's first value, or of the clock
 _SCRIPT = """\
 [options]
 mode {mode}
@@ -226,7 +227,8 @@ def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
         steps = (*prepare, f"write_rtlil {flat}", "select c:*unit.*", listing)
         _yosys(f"read_rtlil {source}", *steps)
         texts = {}
-        for change in target.read_text().splitlines():
+        changes = target.read_text().splitlines()
+        for change in (change for change in changes if not _UNCLEAR.search(change)):
             _yosys(f"read_rtlil {flat}", change, f"write_rtlil {target}")
             texts[change] = target.read_text()
         return texts
