@@ -1,10 +1,12 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import bitmap, dense
+from . import bitmap, dense, dequantizer
 from .design import Unit
 from .errors import UserError
 
-UNITS: dict[str, Unit] = {unit.name: unit for unit in (bitmap.UNIT, dense.UNIT, dense.UNIT_2K)}
+UNITS: dict[str, Unit] = {
+    unit.name: unit for unit in (bitmap.UNIT, dense.UNIT, dense.UNIT_2K, dequantizer.UNIT)
+}
 
 
 def unit(name: str) -> Unit:

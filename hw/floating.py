@@ -121,7 +121,8 @@ class FloatAdd(Part[FloatAddConfig]):
         m = Module()
         cuts = {1: {5}, 2: {3, 5}, 3: {2, 4, 5}, 4: {2, 3, 4, 5}}[self.config.stages]
         steps = _Steps(m, self.enable, cuts)
-        large, small = Signal(_fp32), Signal(_fp32)
+        large = Signal(_fp32)
+        small = Signal(_fp32)
         swap = Signal()
         m.d.comb += [
             swap.eq(self.a[:-1] < self.b[:-1]),
@@ -170,16 +171,17 @@ class Fp16ToFp32(Part[NoSettings]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        value, result = _fp16(self.value), Signal(_fp32)
+        value = _fp16(self.value)
+        wide = Signal(_fp32)
         normal, zeros = _normalise(m, value.fraction)
-        m.d.comb += result.sign.eq(value.sign)
+        m.d.comb += wide.sign.eq(value.sign)
         with m.If(value.exponent != 0):
-            m.d.comb += result.exponent.eq(value.exponent + (BIAS - 15))
-            m.d.comb += result.fraction.eq(Cat(Const(0, 13), value.fraction))
+            m.d.comb += wide.exponent.eq(value.exponent + (BIAS - 15))
+            m.d.comb += wide.fraction.eq(Cat(Const(0, 13), value.fraction))
         with m.Elif(normal[-1]):
-            m.d.comb += result.exponent.eq(BIAS - 15 - zeros)
-            m.d.comb += result.fraction.eq(Cat(Const(0, 14), normal[:-1]))
-        m.d.comb += self.result.eq(result)
+            m.d.comb += wide.exponent.eq(BIAS - 15 - zeros)
+            m.d.comb += wide.fraction.eq(Cat(Const(0, 14), normal[:-1]))
+        m.d.comb += self.result.eq(wide)
         return m
 
 
@@ -227,11 +229,11 @@ def _significand(number: data.View) -> Value:
 
 def _normalise(m: Module, value: Value) -> tuple[Value, Value]:
     """Value moved up until its top bit is set, and by how much; the top bit of 0 stays clear."""
-    zeros = []
+    zeros: list[Value] = []
     for stage in reversed(range((len(value) - 1).bit_length())):
         distance = 1 << stage
         empty = Signal(name=f"empty_{distance}")
-        moved = Signal(len(value), name=f"normal_{distance}")
+        moved = Signal(len(value), name=f"moved_{distance}")
         m.d.comb += empty.eq(value[-distance:] == 0)
         m.d.comb += moved.eq(Mux(empty, value << distance, value))
         zeros.insert(0, empty)

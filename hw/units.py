@@ -8,11 +8,13 @@ from ..golden.design import Design
 from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
+from .dequantizer import Dequantizer
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,
     "dense_array": DenseArray,
+    "dequantizer": Dequantizer,
 }
 
 

@@ -104,7 +104,7 @@ def _native_tasks(
             name, unit.presets[PRESET], unit.settings(), tensors, Runner(workers)
         )
 
-    for name in UNITS:
+    for name in SIMULATORS:
         yield partial(native, name)
 
 
@@ -125,7 +125,8 @@ def _corner_tasks(
         for seed, result in enumerate(results):
             result.corners[f"{name}/{design.name}"] = _verdict(outcome, seed)
 
-    for name, unit in UNITS.items():
+    for name in SIMULATORS:
+        unit = UNITS[name]
         config = unit.presets[PRESET]
         for design in unit.designs(config):
             yield partial(corner, name, design, config)

@@ -1,10 +1,19 @@
-"""Which simulation serves which unit."""
+"""Which simulation serves which unit; one that has none is refused."""
 
+from ..golden.errors import UserError
 from . import bitmap, dense
 from .simulate import Simulator
 
-SIMULATORS: dict[str, Simulator] = {
-    "bitmap": bitmap.simulate,
-    "dense": dense.simulate,
-    "dense2k": dense.simulate,
-}
+
+class _Simulators(dict[str, Simulator]):
+    def __missing__(self, name: str) -> Simulator:
+        raise UserError(f"{name} has no simulation of tensors; {', '.join(self)} have one.")
+
+
+SIMULATORS = _Simulators(
+    {
+        "bitmap": bitmap.simulate,
+        "dense": dense.simulate,
+        "dense2k": dense.simulate,
+    }
+)

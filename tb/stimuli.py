@@ -6,8 +6,9 @@ from typing import Any
 
 from ..golden.bitmap import Groups
 from ..golden.config import Config
+from ..golden.dequantizer import GroupSums
 from ..golden.layer import Layer
-from . import tb_bitmap, tb_dense
+from . import tb_bitmap, tb_dense, tb_dequantizer
 
 
 @dataclass(frozen=True)
@@ -64,5 +65,14 @@ STIMULI: dict[str, Stimuli] = {
         tb_dense.bins,
         tb_dense.all_bins,
         Layer,
+    ),
+    "dequantizer": Stimuli(
+        tb_dequantizer.random_config,
+        tb_dequantizer.random_sums,
+        tb_dequantizer.SMALL,
+        tb_dequantizer.exhaustive_scales,
+        tb_dequantizer.bins,
+        tb_dequantizer.all_bins,
+        GroupSums,
     ),
 }

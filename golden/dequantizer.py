@@ -1,0 +1,310 @@
+"""Dequantizer: integer sums of weight groups to FP32, scaled and added up over a tile.
+
+Every integer array shares it. Per group in ascending order, starting from +0 and rounding each
+operation once: ``sum = sum + acc * d`` for symmetric weights; for asymmetric ones (GGUF Q4_1,
+``w = d * u + min``, stored as ``q = u - 8``) ``sum = sum + acc * d``, then
+``sum = sum + acc_1 * min``, with ``acc = acc_s + 8 * acc_1`` exactly in integers. The schedule is
+the one that the docstring of :class:`nibbleforge.hw.dequantizer.Dequantizer` states.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field as Parameter
+
+from .config import Config
+from .design import Design, Unit
+from .errors import UserError
+from .events import Counts, Event
+from .floating import add, int_to_fp32, multiply
+from .ports import Field, Port
+from .schedule import Beats, Pulses, Schedule
+
+OFFSET = 8  # q = u - 8
+SCALE_BITS = 16
+RESULT_BITS = 32
+
+
+class DequantizerConfig(Config):
+    """Parameters of the dequantizer."""
+
+    rows: int = Parameter(default=16, ge=1, le=256)
+    """Tokens a tile (R)."""
+    columns: int = Parameter(default=16, ge=1, le=256)
+    """Outputs a tile (C)."""
+    acc_bits: int = Parameter(default=25, ge=2, le=48)
+    """Bits of a signed sum of activations times weights."""
+    asymmetric: bool = False
+    """Whether weights have a minimum beside their scale."""
+    ones_bits: int = Parameter(default=16, ge=2, le=48)
+    """Bits of a signed sum of activations; matters only for asymmetric weights."""
+    convert_latency: int = Parameter(default=1, ge=1, le=3)
+    """Cycles of the conversion to FP32."""
+    multiply_latency: int = Parameter(default=1, ge=1, le=3)
+    """Cycles of the multiplication."""
+    add_latency: int = Parameter(default=2, ge=1, le=4)
+    """Cycles of the addition, which alone is in the loop of the running sum."""
+
+    @property
+    def passes(self) -> int:
+        """Times a weight group goes through the array: scales, then minima."""
+        return 2 if self.asymmetric else 1
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of the integer that is converted."""
+        if not self.asymmetric:
+            return self.acc_bits
+        return max(self.acc_bits, self.ones_bits + 3) + 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row of sums to its result."""
+        return self.convert_latency + self.multiply_latency + self.add_latency
+
+    @property
+    def period(self) -> int:
+        """Cycles between passes over the same running sums."""
+        return max(self.rows, self.add_latency)
+
+
+def _none(dtype: type) -> NDArray:
+    return np.zeros((0, 0), dtype)
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Integer sums of weight groups and their scales, one tile after the other.
+
+    Attributes
+    ----------
+    acc
+        Sums of activations times weights, ``(groups, rows, columns)``.
+    d
+        Scales, finite float16, ``(groups, columns)``.
+    last
+        Final group of a tile, ``(groups,)``; True at the end.
+    ones
+        Sums of activations, ``(groups, rows)``; empty for symmetric weights.
+    minimum
+        Minima, finite float16, ``(groups, columns)``; empty for symmetric weights.
+    """
+
+    acc: NDArray[np.signedinteger]
+    d: NDArray[np.float16]
+    last: NDArray[np.bool_]
+    ones: NDArray[np.signedinteger] = field(default_factory=lambda: _none(np.int64))
+    minimum: NDArray[np.float16] = field(default_factory=lambda: _none(np.float16))
+
+
+def check(config: DequantizerConfig, sums: GroupSums) -> None:
+    """Raise :class:`UserError` unless the unit takes the operands."""
+    groups = len(sums.acc)
+    per_row, per_column = (groups, config.rows), (groups, config.columns)
+    none = (0, 0)
+    expected = {
+        "acc": (np.integer, (groups, config.rows, config.columns)),
+        "d": (np.float16, per_column),
+        "last": (np.bool_, (groups,)),
+        "ones": (np.integer, per_row if config.asymmetric else none),
+        "minimum": (np.float16, per_column if config.asymmetric else none),
+    }
+    for name, (kind, shape) in expected.items():
+        array = getattr(sums, name)
+        if not np.issubdtype(array.dtype, kind) or array.shape != shape:
+            raise UserError(
+                f"{name} must be {_KINDS[kind]} of shape {shape}, got {array.dtype} {array.shape}."
+            )
+    if not groups or not sums.last[-1]:
+        raise UserError("the final weight group must end a tile.")
+    for name, bits in (("acc", config.acc_bits), ("ones", config.ones_bits)):
+        integers = getattr(sums, name)
+        half = 1 << (bits - 1)
+        if integers.size and (integers.min() < -half or integers.max() >= half):
+            raise UserError(f"{name} must fit {bits} bits, got {integers.min()}..{integers.max()}.")
+    for name in ("d", "minimum"):
+        wrong = ~np.isfinite(getattr(sums, name))
+        if wrong.any():
+            raise UserError(f"{name} must be finite, got {getattr(sums, name)[wrong][0]}.")
+
+
+_KINDS = {np.integer: "integers", np.float16: "float16", np.bool_: "booleans"}
+
+
+def compute(config: DequantizerConfig, sums: GroupSums) -> NDArray[np.float32]:
+    """FP32 results, ``(tiles, rows, columns)``."""
+    check(config, sums)
+    starts, sizes = _tiles(sums.last)
+    total = np.zeros((len(starts), config.rows, config.columns), np.float32)
+    for position in range(sizes.max()):
+        tiles = np.flatnonzero(sizes > position)
+        for integers, scales in terms(config, sums, starts[tiles] + position):
+            values = int_to_fp32(integers, config.value_bits)
+            total[tiles] = add(total[tiles], multiply(values, scales[:, None, :]))
+    return total
+
+
+def terms(
+    config: DequantizerConfig, sums: GroupSums, groups: NDArray[np.intp]
+) -> Sequence[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    """Integers and their factors that weight groups add to the running sums, in order."""
+    acc = sums.acc[groups].astype(np.int64)
+    if not config.asymmetric:
+        return ((acc, sums.d[groups]),)
+    ones = sums.ones[groups].astype(np.int64)[:, :, None]
+    return ((acc + OFFSET * ones, sums.d[groups]), (ones, sums.minimum[groups]))
+
+
+def _tiles(last: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First weight group of each tile and how many groups it has."""
+    ends = np.flatnonzero(last) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    return starts, ends - starts
+
+
+# --- ports and events -------------------------------------------------------------------------
+
+
+def ports(config: DequantizerConfig) -> tuple[Port, ...]:
+    """Ports of the unit."""
+    columns = config.columns
+    value = Field("value", config.acc_bits, "sum of each column", True, columns)
+    ones = Field("ones", config.ones_bits, "sum of the row's activations", True)
+    d = Field("d", SCALE_BITS, "FP16 scale of each column", count=columns)
+    minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=columns)
+    y = (
+        Field("value", RESULT_BITS, "FP32 result of each column", count=columns),
+        Field("last", 1, "final row of the tile"),
+    )
+    row_end = Field("last", 1, "final row of the weight group")
+    tile_end = Field("last", 1, "final weight group of the tile")
+    x = (value, ones, row_end) if config.asymmetric else (value, row_end)
+    scale = (d, minimum, tile_end) if config.asymmetric else (d, tile_end)
+    return (
+        Port("x", "in", x, "sums of a weight group, one row a beat, row 0 first"),
+        Port("scale", "in", scale, "scales, one weight group a beat"),
+        Port("y", "out", y, "results of a tile, one row a beat, row 0 first"),
+    )
+
+
+def events(config: DequantizerConfig) -> tuple[Event, ...]:
+    """Events of the unit."""
+    return (
+        Event("groups", "work", "weight groups taken"),
+        Event("rows", "work", "rows of sums taken"),
+        Event("products", "work", "products sent to running sums", config.columns.bit_length()),
+        Event("results", "work", "rows of results written"),
+        Event("stall_operands", "time", "cycles within a tile that wait for sums or scales"),
+        Event("stall_loop", "time", "cycles that wait for running sums still being added up"),
+        Event("stall_out", "time", "cycles a result waits for the consumer"),
+    )
+
+
+def bandwidth(config: DequantizerConfig) -> dict[str, float]:
+    """Bits per cycle on each input in steady state."""
+    x, scale, _ = ports(config)
+    cycles = config.passes * config.period
+    return {"x": x.width * config.rows / cycles, "scale": scale.width / cycles}
+
+
+# --- schedule and law -------------------------------------------------------------------------
+
+
+def schedule(config: DequantizerConfig, sums: GroupSums) -> Schedule:
+    """Golden schedule of a run."""
+    check(config, sums)
+    passes, rows = config.passes, np.arange(config.rows)
+    opens = np.zeros((len(sums.last), passes), bool)  # passes that start from +0
+    opens[_tiles(sums.last)[0], 0] = True
+    gaps = np.where(opens.ravel()[1:], config.rows, config.period)
+    starts = np.concatenate([[0], np.cumsum(gaps)])
+    groups = starts[::passes]
+    results = starts[passes - 1 :: passes][sums.last] + config.latency
+    taken, written = ((first[:, None] + rows).ravel() for first in (groups, results))
+    idle = starts[1:][gaps > config.rows, None] - (config.period - config.rows) + _count(config)
+    steps = (starts[:, None] + rows).ravel()
+    never = Pulses.strobes(np.zeros(0, np.int64))
+    pulses = {
+        "groups": Pulses.strobes(groups),
+        "rows": Pulses.strobes(taken),
+        "products": Pulses(steps.astype(np.int64), np.full(steps.size, config.columns)),
+        "results": Pulses.strobes(written),
+        "stall_operands": never,
+        "stall_loop": Pulses.strobes(idle.ravel()),
+        "stall_out": never,
+    }
+    cycles = {"x": taken, "scale": groups, "y": written}
+    return Schedule(traffic(config, sums), cycles, pulses)
+
+
+def _count(config: DequantizerConfig) -> NDArray[np.int64]:
+    """Numbers of the cycles that a pass waits for the one before."""
+    return np.arange(config.period - config.rows)
+
+
+def traffic(config: DequantizerConfig, sums: GroupSums) -> dict[str, Beats]:
+    """Payloads of every port."""
+    y = compute(config, sums)
+    x_port, scale_port, y_port = ports(config)
+    row_end = np.arange(config.rows) == config.rows - 1
+    x = {"value": sums.acc.reshape(-1, config.columns), "last": np.tile(row_end, len(sums.acc))}
+    scale = {"d": sums.d.view(np.uint16), "last": sums.last}
+    if config.asymmetric:
+        x["ones"] = sums.ones.ravel()
+        scale["minimum"] = sums.minimum.view(np.uint16)
+    words = y.view(np.uint32).reshape(-1, config.columns)
+    return {
+        "x": Beats(x_port.pack(**x)),
+        "scale": Beats(scale_port.pack(**scale)),
+        "y": Beats(y_port.pack(value=words, last=np.tile(row_end, len(y)))),
+    }
+
+
+def cycles(config: DequantizerConfig, groups: Sequence[int] | NDArray[np.integer]) -> Counts:
+    """Counts of one free-flowing run of tiles with so many weight groups each."""
+    sizes = np.asarray(groups, np.int64)
+    if not sizes.size or sizes.min() < 1:
+        raise UserError("a run needs at least one tile, and every tile at least one weight group.")
+    tiles, number = len(sizes), int(sizes.sum())
+    steps = number * config.passes * config.rows
+    idle = (number * config.passes - tiles) * (config.period - config.rows)
+    totals = {
+        "groups": number,
+        "rows": number * config.rows,
+        "products": steps * config.columns,
+        "results": tiles * config.rows,
+        "stall_operands": 0,
+        "stall_loop": idle,
+        "stall_out": 0,
+    }
+    return Counts(steps + idle + config.latency, totals, float(steps))
+
+
+DEQUANTIZER = Design(
+    name="dequantizer",
+    summary="integer sums of weight groups to FP32, scaled and added up over a tile",
+    law="latency + sum over tiles of (passes*groups - 1) * max(rows, add_latency) + rows",
+    ports=ports,
+    events=events,
+    bandwidth=bandwidth,
+    schedule=schedule,
+    traffic=traffic,
+)
+
+UNIT = Unit(
+    name="dequantizer",
+    summary="shared by the integer arrays: group scales, group minima, FP32 running sums",
+    config=DequantizerConfig,
+    presets={
+        "paper": DequantizerConfig(),
+        "asymmetric": DequantizerConfig(asymmetric=True),
+        "tiny": DequantizerConfig(rows=3, columns=5, acc_bits=18, add_latency=4),
+        "vector": DequantizerConfig(rows=1),
+        "fpga": DequantizerConfig(
+            rows=4, columns=4, convert_latency=2, multiply_latency=3, add_latency=4
+        ),
+    },
+    designs=lambda _: (DEQUANTIZER,),
+)

@@ -1,0 +1,270 @@
+"""Dequantizer: integer sums of weight groups to FP32, scaled and added up over a tile."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..golden.dequantizer import DEQUANTIZER, OFFSET, RESULT_BITS, SCALE_BITS, DequantizerConfig
+from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from .base import Part, Unit
+from .emission import place
+from .floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
+
+
+class DequantizerColumn(Part[DequantizerConfig]):
+    """``result = total + value * scale``, the value converted to FP32, every operation rounded.
+
+    With ``load`` the scale of this and the following values is taken. ``total`` belongs to the
+    value of ``convert_latency + multiply_latency`` cycles ago. Without ``enable`` everything holds.
+    """
+
+    def __init__(self, config: DequantizerConfig):
+        super().__init__(
+            config,
+            {
+                "enable": In(1),
+                "load": In(1),
+                "value": In(signed(config.value_bits)),
+                "scale": In(SCALE_BITS),
+                "total": In(RESULT_BITS),
+                "result": Out(RESULT_BITS),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        convert = IntToFloat(
+            IntToFloatConfig(bits=config.value_bits, stages=config.convert_latency)
+        )
+        widen = Fp16ToFp32()
+        multiply = FloatMultiply(
+            FloatMultiplyConfig(significand=11, stages=config.multiply_latency)
+        )
+        add = FloatAdd(FloatAddConfig(stages=config.add_latency))
+        place(m, platform, "convert", convert)
+        place(m, platform, "widen", widen)
+        place(m, platform, "multiply", multiply)
+        place(m, platform, "add", add)
+
+        factor = Signal(RESULT_BITS, reset_less=True)
+        with m.If(self.enable & self.load):
+            m.d.sync += factor.eq(widen.result)
+        for stage in range(1, config.convert_latency):  # as late as the converted value
+            late = Signal.like(factor, name=f"factor_{stage}")
+            with m.If(self.enable):
+                m.d.sync += late.eq(factor)
+            factor = late
+        m.d.comb += [
+            convert.enable.eq(self.enable),
+            convert.value.eq(self.value),
+            widen.value.eq(self.scale),
+            multiply.enable.eq(self.enable),
+            multiply.a.eq(convert.result),
+            multiply.b.eq(factor),
+            add.enable.eq(self.enable),
+            add.a.eq(self.total),
+            add.b.eq(multiply.result),
+            self.result.eq(add.result),
+        ]
+        return m
+
+
+class Dequantizer(Unit[DequantizerConfig]):
+    """Scale integer sums of weight groups and add them up in FP32.
+
+    ``x`` brings R rows of C sums a weight group, row 0 first, ``last`` on the group's final row;
+    ``scale`` brings the group's C scales, ``last`` on the tile's final group; ``y`` gives R rows of
+    C results a tile, row 0 first. With asymmetric weights ``x`` also brings each row's sum of
+    activations, ``scale`` the C minima, and a group goes through the columns twice: R rows times
+    the scales, then R sums of activations times the minima.
+
+    * Throughput: one row of products a cycle. Running sums are a loop through the adder, so a pass
+      over the R rows starts ``max(R, add_latency)`` cycles after the one before; the first pass of
+      a tile starts from +0 and follows at once, R cycles after the one before.
+    * Latency: a row of the tile's final pass that starts in cycle t leaves in cycle
+      ``t + convert_latency + multiply_latency + add_latency``.
+    * Schedule: pass j starts in ``s[j] = s[j-1] + (R if it is the first of a tile else
+      max(R, add_latency))``, ``s[0] = 0``, and row r in ``s[j] + r``. The group's rows are taken in
+      its first pass, its scales with row 0; results leave in the tile's final pass plus latency.
+
+    Stalls while sums or scales are missing, for the loop as above, and while the consumer is not
+    ready: then nothing moves.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.dequantizer.DequantizerConfig`.
+    """
+
+    def __init__(self, config: DequantizerConfig):
+        super().__init__(config, DEQUANTIZER)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        enable = Signal()
+        load = Signal()
+        start = Signal(_row_layout(config))
+        self._sequence(m, enable, start)
+        added = _after(m, enable, start, config.convert_latency + config.multiply_latency, "added")
+        done = _after(m, enable, added, config.add_latency, "done")
+        results = Signal(config.columns * RESULT_BITS)
+        totals = self._totals(m, enable, added, done, results)
+        m.d.comb += [
+            load.eq(start.valid & (start.row == 0)),
+            self.y.valid.eq(done.valid & done.final),
+            self.y.payload.value.as_value().eq(results),
+            self.y.payload.last.eq(done.last),
+            enable.eq(~self.y.valid | self.y.ready),
+        ]
+        operands = self._operands(m, start)
+        for c, (value, scale) in enumerate(operands):
+            column = DequantizerColumn(config)
+            place(m, platform, f"column_{c}", column)
+            m.d.comb += [
+                column.enable.eq(enable),
+                column.load.eq(load),
+                column.value.eq(value),
+                column.scale.eq(scale),
+                column.total.eq(totals.word_select(c, RESULT_BITS)),
+                results.word_select(c, RESULT_BITS).eq(column.result),
+            ]
+        return m
+
+    def _sequence(self, m: Module, enable: Signal, start: data.View) -> None:
+        """Which row starts in this cycle: rows, passes, groups, tiles, waits of the loop."""
+        config = self.config
+        row = Signal.like(start.row)
+        minima = Signal()
+        begins = Signal()  # a weight group
+        ready = Signal()
+        from_zero = Signal(init=1)
+        final = Signal()  # weight group of a tile
+        held_final = Signal()
+        waits = Signal()
+        go = enable & ~waits
+        last_pass = minima if config.asymmetric else 1
+        m.d.comb += [
+            begins.eq((row == 0) & ~minima),
+            ready.eq(minima | (self.x.valid & (~begins | self.scale.valid))),
+            final.eq(Mux(begins, self.scale.payload.last, held_final)),
+            self.x.ready.eq(go & ~minima & (~begins | self.scale.valid)),
+            self.scale.ready.eq(go & begins & self.x.valid),
+            start.valid.eq(go & ready),
+            start.row.eq(row),
+            start.minima.eq(minima),
+            start.from_zero.eq(from_zero),
+            start.final.eq(final & last_pass),
+            start.last.eq(Mux(minima, row == config.rows - 1, self.x.payload.last)),
+        ]
+        with m.If(start.valid):
+            m.d.sync += row.eq(Mux(start.last, 0, row + 1))
+            m.d.sync += held_final.eq(final)
+            with m.If(start.last):
+                m.d.sync += from_zero.eq(start.final)
+                if config.asymmetric:
+                    m.d.sync += minima.eq(~minima)
+        self._wait(m, enable, start, waits)
+        m.d.comb += [
+            self.events.groups.eq(self.scale.valid & self.scale.ready),
+            self.events.rows.eq(self.x.valid & self.x.ready),
+            self.events.products.eq(Mux(start.valid, config.columns, 0)),
+            self.events.results.eq(self.y.valid & self.y.ready),
+            self.events.stall_operands.eq(go & ~ready & ~(begins & from_zero)),
+            self.events.stall_loop.eq(enable & waits),
+            self.events.stall_out.eq(~enable),
+        ]
+
+    def _wait(self, m: Module, enable: Signal, start: data.View, waits: Signal) -> None:
+        """After a pass whose sums the next one needs: until the first of them is there."""
+        cycles = self.config.period - self.config.rows
+        if cycles:
+            left = Signal(range(cycles + 1))
+            m.d.comb += waits.eq(left != 0)
+            with m.If(start.valid & start.last & ~start.final):
+                m.d.sync += left.eq(cycles)
+            with m.Elif(enable & waits):
+                m.d.sync += left.eq(left - 1)
+
+    def _operands(self, m: Module, start: data.View) -> list[tuple[Value, Value]]:
+        """Integer and FP16 factor of each column for the row that starts."""
+        config = self.config
+        x, scale = self.x.payload, self.scale.payload
+        if not config.asymmetric:
+            return [(x.value[c], scale.d[c]) for c in range(config.columns)]
+        with_sums = start.valid & ~start.minima
+        minimum = Signal.like(scale.minimum, reset_less=True)
+        with m.If(with_sums & (start.row == 0)):
+            m.d.sync += minimum.eq(scale.minimum)
+        kept = _RowFile(m, "ones", config.ones_bits, config.rows)
+        kept.write(with_sums, start.row, x.ones)
+        ones = kept.read(start.row).as_signed()
+        operands = []
+        for c in range(config.columns):
+            value = Signal(signed(config.value_bits), name=f"value_{c}")
+            m.d.comb += value.eq(Mux(start.minima, ones, x.value[c] + OFFSET * x.ones))
+            operands.append((value, Mux(start.minima, minimum[c], scale.d[c])))
+        return operands
+
+    def _totals(
+        self, m: Module, enable: Signal, added: data.View, done: data.View, results: Signal
+    ) -> Value:
+        """Running sums of the row that enters the adders; keeps the results of unfinished tiles."""
+        config = self.config
+        kept = _RowFile(m, "sums", len(results), config.rows)
+        kept.write(enable & done.valid & ~done.final, done.row, results)
+        totals = kept.read(added.row)
+        if config.rows <= config.add_latency:  # a sum may be needed as soon as it is there
+            totals = Mux(done.valid & (done.row == added.row), results, totals)
+        return Mux(added.from_zero, 0, totals)
+
+
+def _row_layout(config: DequantizerConfig) -> data.StructLayout:
+    """What goes along with a row of products.
+
+    ``minima``: the pass of the minima; ``from_zero``: sums start from +0; ``final``: sums are
+    results; ``last``: final row of the pass.
+    """
+    row = max(1, (config.rows - 1).bit_length())
+    flags = dict.fromkeys(("valid", "minima", "from_zero", "final", "last"), 1)
+    return data.StructLayout({"row": row, **flags})
+
+
+def _after(m: Module, enable: Signal, row: data.View, cycles: int, name: str) -> data.View:
+    """A row so many cycles with ``enable`` later."""
+    for cycle in range(cycles):
+        late = Signal(row.shape(), name=f"{name}_{cycle}")
+        with m.If(enable):
+            m.d.sync += late.eq(row)
+        row = late
+    return row
+
+
+class _RowFile:
+    """One word a row, written at the end of a cycle: a memory, or a register for a single row."""
+
+    def __init__(self, m: Module, name: str, bits: int, rows: int):
+        self.m = m
+        self.word = Signal(bits, name=name, reset_less=True) if rows == 1 else None
+        if rows > 1:
+            self.memory = Memory(shape=bits, depth=rows, init=[])
+            m.submodules[name] = self.memory
+
+    def write(self, enable: Value, row: Value, word: Value) -> None:
+        """Connect the write port."""
+        if self.word is not None:
+            with self.m.If(enable):
+                self.m.d.sync += self.word.eq(word)
+            return
+        port = self.memory.write_port()
+        self.m.d.comb += [port.en.eq(enable), port.addr.eq(row), port.data.eq(word)]
+
+    def read(self, row: Value) -> Value:
+        """Connect a read port; its word."""
+        if self.word is not None:
+            return self.word
+        port = self.memory.read_port(domain="comb")
+        self.m.d.comb += port.addr.eq(row)
+        return port.data
