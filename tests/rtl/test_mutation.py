@@ -128,7 +128,7 @@ def test_what_differs_after_many_beats_is_not_equivalent():
 
 
 def test_a_proof_without_time_is_undecided():
-    design, config = TINY[2]
+    design, config = TINY[0]
     verilog, _ = insert_mutants(design, config, 1, seed=0)
     found = compare(design, config, verilog, {SELECT: 0}, {SELECT: 1}, seconds=1e-3)
     assert found.answer == "undecided"
@@ -176,33 +176,23 @@ def test_mutants_that_stop_or_never_stop_are_killed(broken, number, symptom):
 
 
 def test_a_design_that_fails_unmutated_is_refused(monkeypatch):
-    design, config = TINY[0]
-    verilog, mutants = insert_mutants(design, config, 3, seed=1)
-    swapped = verilog.replace("mutsel == 2'h1", "mutsel == 2'h0")
-    assert swapped != verilog
-    monkeypatch.setattr(mutation, "insert_mutants", lambda *_: (swapped, mutants))
-    with pytest.raises(RuntimeError, match="fails the regression without a mutation: seed"):
-        mutate(design, config, 3, seed=1)
-
-
-@pytest.mark.parametrize("case", TINY, ids=describe)
-def test_waiting_cycles_are_counted_one_for_one(case):
-    model = Model(*case, optimise="quick")
-
-    def play(schedule, stalls):
-        return model.run(schedule.beats, gates=stalls, garbage=True).seen
-
-    assert check_jams(*case, play) == []
+    wrong = [("seed 0", lambda player: [f"wrong in {player.number}"])]
+    monkeypatch.setattr(mutation, "_trials", lambda *_: wrong)
+    with pytest.raises(RuntimeError, match="without a mutation: seed 0: wrong in 0"):
+        mutate(*TINY[0], 3, seed=1)
 
 
 def test_a_waiting_cycle_counted_by_another_event_is_noticed(monkeypatch):
-    model = Model(*TINY[1], optimise="quick")
-    monkeypatch.setitem(WAITED_FOR, "bitmap_encoder", {"bitmap": "stall_out"})
+    design, config = TINY[1]
+    verilog, _ = insert_mutants(design, config, 3, seed=1)  # built before
+    model = Model(design, config, verilog=verilog, constants=(SELECT,), optimise="quick")
 
     def play(schedule, stalls):
-        return model.run(schedule.beats, gates=stalls).seen
+        return model.run(schedule.beats, gates=stalls, constants={SELECT: 0}).seen
 
-    (found,) = check_jams(*TINY[1], play)
+    assert check_jams(design, config, play) == []
+    monkeypatch.setitem(WAITED_FOR, "bitmap_encoder", {"bitmap": "stall_out"})
+    (found,) = check_jams(design, config, play)
     assert (found.expected, found.got) == ("0 more", "37 more")
 
 
