@@ -1,0 +1,396 @@
+import re
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nibbleforge.golden import dequantizer
+from nibbleforge.golden.dequantizer import DequantizerConfig, GroupSums
+from nibbleforge.golden.errors import UserError
+
+# --- independent models: float32 one by one; one loop turn per cycle ------------------------------
+
+
+def results(config, sums):
+    """Results of each tile, ``(tiles, rows, columns)``, every operation a float32 scalar."""
+    tiles, running = [], None
+    for g, last in enumerate(sums.last):
+        if running is None:
+            running = [[np.float32(0)] * config.columns for _ in range(config.rows)]
+        for r in range(config.rows):
+            for c in range(config.columns):
+                acc = int(sums.acc[g, r, c])
+                if config.asymmetric:
+                    acc += 8 * int(sums.ones[g, r])
+                running[r][c] += np.float32(acc) * np.float32(sums.d[g, c])
+                if config.asymmetric:
+                    one = np.float32(int(sums.ones[g, r]))
+                    running[r][c] += one * np.float32(sums.minimum[g, c])
+        if last:
+            tiles.append(running)
+            running = None
+    return np.array(tiles, np.float32)
+
+
+def bits(value, width):
+    return int(value) % 2**width
+
+
+def pack(*fields):
+    """Fields ``(value, width)``, the first least significant."""
+    word, at = 0, 0
+    for value, width in fields:
+        word |= bits(value, width) << at
+        at += width
+    return word
+
+
+def x_word(config, sums, g, r):
+    fields = [(v, config.acc_bits) for v in sums.acc[g, r]]
+    fields += [(sums.ones[g, r], config.ones_bits)] if config.asymmetric else []
+    return pack(*fields, (r == config.rows - 1, 1))
+
+
+def scale_word(config, sums, g):
+    numbers = [*sums.d[g], *(sums.minimum[g] if config.asymmetric else [])]
+    return pack(*((v.view(np.uint16), 16) for v in numbers), (sums.last[g], 1))
+
+
+def simulate(config, sums):
+    """Log of all ports and events of a free-flowing run.
+
+    An addition takes ``add_latency`` cycles, and a pass starts when none of its rows will have to
+    wait for the sum that it adds to.
+    """
+    ports = {name: [] for name in ("x", "scale", "y")}
+    events = {event.name: [] for event in dequantizer.events(config)}
+    to_adder = config.convert_latency + config.multiply_latency
+    y = results(config, sums)
+    feed = deque(
+        (g, p, r)
+        for g in range(len(sums.last))
+        for p in range(config.passes)
+        for r in range(config.rows)
+    )
+    there = [0] * config.rows  # when the running sum of each row can be added to
+    leaving, tile, from_zero, cycle = deque(), 0, True, 0
+    while feed or leaving:
+        if leaving and leaving[0][0] == cycle:
+            ports["y"].append(leaving.popleft())
+            events["results"].append((cycle, 1))
+        if feed:
+            g, p, r = feed[0]
+            waits = any(cycle + row + to_adder < when for row, when in enumerate(there))
+            if r == 0 and waits and not from_zero:
+                events["stall_loop"].append((cycle, 1))
+                cycle += 1
+                continue
+            feed.popleft()
+            events["products"].append((cycle, config.columns))
+            if p == 0:
+                ports["x"].append((cycle, x_word(config, sums, g, r)))
+                events["rows"].append((cycle, 1))
+            if p == r == 0:
+                ports["scale"].append((cycle, scale_word(config, sums, g)))
+                events["groups"].append((cycle, 1))
+            there[r] = cycle + config.latency
+            ends_tile = sums.last[g] and p == config.passes - 1
+            if ends_tile:
+                value = [(v.view(np.uint32), 32) for v in y[tile][r]]
+                leaving.append((there[r], pack(*value, (r == config.rows - 1, 1))))
+            if r == config.rows - 1:
+                from_zero = ends_tile
+                tile += ends_tile
+        cycle += 1
+    return ports, events, cycle
+
+
+def integers(beats):
+    return [int.from_bytes(row.astype("<u4").tobytes(), "little") for row in beats.expand()]
+
+
+def check_schedule(config, sums):
+    ports, events, total = simulate(config, sums)
+    schedule = dequantizer.schedule(config, sums)
+    traffic = dequantizer.traffic(config, sums)
+    assert set(schedule.beats) == set(traffic) == set(ports)
+    for name, beats in ports.items():
+        assert schedule.cycles[name].tolist() == [cycle for cycle, _ in beats], name
+        assert integers(schedule.beats[name]) == [value for _, value in beats], name
+        assert integers(traffic[name]) == [value for _, value in beats], name
+    golden = {
+        name: list(zip(pulses.cycles.tolist(), pulses.increments.tolist(), strict=True))
+        for name, pulses in schedule.events.items()
+    }
+    assert golden == events
+    assert [port.name for port in dequantizer.ports(config)] == list(ports)
+    counts = schedule.counts()
+    assert counts.cycles == total
+    law = dequantizer.cycles(config, sizes(sums))
+    assert (law.cycles, law.events) == (counts.cycles, counts.events)
+
+
+def sizes(sums):
+    """Weight groups of each tile."""
+    ends = [g for g, last in enumerate(sums.last) if last]
+    return [end - before for before, end in zip([-1, *ends[:-1]], ends, strict=True)]
+
+
+def random_sums(config, rng, tiles):
+    """Tiles of so many groups; scales of every size, integers of every length."""
+    groups = sum(tiles)
+    last = np.zeros(groups, bool)
+    last[np.cumsum(tiles) - 1] = True
+
+    def draw(width, *shape):
+        values = rng.integers(-(1 << width - 1), 1 << width - 1, shape)
+        return values >> rng.integers(0, width, shape)
+
+    def scales():
+        words = rng.integers(0, 31 << 10, (groups, config.columns)) >> rng.integers(0, 6)
+        words |= rng.integers(0, 2, words.shape) << 15
+        return words.astype(np.uint16).view(np.float16)
+
+    acc = draw(config.acc_bits, groups, config.rows, config.columns)
+    acc.flat[0] = -(1 << config.acc_bits - 1)
+    if not config.asymmetric:
+        return GroupSums(acc, scales(), last)
+    return GroupSums(acc, scales(), last, draw(config.ones_bits, groups, config.rows), scales())
+
+
+# --- schedules and values -------------------------------------------------------------------------
+
+SHAPES = [  # rows, add_latency
+    (1, 1),
+    (1, 2),
+    (1, 4),
+    (2, 2),
+    (2, 3),
+    (3, 4),
+    (4, 4),
+    (5, 4),
+    (6, 1),
+]
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_schedule_equals_the_state_machine(shape, asymmetric):
+    rows, latency = shape
+    config = DequantizerConfig(rows=rows, columns=3, asymmetric=asymmetric, add_latency=latency)
+    for tiles in ([1], [3], [1, 1, 1], [2, 1, 4]):
+        check_schedule(config, random_sums(config, np.random.default_rng(rows), tiles))
+
+
+@st.composite
+def runs(draw):
+    config = DequantizerConfig(
+        rows=draw(st.integers(1, 7)),
+        columns=draw(st.integers(1, 4)),
+        acc_bits=draw(st.integers(2, 48)),
+        asymmetric=draw(st.booleans()),
+        ones_bits=draw(st.integers(2, 48)),
+        convert_latency=draw(st.integers(1, 3)),
+        multiply_latency=draw(st.integers(1, 3)),
+        add_latency=draw(st.integers(1, 4)),
+    )
+    tiles = draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+    return config, random_sums(config, np.random.default_rng(draw(st.integers(0, 999))), tiles)
+
+
+@settings(deadline=None)
+@given(runs())
+def test_schedule_of_any_run(drawn):
+    check_schedule(*drawn)
+
+
+@settings(deadline=None)
+@given(runs())
+def test_law_of_the_docstring(drawn):
+    config, sums = drawn
+    rows, loop = config.rows, max(config.rows, config.add_latency)
+    starts, outputs = [], []
+    for size in sizes(sums):
+        for j in range(config.passes * size):
+            starts.append(starts[-1] + (loop if j else rows) if starts else 0)
+        outputs += [starts[-1] + r + config.latency for r in range(rows)]
+    cycles = dequantizer.schedule(config, sums).cycles
+    assert cycles["scale"].tolist() == starts[:: config.passes]
+    assert cycles["x"].tolist() == [s + r for s in starts[:: config.passes] for r in range(rows)]
+    assert cycles["y"].tolist() == outputs
+    law = dequantizer.cycles(config, sizes(sums))
+    tiles = [(config.passes * size - 1) * loop + rows for size in sizes(sums)]
+    assert law.cycles == config.latency + sum(tiles)
+    assert law.ideal_cycles == config.passes * rows * len(sums.acc)
+
+
+@settings(deadline=None)
+@given(runs())
+def test_values(drawn):
+    config, sums = drawn
+    y = dequantizer.compute(config, sums)
+    assert y.dtype == np.float32
+    assert y.view(np.uint32).tolist() == results(config, sums).view(np.uint32).tolist()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "d"),
+    [
+        ((1 << 24) - 1, 1 - (1 << 24), 1 + 2**-10),  # products round alike, a fused one does not
+        ((1 << 25) - 1, -(1 << 25), 1.0),  # the first conversion rounds up
+    ],
+)
+def test_every_operation_rounds_on_its_own(first, second, d):
+    config = DequantizerConfig(rows=1, columns=1, acc_bits=26)
+    acc = np.array([[[first]], [[second]]])
+    scales = np.full((2, 1), d, np.float16)
+    y = dequantizer.compute(config, GroupSums(acc, scales, np.array([False, True])))
+    assert y == 0
+    assert float(np.float32(first * d)) + second * d != 0
+
+
+def test_a_sum_that_cancels_is_plus_zero():
+    config = DequantizerConfig(rows=1, columns=2)
+    acc = np.array([[[7, 0]], [[-7, 0]]])
+    d = np.array([[0.1, -0.5], [0.1, -0.5]], np.float16)
+    y = dequantizer.compute(config, GroupSums(acc, d, np.array([False, True])))
+    assert y.view(np.uint32).tolist() == [[[0, 0]]]
+
+
+def test_subnormal_scales():
+    config = DequantizerConfig(rows=1, columns=2)
+    d = np.array([[2**-24, -1023 * 2**-24]], np.float16)
+    y = dequantizer.compute(config, GroupSums(np.array([[[3, 5]]]), d, np.array([True])))
+    assert y.tolist() == [[[3 * 2**-24, -5 * 1023 * 2**-24]]]
+
+
+@pytest.mark.parametrize("acc_bits", [2, 25, 48])
+@pytest.mark.parametrize("ones_bits", [2, 25, 48])
+def test_converted_integers_fit(acc_bits, ones_bits):
+    config = DequantizerConfig(acc_bits=acc_bits, ones_bits=ones_bits, asymmetric=True)
+    low = -(1 << acc_bits - 1) - 8 * (1 << ones_bits - 1)
+    assert -(1 << config.value_bits - 1) <= low
+    assert config.replace(asymmetric=False).value_bits == acc_bits
+
+
+def test_bandwidth():
+    config = DequantizerConfig(rows=4, columns=2, acc_bits=20, ones_bits=9, add_latency=1)
+    assert dequantizer.bandwidth(config) == {"x": 41.0, "scale": 33 / 4}
+    assert dequantizer.bandwidth(config.replace(rows=1, add_latency=4)) == {
+        "x": 41 / 4,
+        "scale": 33 / 4,
+    }
+    two = config.replace(asymmetric=True)
+    assert dequantizer.bandwidth(two) == {"x": 25.0, "scale": 65 / 8}
+
+
+def test_law_of_large_runs():
+    config = DequantizerConfig(rows=1, asymmetric=True, add_latency=3)
+    counts = dequantizer.cycles(config, np.full(1000, 32))
+    assert counts.cycles == 1000 * (63 * 3 + 1) + 5
+    assert counts.events["stall_loop"] == 1000 * 63 * 2
+    assert counts.events["products"] == 1000 * 64 * 16
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def most(name, value, limit):
+    return {name: value}, f"{name}: input should be less than or equal to {limit}, got {value}."
+
+
+def least(name, value, limit):
+    return {name: value}, f"{name}: input should be greater than or equal to {limit}, got {value}."
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        least("rows", 0, 1),
+        most("rows", 257, 256),
+        least("columns", 0, 1),
+        most("columns", 257, 256),
+        least("acc_bits", 1, 2),
+        most("acc_bits", 49, 48),
+        least("ones_bits", 1, 2),
+        most("ones_bits", 49, 48),
+        least("convert_latency", 0, 1),
+        most("convert_latency", 4, 3),
+        least("multiply_latency", 0, 1),
+        most("multiply_latency", 4, 3),
+        least("add_latency", 0, 1),
+        most("add_latency", 5, 4),
+        ({"asymmetric": "yes"}, "asymmetric: input should be a valid boolean, got 'yes'."),
+    ],
+)
+def test_illegal_parameters(values, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        DequantizerConfig(**values)
+
+
+TWO = DequantizerConfig(rows=2, columns=3, acc_bits=5)
+BOTH = TWO.replace(asymmetric=True, ones_bits=4)
+
+
+def zeros(**changes):
+    arrays = {
+        "acc": np.zeros((2, 2, 3), np.int16),
+        "d": np.zeros((2, 3), np.float16),
+        "last": np.array([False, True]),
+        **changes,
+    }
+    return GroupSums(**arrays)
+
+
+def both(**changes):
+    return zeros(
+        **{"ones": np.zeros((2, 2), int), "minimum": np.zeros((2, 3), np.float16), **changes}
+    )
+
+
+ILLEGAL = [
+    (
+        TWO,
+        zeros(acc=np.zeros((2, 2, 3))),
+        "acc must be integers of shape (2, 2, 3), got float64 (2, 2, 3).",
+    ),
+    (
+        TWO,
+        zeros(acc=np.zeros((2, 3, 2), int)),
+        "acc must be integers of shape (2, 2, 3), got int64 (2, 3, 2).",
+    ),
+    (
+        TWO,
+        zeros(d=np.zeros((2, 3), np.float32)),
+        "d must be float16 of shape (2, 3), got float32 (2, 3).",
+    ),
+    (TWO, zeros(last=np.array([0, 1])), "last must be booleans of shape (2,), got int64 (2,)."),
+    (TWO, both(), "ones must be integers of shape (0, 0), got int64 (2, 2)."),
+    (BOTH, zeros(), "ones must be integers of shape (2, 2), got int64 (0, 0)."),
+    (
+        BOTH,
+        both(minimum=np.zeros((2, 2), np.float16)),
+        "minimum must be float16 of shape (2, 3), got float16 (2, 2).",
+    ),
+    (TWO, zeros(last=np.array([True, False])), "the final weight group must end a tile."),
+    (TWO, zeros(acc=np.full((2, 2, 3), 16)), "acc must fit 5 bits, got 16..16."),
+    (TWO, zeros(acc=np.full((2, 2, 3), -17)), "acc must fit 5 bits, got -17..-17."),
+    (BOTH, both(ones=np.full((2, 2), 8)), "ones must fit 4 bits, got 8..8."),
+    (TWO, zeros(d=np.full((2, 3), np.inf, np.float16)), "d must be finite, got inf."),
+    (BOTH, both(minimum=np.full((2, 3), np.nan, np.float16)), "minimum must be finite, got nan."),
+]
+
+
+@pytest.mark.parametrize(("config", "sums", "sentence"), ILLEGAL)
+@pytest.mark.parametrize("function", [dequantizer.check, dequantizer.compute, dequantizer.schedule])
+def test_illegal_operands(function, config, sums, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        function(config, sums)
+
+
+@pytest.mark.parametrize("groups", [[], [1, 0]])
+def test_illegal_runs(groups):
+    sentence = "a run needs at least one tile, and every tile at least one weight group."
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        dequantizer.cycles(TWO, groups)
