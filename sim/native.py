@@ -203,7 +203,7 @@ class Model:
 
 
 def _store(folder: Path, name: str, array: NDArray) -> str:
-    (folder / name).write_bytes(np.ascontiguousarray(array))  # tofile() hides why it could not
+    (folder / name).write_bytes(np.ascontiguousarray(array).data)  # tofile() hides why it could not
     return name
 
 

@@ -176,7 +176,7 @@ def test_every_seed_runs_once(monkeypatch):
     assert (reported[0], reported[-1]) == ((0, 13), (13, 13))
 
 
-@pytest.mark.parametrize("seed", [2**31, 10**40])
+@pytest.mark.parametrize("seed", [10**40])
 def test_seeds_may_be_huge(run, tmp_path, seed):
     options = ("--seeds", 1, "--first-seed", seed, "-o", tmp_path / "out")
     done = run("regress", "dense2k", *TINY, *options)
