@@ -101,7 +101,7 @@ def test_needs_no_compiler(run, tmp_path, monkeypatch):
 
 # --- bad input ------------------------------------------------------------------------------------
 
-UNITS_KNOWN = "there is no unit 'sparse'; the units are bitmap, dense, dense2k."
+UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
 
 
 @pytest.mark.parametrize(
