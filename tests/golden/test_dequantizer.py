@@ -234,20 +234,22 @@ def test_values(drawn):
     assert y.view(np.uint32).tolist() == results(config, sums).view(np.uint32).tolist()
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "d"),
-    [
-        ((1 << 24) - 1, 1 - (1 << 24), 1 + 2**-10),  # products round alike, a fused one does not
-        ((1 << 25) - 1, -(1 << 25), 1.0),  # the first conversion rounds up
-    ],
-)
-def test_every_operation_rounds_on_its_own(first, second, d):
+def two_groups(first, second, scale):
+    """Result of two groups of one sum each."""
     config = DequantizerConfig(rows=1, columns=1, acc_bits=26)
     acc = np.array([[[first]], [[second]]])
-    scales = np.full((2, 1), d, np.float16)
-    y = dequantizer.compute(config, GroupSums(acc, scales, np.array([False, True])))
-    assert y == 0
-    assert float(np.float32(first * d)) + second * d != 0
+    d = np.full((2, 1), scale, np.float16)
+    return float(dequantizer.compute(config, GroupSums(acc, d, np.array([False, True])))[0, 0, 0])
+
+
+def test_products_are_not_fused():
+    value, scale = (1 << 24) - 1, 1 + 2**-10
+    assert two_groups(value, -value, scale) == 0
+    assert float(np.float32(value * scale)) - value * scale != 0
+
+
+def test_conversions_round():
+    assert two_groups((1 << 25) - 1, -(1 << 25), 1) == 0
 
 
 def test_a_sum_that_cancels_is_plus_zero():
