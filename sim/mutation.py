@@ -260,7 +260,7 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
         for profile in PROFILES:
             stalls = gates(profile, design.ports(config), seed)
             trial = partial(_Player.compare, schedule=schedule, stalls=stalls)
-            yield f"{label}, {profile} stalls", trial
+            yield f"{label}, {f'{profile} stalls' if stalls else 'free flow'}", trial
         when = int(np.random.default_rng(seed).integers(1, 1 + schedule.counts().cycles))
         trial = partial(_Player.compare, schedule=schedule, reset_after=when)
         yield f"{label}, reset after {when}", trial

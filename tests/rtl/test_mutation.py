@@ -14,6 +14,7 @@ from nibbleforge.sim.equivalence import compare
 from nibbleforge.sim.jams import WAITED_FOR, check_jams
 from nibbleforge.sim.mutation import SELECT, Campaign, Mutant, insert_mutants, mutate
 from nibbleforge.sim.native import Model
+from nibbleforge.tb.corners import corner_groups
 
 TINY = [
     (design, unit(name).presets["tiny"])
@@ -42,17 +43,18 @@ def test_three_mutants_are_killed(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("case", TINY, ids=describe)
-def test_of_mutants_of_a_small_design_95_percent_are_killed(case, seed):
-    _assert_killed(mutate(*case, count=40, seed=seed))
+def test_of_mutants_of_a_small_design_95_percent_are_killed(case, seed, record_testsuite_property):
+    _assert_killed(mutate(*case, count=40, seed=seed), record_testsuite_property)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MORE, ids=describe)
-def test_of_mutants_of_other_shapes_95_percent_are_killed(case):
-    _assert_killed(mutate(*case, count=32, seed=0))
+def test_of_mutants_of_other_shapes_95_percent_are_killed(case, record_testsuite_property):
+    _assert_killed(mutate(*case, count=32, seed=0), record_testsuite_property)
 
 
-def _assert_killed(campaign):
+def _assert_killed(campaign, record_testsuite_property):
+    record_testsuite_property("mutants", campaign.summary)
     assert len(campaign.mutants) >= 30
     assert len(campaign.having("killed")) >= 20
     assert campaign.killed_share >= 0.95, campaign.table()
@@ -194,6 +196,15 @@ def test_a_waiting_cycle_counted_by_another_event_is_noticed(monkeypatch):
     monkeypatch.setitem(WAITED_FOR, "bitmap_encoder", {"bitmap": "stall_out"})
     (found,) = check_jams(design, config, play)
     assert (found.expected, found.got) == ("0 more", "37 more")
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_corners_leave_every_element_alone(width):
+    config = BitmapConfig(group=64, beat=8, width=width)
+    present = corner_groups(config).dense != 0
+    left = present & (present.cumsum(axis=1) > width)
+    alone = left[left.sum(axis=1) == 1]
+    assert set(alone.argmax(axis=1)) == set(range(width, 64))
 
 
 # Report
