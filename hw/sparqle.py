@@ -17,9 +17,9 @@ class HybridArray(Unit[SparqleConfig]):
     """R x C array that multiplies all low halves of activations, and high halves that are not 0.
 
     ``y = x @ w.T`` for a tile of R tokens and C outputs, ``x = 2^k * high + low``, on k-bit
-    multipliers, output-stationary. ``w`` brings the C weights of one input feature a beat, ``last`` on the
-    tile's final one; ``lsb_p`` the low halves of row group p for that feature; ``bitmap_r`` and
-    ``values_r`` bring row r's high halves as :class:`nibbleforge.hw.bitmap.BitmapDecoder` takes
+    multipliers, output-stationary. ``w`` brings the C weights of one input feature a beat, ``last``
+    on the tile's final one; ``lsb_p`` the low halves of row group p for that feature; ``bitmap_r``
+    and ``values_r`` bring row r's high halves as :class:`nibbleforge.hw.bitmap.BitmapDecoder` takes
     them; ``y`` gives R rows of C sums, row 0 first.
 
     Input features come in chunks of Kc. The weights of a chunk are written into one of B banks, of
@@ -42,7 +42,7 @@ class HybridArray(Unit[SparqleConfig]):
     Stalls while weights, low halves or high halves are missing, and while the tile before still
     drains. A bitmap that ends before or after its tile raises ``errors`` and, in ``y`` until reset,
     ``error``; the tile ends nevertheless, missing high halves counting as 0 and surplus ones
-    dropped. Bits of a bitmap beyond the tile's final feature must be 0.
+    dropped.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ class RowGroup(Part[SparqleConfig]):
         m = Module()
         decoder = self._place_decoder(m, platform)
         step = _Step(self.config)
-        self._sequence(m, decoder.entries, step)
+        list_error = self._sequence(m, decoder.entries, step)
         weights = self._read_banks(m, step)
         self._place_rows(m, platform, step, weights)
         m.d.comb += [
@@ -100,6 +100,7 @@ class RowGroup(Part[SparqleConfig]):
             self.strobes.used.eq(Mux(step.high, _count(step.used), 0)),
             self.strobes.words.eq(decoder.words),
             self.strobes.beats.eq(decoder.beats),
+            self.strobes.errors.eq(decoder.error | list_error),
         ]
         return m
 
@@ -116,8 +117,11 @@ class RowGroup(Part[SparqleConfig]):
                 ]
         return decoder
 
-    def _sequence(self, m: Module, entries: stream.Interface, step: "_Step") -> None:
-        """Low halves of a chunk, then its list, then the next chunk; wait at the tile's end."""
+    def _sequence(self, m: Module, entries: stream.Interface, step: "_Step") -> Signal:
+        """Low halves of a chunk, then its list, then the next chunk; wait at the tile's end.
+
+        Returns whether a list ends before or after its tile.
+        """
         at_start, high, done, dropping = Signal(init=1), Signal(), Signal(), Signal()
         position = Signal(index_bits(self.config))
         bank = Signal(bank_bits(self.config))
@@ -141,7 +145,7 @@ class RowGroup(Part[SparqleConfig]):
             step.bank.eq(bank),
             step.position.eq(Mux(high, head.index, position)),
             step.halves.eq(Mux(high, head.value, self.lsb.payload.value)),
-            step.used.eq(head.used),
+            step.used.eq(Mux(here.tile_last & (head.index > here.end), 0, head.used)),
             entries.ready.eq(high | dropping | (step.low & ends_chunk & empty & ~list_end.passed)),
             finished.eq((step.low & ends_chunk & empty) | (step.high & head.chunk_last)),
             ends_tile.eq(finished & here.tile_last),
@@ -174,7 +178,7 @@ class RowGroup(Part[SparqleConfig]):
             self.strobes.stall_list.eq(((may_low & ~listed) | high) & ~entries.valid),
             self.strobes.stall_rows.eq(done),
         ]
-        m.d.comb += self.strobes.errors.eq(list_end.error)
+        return list_end.error
 
     def _read_banks(self, m: Module, step: "_Step") -> Value:
         """The weight banks, one memory; what is read arrives in the next cycle."""

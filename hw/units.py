@@ -9,12 +9,14 @@ from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
 from .dequantizer import Dequantizer
+from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,
     "dense_array": DenseArray,
     "dequantizer": Dequantizer,
+    "sparqle_array": HybridArray,
 }
 
 

@@ -1,7 +1,7 @@
 """Which simulation serves which unit; one that has none is refused."""
 
 from ..golden.errors import UserError
-from . import bitmap, dense
+from . import bitmap, dense, sparqle
 from .simulate import Simulator
 
 
@@ -15,5 +15,6 @@ SIMULATORS = _Simulators(
         "bitmap": bitmap.simulate,
         "dense": dense.simulate,
         "dense2k": dense.simulate,
+        "sparqle": sparqle.simulate,
     }
 )

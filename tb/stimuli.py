@@ -8,7 +8,7 @@ from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
 from ..golden.layer import Layer
-from . import tb_bitmap, tb_dense, tb_dequantizer
+from . import tb_bitmap, tb_dense, tb_dequantizer, tb_sparqle
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,15 @@ STIMULI: dict[str, Stimuli] = {
         tb_dense.exhaustive_products,
         tb_dense.bins,
         tb_dense.all_bins,
+        Layer,
+    ),
+    "sparqle_array": Stimuli(
+        tb_sparqle.random_config,
+        tb_sparqle.random_layer,
+        tb_sparqle.SMALL,
+        tb_sparqle.exhaustive_products,
+        tb_sparqle.bins,
+        tb_sparqle.all_bins,
         Layer,
     ),
     "dequantizer": Stimuli(

@@ -1,0 +1,97 @@
+"""HybridArray: emitted Verilog against golden."""
+
+import numpy as np
+import pytest
+from nibbleforge.golden import hybrid, sparqle
+from nibbleforge.golden.layer import Layer
+from nibbleforge.golden.sparqle_config import SparqleConfig, y_port
+from nibbleforge.golden.units import unit
+from nibbleforge.sim import verify
+from nibbleforge.sim.native import Model
+from nibbleforge.sim.regress import variations
+from nibbleforge.tb import tb_sparqle
+
+PRESETS = list(unit("sparqle").presets)
+VARIATIONS = variations(["sparqle"], PRESETS)
+ODD_SHAPES = [
+    SparqleConfig(rows=2, columns=2, group=32, chunk=8, beat=4, queue=1, max_k=200),
+    SparqleConfig(
+        rows=4, columns=1, group=16, chunk=4, beat=1, queue=1, sharing=4, asymmetric=True,
+        recode="twos", max_k=100,
+    ),
+    SparqleConfig(
+        rows=3, columns=2, group=4, chunk=16, beat=4, queue=1, weight_banks=3, asymmetric=True,
+        max_k=100,
+    ),
+    SparqleConfig(rows=1, columns=5, group=16, chunk=16, weight_banks=4, recode="twos", max_k=100),
+]  # fmt: skip
+
+
+def describe(config):
+    return config.config_hash[:6]
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
+def test_both_harnesses_equal_golden_and_each_other(variation):
+    model = Model(variation.design, variation.config, optimise="quick")
+    checked = verify.check_harnesses(variation, model, seeds=[0])
+    checked += verify.check_random(model, seeds=range(1, 4))
+    assert not checked.wrong, checked.wrong[0]
+    assert checked.scalars > 1_000
+
+
+@pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
+def test_extreme_parameters(config):
+    checked = verify.check_random(Model(sparqle.ARRAY, config, optimise="quick"), seeds=range(5))
+    assert not checked.wrong, checked.wrong[0]
+
+
+@pytest.mark.parametrize("config", tb_sparqle.SMALL, ids=describe)
+def test_every_product(config):
+    checked = verify.check_exhaustive(Model(sparqle.ARRAY, config, optimise="quick"))
+    assert not checked.wrong, checked.wrong[0]
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
+def test_stimuli_hit_every_functional_bin(variation):
+    assert not verify.missing_bins(variation, range(60))
+
+
+# --- bitmaps that do not fit their tile -----------------------------------------------------------
+
+FEATURES = 70
+ILLEGAL = [
+    SparqleConfig(rows=4, columns=2, group=16, chunk=16, beat=4, max_k=200),
+    SparqleConfig(rows=4, columns=2, group=8, chunk=32, beat=4, max_k=200, sharing=2),
+    SparqleConfig(rows=4, columns=2, group=32, chunk=8, beat=4, max_k=200, sharing=4),
+]
+
+
+@pytest.fixture(scope="module", params=ILLEGAL, ids=describe)
+def model(request):
+    return Model(sparqle.ARRAY, request.param, optimise="quick")
+
+
+@pytest.mark.parametrize("described", [5, 33, 64, 97, 150])
+@pytest.mark.parametrize("row", [0, 3])
+def test_a_bitmap_of_another_length_is_an_error_and_the_tile_still_ends(model, described, row):
+    config = model.config
+    rng = np.random.default_rng(described)
+    longer = tb_sparqle.layer(config, rng, tokens=6, features=200, outputs=5)
+    right = Layer(longer.x[:, :FEATURES], longer.w[:, :FEATURES])
+    wrong = Layer(longer.x[:, :described], longer.w[:, :described])
+    beats = sparqle.traffic(config, right)
+    other = sparqle.traffic(config, wrong)
+    beats |= {name: other[name] for name in (f"bitmap_{row}", f"values_{row}")}
+
+    seen = model.run(beats).seen
+    y = y_port(config).unpack(seen.words["y"])
+    low, high = hybrid.split(config.format, right.x)
+    high = high.copy()
+    high[row :: config.rows, described:] = 0  # rest of the words that are there is 0
+    x = hybrid.join(config.format, low, high)
+    expected = right.tiling(config).split_result(x.astype(int) @ right.w.astype(int).T)
+    np.testing.assert_array_equal(y["value"], expected.reshape(y["value"].shape))
+    words = -(-described // config.group) != -(-FEATURES // config.group)
+    assert y["error"][-1] == words
+    assert (seen.totals["errors"] > 0) == words
