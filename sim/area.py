@@ -367,7 +367,9 @@ def _prices(library: Library | None, table: Path | None) -> MemoryTable | None:
     if table is None:
         return find_table(library.name) if library else None
     prices = read_table(table)
-    if library is not None and prices.library != library.name:
+    if library is None:
+        raise UserError(f"{table} is of no use without a Liberty library: give one.")
+    if prices.library != library.name:
         raise UserError(f"{table} is for the library {prices.library}, not {library.name}.")
     return prices
 

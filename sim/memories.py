@@ -26,7 +26,8 @@ BOX = "nibbleforge_memory_"  # prefix of the modules that stand for memories
 class MemoryPrice(Config):
     """What a kind of memory costs, and which memories it suits.
 
-    A memory costs ``fixed + bits * (bit + reads * read + (writes - 1) * write)``.
+    A memory costs ``fixed + bits * (bit + reads * read + (writes - 1) * write)``, and ``address``
+    for every address bit of a clocked read port.
     """
 
     kind: str
@@ -41,6 +42,8 @@ class MemoryPrice(Config):
     """Price of a read port, per bit."""
     write: float = Field(default=0.0, ge=0)
     """Price of a write port beside the first, per bit."""
+    address: float = Field(default=0.0, ge=0)
+    """Price of a bit of the register that a clocked read port keeps its address in."""
     access_ns: float = Field(default=0.0, ge=0)
     """From the clock edge or the address to the data."""
     least_bits: int = Field(default=0, ge=0)
@@ -64,7 +67,8 @@ class MemoryPrice(Config):
     def price(self, memory: "Memory") -> float:
         """Price of a memory."""
         ports = memory.reads * self.read + (memory.writes - 1) * self.write
-        return self.fixed + memory.bits * (self.bit + ports)
+        registers = sum(memory.clocked) * memory.address_bits * self.address
+        return self.fixed + memory.bits * (self.bit + ports) + registers
 
 
 class MemoryTable(Config):

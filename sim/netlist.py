@@ -254,7 +254,7 @@ def to_verilog(netlist: Netlist, library: Library) -> tuple[str, dict[str, str]]
     names = {module.name: _scalar_ports(module) for module in netlist.modules.values()}
     boxes = {
         box: {
-            scalar: scalar for port, (_, width) in ports.items() for scalar in _split(port, width)
+            (port, i): scalar_name(port, i, n) for port, (_, n) in ports.items() for i in range(n)
         }
         for box, ports in netlist.boxes.items()
     }
@@ -266,16 +266,17 @@ def to_verilog(netlist: Netlist, library: Library) -> tuple[str, dict[str, str]]
     text = "".join(
         _module(module, {**names, **boxes}, outputs) for module in netlist.modules.values()
     )
-    directions = {
-        names[netlist.top][scalar]: direction
-        for port, (direction, bits) in netlist.modules[netlist.top].ports.items()
-        for scalar in _split(port, len(bits))
-    }
+    top = netlist.modules[netlist.top]
+    directions = {name: top.ports[port][0] for (port, _), name in names[netlist.top].items()}
     return text, directions
 
 
-def _split(port: str, width: int) -> list[str]:
-    return [port] if width == 1 else [f"{port}_{i}" for i in range(width)]
+def scalar_name(port: str, i: int, width: int) -> str:
+    """Name of bit i of a port, if nothing else has it."""
+    return port if width == 1 else f"{port}_{i}"
+
+
+_Scalars = dict[tuple[str, int], str]  # a name for every bit of every port
 
 
 class _Names:
@@ -295,18 +296,16 @@ class _Names:
         return name
 
 
-def _scalar_ports(module: Module) -> dict[str, str]:
+def _scalar_ports(module: Module) -> _Scalars:
     names = _Names()
     return {
-        scalar: names.new(scalar)
+        (port, i): names.new(scalar_name(port, i, len(bits)))
         for port, (_, bits) in module.ports.items()
-        for scalar in _split(port, len(bits))
+        for i in range(len(bits))
     }
 
 
-def _module(
-    module: Module, ports_of: Mapping[str, Mapping[str, str]], outputs: Mapping[str, str]
-) -> str:
+def _module(module: Module, ports_of: Mapping[str, _Scalars], outputs: Mapping[str, str]) -> str:
     ports = ports_of[module.name]
     names = _Names()
     names.taken |= set(ports.values())
@@ -315,24 +314,24 @@ def _module(
     assignments: list[str] = []
     instances: list[str] = []
     for port, (direction, bits) in module.ports.items():
-        for scalar, bit in zip(_split(port, len(bits)), bits, strict=True):
-            declarations.append(f"{direction} {ports[scalar]};")
+        for i, bit in enumerate(bits):
+            declarations.append(f"{direction} {ports[port, i]};")
             if direction == "input":
-                nets[bit] = ports[scalar]
+                nets[bit] = ports[port, i]
     for bit in _bits(module):
         if bit not in nets:
             nets[bit] = names.new(f"net_{bit}")
             declarations.append(f"wire {nets[bit]};")
     for port, (direction, bits) in module.ports.items():
         if direction == "output":
-            for scalar, bit in zip(_split(port, len(bits)), bits, strict=True):
-                assignments.append(f"assign {ports[scalar]} = {nets[bit]};")
+            for i, bit in enumerate(bits):
+                assignments.append(f"assign {ports[port, i]} = {nets[bit]};")
     for number, (name, instance) in enumerate(module.instances.items()):
         ports = ports_of.get(instance.kind, {})
         connections = [
-            f".{ports.get(scalar, scalar)}({nets[bit]})"
+            f".{ports.get((pin, i), pin)}({nets[bit]})"
             for pin, bits in instance.pins.items()
-            for scalar, bit in zip(_split(pin, len(bits)), bits, strict=True)
+            for i, bit in enumerate(bits)
         ]
         if name.startswith("$"):  # Yosys chose it
             register = instance.pins.get(outputs.get(instance.kind, ""), [""])[0]

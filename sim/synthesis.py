@@ -211,6 +211,9 @@ class YosysError(RuntimeError):
     def __init__(self, output: str) -> None:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+        abc = [line for line in lines if re.match(r"ABC: .*(error|assertion|fail)", line, re.I)]
+        if abc and errors and "ABC" in errors[-1]:  # the script failed: no reason to be shown
+            errors = [abc[-1]]
         self.last = (errors or lines or ["no output"])[-1].rstrip(".")
         super().__init__(f"Yosys failed: {self.last}")
 
@@ -221,7 +224,12 @@ def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
     done.unlink(missing_ok=True)
     script = "\n".join([*commands, f"tee -q -o {done.name} log done"])
     Path(folder, "commands.ys").write_text(script)
-    output = workers.run([sys.executable, "-c", _RUNNER, "commands.ys"], cwd=folder, check=False)
+    output = workers.run(
+        [sys.executable, "-c", _RUNNER, "commands.ys"],
+        {"TMPDIR": str(folder)},  # ABC keeps what it made of the library there
+        cwd=folder,
+        check=False,
+    )
     if not done.exists() or done.read_text().strip() != "done":
         raise YosysError(output)
 

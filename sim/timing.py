@@ -10,7 +10,7 @@ from ..golden.errors import UserError
 from . import toolchain
 from .liberty import Library
 from .memories import Memory, box_ports
-from .netlist import Netlist, to_verilog
+from .netlist import Netlist, scalar_name, to_verilog
 from .synthesis import LIBRARY_FILE
 from .workers import Workers
 
@@ -152,8 +152,7 @@ def _cell(name: str, memory: Memory, ns: float) -> str:
     pins = []
     for port, width in box_ports(memory).items():
         for i in range(width):
-            pin = port if width == 1 else f"{port}_{i}"
-            pins.append(_pin(pin, port, i, memory, ns))
+            pins.append(_pin(scalar_name(port, i, width), port, i, memory, ns))
     return f" cell({name}) {{\n{''.join(pins)} }}\n"
 
 
@@ -194,4 +193,4 @@ def _setup(port: str, i: int, memory: Memory) -> str:
 
 
 def _scalar(port: str, i: int, memory: Memory) -> str:
-    return port if box_ports(memory)[port] == 1 else f"{port}_{i}"
+    return scalar_name(port, i, box_ports(memory)[port])
