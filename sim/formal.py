@@ -378,16 +378,33 @@ def _goals() -> Iterator[Goal]:
         yield Goal(design, config, _PROVE, quick=True)
         yield Goal(design, config, _COVER, quick=True)
 
-    tiny = BitmapConfig(group=8, beat=2, width=2)
+    presets = bitmap.UNIT.presets
+    tiny, fpga, paper = presets["tiny"], presets["fpga"], presets["paper"]
     proved = [
         (decoder, tiny),
+        (decoder, small.replace(beat=1, width=1)),
+        (decoder, small.replace(beat=4, width=3)),
+        (decoder, small.replace(beat=1, width=1, mode="scatter")),
+        (decoder, small.replace(beat=4, mode="scatter")),
+        (decoder, tiny.replace(beat=4, width=3, value_width=0)),
+        (encoder, tiny.replace(value_width=1)),
+        (encoder, small.replace(value_width=2)),
+        (encoder, small.replace(beat=1, width=1)),
+        (encoder, small.replace(beat=4)),
     ]
     for design, config in proved:
         yield Goal(design, config, _PROVE)
         yield Goal(design, config, _COVER)
 
     bounded = [
-        (encoder, tiny, 8),
+        (decoder, tiny.replace(mode="scatter"), 12),
+        (encoder, tiny, 10),
+        (decoder, fpga, 5),
+        (decoder, paper, 4),
+        (decoder, presets["mask"], 3),  # cycles until the first beat may leave
+        (decoder, presets["scatter"], 4),
+        (encoder, fpga, 3),
+        (encoder, paper, 3),
     ]
     for design, config, depth in bounded:
         yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200))

@@ -53,6 +53,19 @@ def test_every_claim_holds(goal, tmp_path):
     }
 
 
+def test_all_claims_come_goal_by_goal():
+    goals = [goal for goal in formal.GOALS if goal.settings is None and goal.config.group == 8]
+    table = [(claim.design, claim.property) for claim in formal.all_claims(goals)]
+    assert table == [
+        ("bitmap_decoder", "offer of pairs comes from registers"),
+        ("bitmap_decoder", "ready of bitmap does not wait for its offer"),
+        ("bitmap_decoder", "ready of values does not wait for its offer"),
+        ("bitmap_encoder", "offer of bitmap comes from registers"),
+        ("bitmap_encoder", "offer of values comes from registers"),
+        ("bitmap_encoder", "ready of dense does not wait for its offer"),
+    ]
+
+
 def test_goals_prove_and_cover_every_design_and_mode():
     for mode in ("prove", "cover", None):
         goals = [g for g in formal.GOALS if mode == (g.settings and g.settings.mode)]
