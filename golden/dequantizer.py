@@ -42,9 +42,9 @@ class DequantizerConfig(Config):
     """Bits of a signed sum of activations; matters only for asymmetric weights."""
     convert_latency: int = Parameter(default=1, ge=1, le=3)
     """Cycles of the conversion to FP32."""
-    multiply_latency: int = Parameter(default=1, ge=1, le=3)
+    multiply_latency: int = Parameter(default=2, ge=1, le=3)
     """Cycles of the multiplication."""
-    add_latency: int = Parameter(default=2, ge=1, le=4)
+    add_latency: int = Parameter(default=3, ge=1, le=4)
     """Cycles of the addition, which alone is in the loop of the running sum."""
 
     @property

@@ -148,3 +148,22 @@ def all_bins(config: DequantizerConfig) -> set[str]:
     if config.value_bits > EXACT_BITS:
         names.add("conversion rounds")
     return names
+
+
+def corner_sums(config: DequantizerConfig) -> GroupSums:
+    """Tiles of two groups: a power of two, then one that meets it at every distance and sign."""
+    span = config.acc_bits - 1
+    first, second = (grid.ravel() for grid in np.meshgrid(np.arange(span), np.arange(span)))
+    pairs = np.stack([1 << first, (1 << second) + first % 3 - 1], 1)
+    values = np.concatenate([pairs, -pairs, pairs * [1, -1]]).ravel()
+    values = np.clip(values, -(1 << span), (1 << span) - 1)
+    each = config.columns * config.rows
+    acc = np.repeat(values, each).reshape(-1, config.rows, config.columns)
+    exponents = np.arange(len(acc)) // 7 % 30 + 1
+    d = np.repeat((exponents << 10).astype(np.uint16).view(np.float16), config.columns)
+    last = np.arange(len(acc)) % 2 == 1
+    d = d.reshape(-1, config.columns)
+    if not config.asymmetric:
+        return GroupSums(acc, d, last)
+    ones = np.clip(acc[:, :, 0], -(1 << config.ones_bits - 1), (1 << config.ones_bits - 1) - 1)
+    return GroupSums(acc, d, last, ones, np.roll(d, 3, axis=0))

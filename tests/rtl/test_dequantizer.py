@@ -8,7 +8,7 @@ from nibbleforge.sim.native import Model
 from nibbleforge.sim.regress import Variation, variations
 from nibbleforge.tb import tb_dequantizer
 
-SMALL = DequantizerConfig(rows=3, columns=2, acc_bits=20)
+SMALL = DequantizerConfig(rows=3, columns=2, acc_bits=20, multiply_latency=1, add_latency=2)
 CONFIGS = {  # few columns: every one is the same
     "loop as long as a pass": SMALL.replace(add_latency=3),
     "two passes and a long loop": SMALL.replace(asymmetric=True, convert_latency=3, add_latency=4),
@@ -39,9 +39,11 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
 
 
 @pytest.mark.parametrize("variation", some(OWN[:4]))
-def test_random_operands(variation):
+def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 20))
+    corners = DEQUANTIZER.schedule(variation.config, tb_dequantizer.corner_sums(variation.config))
+    checked += verify.check_schedule(model, corners, label="corners")
     assert not checked.wrong, checked.wrong[0]
     assert checked.scalars > 500
 
