@@ -18,6 +18,7 @@ from ..golden.dense import DenseConfig
 from ..golden.design import Design
 from ..golden.layer import Layer
 from ..golden.quantise import take_activations, take_weights
+from ..golden.sparqle_config import SparqleConfig
 from ..golden.units import UNITS
 from ..tb.job import Job
 from . import cocotb
@@ -143,6 +144,6 @@ def _operands(config: Config, x: NDArray, w: NDArray) -> Any:
     if isinstance(config, BitmapConfig):
         form = format_of(config)
         return high_halves(form, take_activations(x, form.limit).q)
-    if isinstance(config, DenseConfig):
+    if isinstance(config, DenseConfig | SparqleConfig):
         return Layer(take_activations(x, config.activation_range[1]).q, take_weights(w).q)
     raise TypeError(f"no operands for {type(config).__name__}")
