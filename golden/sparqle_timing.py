@@ -327,7 +327,7 @@ class Run:
         self.present = present
         self.blocks = blocks
         self.lengths = lengths(config, features)
-        shared = present.any(axis=2)
+        shared = np.bitwise_or.reduce(present, axis=2)
         chunked = shared[..., : len(self.lengths) * config.chunk].reshape(
             *shared.shape[:2], -1, config.chunk
         )
@@ -485,7 +485,7 @@ class _Decoder:
     def __init__(self, config: SparqleConfig, features: int, entries: _Entries):
         self.entries = entries
         self.words, self.pushes = self._run(config, features)
-        if (self.pushes >= entries.pops).any():
+        if np.any(self.pushes >= entries.pops):
             raise AssertionError("a high half comes too late: the recurrence does not hold")
         self.values = [self._beats(config, row) for row in range(config.sharing)]
 

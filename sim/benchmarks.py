@@ -101,13 +101,9 @@ def simulation() -> Iterator[Figure]:
     layer = Layer(x, take_weights(capture.weights(name)).q)
     traffic = dense.traffic(config, layer)
     model = Model(ARRAY, config)
+    cycles = dense.cycles(config, len(x), x.shape[1], len(layer.w)).cycles
     driven = statistics.median(model.run(traffic).cycles_per_second for _ in range(3))
-    free = statistics.median(
-        model.free_run(
-            traffic, dense.cycles(config, *x.shape, len(layer.w)).cycles
-        ).cycles_per_second
-        for _ in range(3)
-    )
+    free = statistics.median(model.free_run(traffic, cycles).cycles_per_second for _ in range(3))
     job = Job.of("dense", ARRAY, config, [0, 1, 2])
     with Workers(1) as workers:
         outcome = cocotb.run(cocotb.build(ARRAY, config), job, workers, tests="free_flow")

@@ -57,7 +57,7 @@ def simulate(
         sqnr_db=sqnr_db(exact, y),
         utilisation=_utilisation(config, layer, measured.cycles),
     )
-    arrays = {
+    arrays: dict[str, NDArray] = {
         "y": y,
         "y_int": y_int,
         "x_q": x.q,
@@ -69,7 +69,7 @@ def simulate(
 
 
 def baselines(
-    config: ArrayConfig, k: int, cycles: int, tokens: int, in_features: int, outputs: int
+    config: ArrayConfig, k: int, cycles: float, tokens: int, in_features: int, outputs: int
 ) -> list[dict[str, Any]]:
     """Cycles of both baselines on an array of the same extent, and the speed-up over each."""
     rows = []

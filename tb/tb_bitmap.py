@@ -1,5 +1,7 @@
 """Stimuli of the bitmap decoder and encoder."""
 
+from typing import Any
+
 import numpy as np
 
 from ..golden.bitmap import BitmapConfig, Groups
@@ -25,13 +27,14 @@ SMALL_ENCODERS = (BitmapConfig(group=16, beat=4), BitmapConfig(group=16, beat=16
 
 def random_config(rng: np.random.Generator) -> BitmapConfig:
     """A small codec of any kind; illegal combinations are drawn, too."""
-    return BitmapConfig(
-        group=int(rng.choice([4, 8, 16, 32])),
-        beat=int(rng.choice([1, 2, 4, 8, 16, 32])),
-        width=int(rng.integers(1, 9)),
-        value_width=int(rng.choice([0, 1, 4, 4, rng.integers(2, 17)])),
-        mode=str(rng.choice(["gather", "scatter"])),
-    )
+    values: dict[str, Any] = {
+        "group": int(rng.choice([4, 8, 16, 32])),
+        "beat": int(rng.choice([1, 2, 4, 8, 16, 32])),
+        "width": int(rng.integers(1, 9)),
+        "value_width": int(rng.choice([0, 1, 4, 4, int(rng.integers(2, 17))])),
+        "mode": str(rng.choice(["gather", "scatter"])),
+    }
+    return BitmapConfig(**values)
 
 
 def random_groups(config: BitmapConfig, rng: np.random.Generator, groups: int = GROUPS) -> Groups:

@@ -1,5 +1,7 @@
 """Stimuli of the dense array."""
 
+from typing import Any
+
 import numpy as np
 
 from ..golden.dense import DenseConfig
@@ -18,14 +20,15 @@ SMALL = (
 
 def random_config(rng: np.random.Generator) -> DenseConfig:
     """A small array of any kind."""
-    return DenseConfig(
-        rows=int(rng.integers(1, 9)),
-        columns=int(rng.integers(1, 9)),
-        k=int(rng.choice([2, 4, 4, 8])),
-        passes=int(rng.integers(1, 3)),
-        recode=str(rng.choice(["balanced", "twos"])),
-        max_k=int(rng.choice([1, 2, 30, rng.integers(1, 1 << 20)])),
-    )
+    values: dict[str, Any] = {
+        "rows": int(rng.integers(1, 9)),
+        "columns": int(rng.integers(1, 9)),
+        "k": int(rng.choice([2, 4, 4, 8])),
+        "passes": int(rng.integers(1, 3)),
+        "recode": str(rng.choice(["balanced", "twos"])),
+        "max_k": int(rng.choice([1, 2, 30, int(rng.integers(1, 1 << 20))])),
+    }
+    return DenseConfig(**values)
 
 
 def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:

@@ -1,5 +1,7 @@
 """Stimuli of the hybrid array."""
 
+from typing import Any
+
 import numpy as np
 
 from ..golden import hybrid
@@ -17,26 +19,29 @@ SMALL = (
 
 def random_config(rng: np.random.Generator) -> SparqleConfig:
     """A small array of any kind; illegal combinations are drawn, too."""
-    return SparqleConfig(
-        k=int(rng.choice([2, 4, 4, 4])),
-        recode=str(rng.choice(["balanced", "twos"])),
-        group=int(rng.choice([4, 8, 16, 32])),
-        beat=int(rng.choice([1, 2, 4, 8])),
-        rows=int(rng.integers(1, 7)),
-        columns=int(rng.integers(1, 5)),
-        chunk=int(rng.choice([4, 8, 16, 32])),
-        weight_banks=int(rng.integers(2, 5)),
-        sharing=int(rng.choice([1, 1, 2, 3])),
-        queue=int(rng.integers(1, 5)),
-        max_k=int(rng.choice([1, 30, 200])),
-        asymmetric=bool(rng.integers(2)),
-    )
+    values: dict[str, Any] = {
+        "k": int(rng.choice([2, 4, 4, 4])),
+        "recode": str(rng.choice(["balanced", "twos"])),
+        "group": int(rng.choice([4, 8, 16, 32])),
+        "beat": int(rng.choice([1, 2, 4, 8])),
+        "rows": int(rng.integers(1, 7)),
+        "columns": int(rng.integers(1, 5)),
+        "chunk": int(rng.choice([4, 8, 16, 32])),
+        "weight_banks": int(rng.integers(2, 5)),
+        "sharing": int(rng.choice([1, 1, 2, 3])),
+        "queue": int(rng.integers(1, 5)),
+        "max_k": int(rng.choice([1, 30, 200])),
+        "asymmetric": bool(rng.integers(2)),
+    }
+    return SparqleConfig(**values)
 
 
 def random_layer(config: SparqleConfig, rng: np.random.Generator) -> Layer:
     """A layer of a few tiles with ragged edges, tokens of every density among each other."""
     longest = min(config.max_k, 3 * config.span)
-    features = min(longest, int(rng.choice([1, config.group + 1, rng.integers(1, longest + 1)])))
+    features = min(
+        longest, int(rng.choice([1, config.group + 1, int(rng.integers(1, longest + 1))]))
+    )
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     return layer(config, rng, tokens, features, outputs)
