@@ -58,6 +58,7 @@ class HybridPE(_Accumulator):
         super().__init__(config, config.accumulator_bits, operands)
 
     def term(self) -> Value:
+        """The product."""
         return self.x * self.w
 
 
@@ -68,6 +69,7 @@ class OnesPE(_Accumulator):
         super().__init__(config, config.ones_bits, {"x": In(signed(config.operand_bits))})
 
     def term(self) -> Value:
+        """The activation's half."""
         return self.x
 
 
