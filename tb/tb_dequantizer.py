@@ -160,9 +160,9 @@ def corner_sums(config: DequantizerConfig) -> GroupSums:
     each = config.columns * config.rows
     acc = np.repeat(values, each).reshape(-1, config.rows, config.columns)
     exponents = np.arange(len(acc)) // 7 % 30 + 1
-    d = np.repeat((exponents << 10).astype(np.uint16).view(np.float16), config.columns)
+    scales = (exponents << 10).astype(np.uint16).view(np.float16)
+    d = np.repeat(scales[:, None], config.columns, axis=1)
     last = np.arange(len(acc)) % 2 == 1
-    d = d.reshape(-1, config.columns)
     if not config.asymmetric:
         return GroupSums(acc, d, last)
     ones = np.clip(acc[:, :, 0], -(1 << config.ones_bits - 1), (1 << config.ones_bits - 1) - 1)
