@@ -21,6 +21,8 @@ class Stimuli:
         ``config(rng)``: a small random configuration; an illegal draw raises ``UserError``.
     random
         ``random(config, rng)``: small random operands.
+    corners
+        ``corners(config)``: operands with a purpose, where random ones seldom go.
     small, exhaustive
         Configurations with a small space, and ``exhaustive(config)``: that space in full.
     bins, all_bins
@@ -31,6 +33,7 @@ class Stimuli:
 
     config: Callable[[Any], Config]
     random: Callable[[Any, Any], Any]
+    corners: Callable[[Any], Any]
     small: Sequence[Config]
     exhaustive: Callable[[Any], Any]
     bins: Callable[[Any, Any], set[str]]
@@ -42,6 +45,7 @@ STIMULI: dict[str, Stimuli] = {
     "bitmap_decoder": Stimuli(
         tb_bitmap.random_config,
         tb_bitmap.random_groups,
+        tb_bitmap.corner_groups,
         tb_bitmap.SMALL_DECODERS,
         tb_bitmap.exhaustive_groups,
         tb_bitmap.bins,
@@ -51,6 +55,7 @@ STIMULI: dict[str, Stimuli] = {
     "bitmap_encoder": Stimuli(
         tb_bitmap.random_config,
         tb_bitmap.random_groups,
+        tb_bitmap.corner_groups,
         tb_bitmap.SMALL_ENCODERS,
         tb_bitmap.exhaustive_groups,
         tb_bitmap.bins,
@@ -60,6 +65,7 @@ STIMULI: dict[str, Stimuli] = {
     "dense_array": Stimuli(
         tb_dense.random_config,
         tb_dense.random_layer,
+        tb_dense.corner_layer,
         tb_dense.SMALL,
         tb_dense.exhaustive_products,
         tb_dense.bins,
@@ -69,6 +75,7 @@ STIMULI: dict[str, Stimuli] = {
     "sparqle_array": Stimuli(
         tb_sparqle.random_config,
         tb_sparqle.random_layer,
+        tb_sparqle.corner_layer,
         tb_sparqle.SMALL,
         tb_sparqle.exhaustive_products,
         tb_sparqle.bins,
@@ -78,6 +85,7 @@ STIMULI: dict[str, Stimuli] = {
     "dequantizer": Stimuli(
         tb_dequantizer.random_config,
         tb_dequantizer.random_sums,
+        tb_dequantizer.corner_sums,
         tb_dequantizer.SMALL,
         tb_dequantizer.exhaustive_scales,
         tb_dequantizer.bins,

@@ -50,6 +50,25 @@ def random_groups(config: BitmapConfig, rng: np.random.Generator, groups: int = 
     return Groups(dense, last)
 
 
+def corner_groups(config: BitmapConfig) -> Groups:
+    """Groups where each element is the only, the first, the last and the only one left.
+
+    What is left of a mask after a beat of pairs is a single element only where the group has one
+    more than a multiple of ``width``: random masks of 64 hardly ever leave a given one.
+    """
+    element = np.arange(config.group)
+    only = element[:, None] == element
+    first = element[:, None] <= element
+    last = element[:, None] >= element
+    left = last & (element[:, None] - config.width <= element)
+    present = np.concatenate([only, left, first, last])
+    largest = (1 << max(1, config.value_width)) - 1
+    values = 1 + np.arange(present.size).reshape(present.shape) % largest
+    token = np.arange(len(present)) % 7 == 6
+    token[-1] = True
+    return Groups(np.where(present, values, 0).astype(np.uint16), token)
+
+
 def bins(config: BitmapConfig, groups: Groups) -> set[str]:
     """Functional bins that these operands hit."""
     mask = groups.dense != 0

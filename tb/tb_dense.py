@@ -51,6 +51,16 @@ def layer(
     return Layer(x.astype(np.int16), w.astype(np.int8))
 
 
+def corner_layer(config: DenseConfig) -> Layer:
+    """Several tiles of extreme products only: sums as large as a few features can make them."""
+    low, high = config.activation_range
+    extremes = np.array([[low, -8], [low, 7], [high, -8], [high, 7], [-1, -8], [-1, 7], [0, -1]])
+    features = min(config.max_k, 24)
+    x = np.resize(extremes[:, 0], (2 * config.rows + 1, 1)).repeat(features, 1)
+    w = np.resize(np.roll(extremes[:, 1], 1), (config.columns + 1, 1)).repeat(features, 1)
+    return Layer(x.astype(np.int16), w.astype(np.int8))
+
+
 def bins(config: DenseConfig, operands: Layer) -> set[str]:
     """Functional bins that these operands hit."""
     tiling = operands.tiling(config)

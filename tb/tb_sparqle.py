@@ -64,6 +64,22 @@ def layer(
     return Layer(x.astype(np.int16), w.astype(np.int8))
 
 
+def corner_layer(config: SparqleConfig) -> Layer:
+    """Every feature is the only one with a high half, and the only one without.
+
+    The other halves and the weights are extreme.
+    """
+    low, high = config.activation_range
+    features = min(config.max_k, config.span + 1)
+    only = np.eye(features, dtype=bool)
+    present = np.concatenate([only, ~only, only[:1] & False])
+    sparse = np.where(np.arange(features) % 2, config.sparse_min, config.sparse_max)
+    dense = np.where(np.arange(len(present)) % 2, low, high)[:, None]
+    outputs = np.arange(config.columns + 1)[:, None] + np.arange(features)
+    w = np.where(outputs % 2, -8, 7)
+    return Layer(np.where(present, dense, sparse).astype(np.int16), w.astype(np.int8))
+
+
 def bins(config: SparqleConfig, operands: Layer) -> set[str]:
     """Functional bins that these operands hit."""
     low, high = config.activation_range

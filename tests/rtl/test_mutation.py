@@ -14,7 +14,7 @@ from nibbleforge.sim.equivalence import compare
 from nibbleforge.sim.jams import WAITED_FOR, check_jams
 from nibbleforge.sim.mutation import SELECT, Campaign, Mutant, insert_mutants, mutate
 from nibbleforge.sim.native import Model
-from nibbleforge.tb.corners import corner_groups
+from nibbleforge.tb.tb_bitmap import corner_groups
 
 TINY = [
     (design, unit(name).presets["tiny"])
