@@ -10,7 +10,8 @@ from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.units import UNITS
 from ..tb.stimuli import STIMULI
-from . import fuzz
+from . import formal, fuzz
+from .mutation import mutate
 from .native import Model
 from .regress import Variation, variations
 from .verify import (
@@ -27,7 +28,8 @@ SCALARS = 1_000_000  # values of a design and preset compared with golden
 SEEDS = range(20)  # of the regression in both harnesses
 BIN_SEEDS = range(200)
 CONFIGURATIONS = 60  # random ones of the parameter fuzz
-MUTANTS = 40  # of a design
+MUTATED = ("tiny",)  # presets whose Verilog is mutated
+MUTANTS = 40  # of each
 KILLED = 0.95  # share of the mutants that are not equivalent
 
 
@@ -154,6 +156,12 @@ def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
     designs = {variation.design.name: variation.design for variation in chosen}
     for design in designs.values():
         yield from (partial(_exhaustive, design, c) for c in STIMULI[design.name].small)
+    for variation in chosen:
+        if variation.preset in MUTATED:
+            yield partial(_mutants, variation.design, variation.config)
+    for goal in formal.GOALS:
+        if goal.design.name in designs:
+            yield partial(_proofs, goal)
     for seed in range(CONFIGURATIONS):
         if fuzz.draw(seed)[0].name in designs:
             yield partial(_fuzz, seed)
@@ -170,3 +178,24 @@ def _fuzz(seed: int) -> Finding:
     checked = fuzz.check(seed)
     figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
     return Finding("fuzz", f"{design.name} {config}", figure, tuple(checked.wrong))
+
+
+def _mutants(design: Design, config: Config) -> Finding:
+    campaign = mutate(design, config, MUTANTS, seed=0)
+    counts = {status: len(campaign.having(status)) for status in ("killed", "equivalent")}
+    figure = (
+        f"{counts['killed']} killed, {counts['equivalent']} proved equivalent, "
+        f"{len(campaign.having('survived'))} survived of {len(campaign.mutants)}"
+    )
+    enough = campaign.killed_share >= KILLED
+    survivors = [f"{mutant.change} {mutant.place}" for mutant in campaign.having("survived")]
+    return Finding("mutants", f"{design.name} {config}", figure, () if enough else tuple(survivors))
+
+
+def _proofs(goal: formal.Goal) -> Finding:
+    claims = formal.claims(goal)
+    depth = claims[0].depth
+    bound = "all runs" if depth is None else f"{depth} cycles"
+    wrong = tuple(f"{c.property}: {c.status}" for c in claims if c.status != "PASS")
+    figure = f"{len(claims) - len(wrong)} of {len(claims)} claims, {bound}"
+    return Finding("formal", goal.name, figure, wrong)
