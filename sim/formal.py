@@ -404,7 +404,7 @@ def _goals() -> Iterator[Goal]:
         (decoder, presets["mask"], 3),  # cycles until the first beat may leave
         (decoder, presets["scatter"], 4),
         (encoder, fpga, 3),
-        (encoder, paper, 3),
+        (encoder, BitmapConfig(group=16, beat=4), 6),
     ]
     for design, config, depth in bounded:
         yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200))

@@ -152,7 +152,7 @@ class EncoderProperties(Elaboratable):
         chosen = _Chosen(m, config, groups, mask)
         packing = _Packing(m, config, mask, dense.last, _passes(unit.dense))
         completed = packing.total // config.beat + (dense.last & (packing.rest != 0))
-        most = 2 * (config.group // config.beat) + 1
+        most = 2 * (config.group // config.beat) + (config.beat > 1)
         beats = _Queue(
             m, "beats", most, Mux(_passes(unit.dense), completed, 0), _passes(unit.values)
         )
@@ -198,12 +198,15 @@ class EncoderProperties(Elaboratable):
 
         histories = {
             "a value alone": ~pads & (packing.before == 0),
-            "a value behind others": ~pads & (packing.before != 0),
             "a value of a full group": ~pads & chosen.mask.all(),
             "a value behind another group": ~pads & chosen.is_behind,
-            "padding": pads,
-            "padding of an empty group": pads & (chosen.mask == 0),
         }
+        if config.beat > 1:
+            histories |= {
+                "a value behind others": ~pads & (packing.before != 0),
+                "padding": pads,
+                "padding of an empty group": pads & (chosen.mask == 0),
+            }
         for name, history in histories.items():
             happened = chosen.remember(m, name.replace(" ", "_"), history)
             _reach(m, f"{name} leaves", happened & shown & values.ready)
