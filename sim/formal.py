@@ -317,6 +317,8 @@ def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
     UserError
         A tool is missing.
     """
+    if goal.settings is not None:
+        _environment()  # a tool that is missing shows before anything is built
     unit = component(goal.design, goal.config)
     start = time.monotonic()
     depth, mode = None, "paths"
