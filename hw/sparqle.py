@@ -10,7 +10,7 @@ from ..golden.sparqle_config import SparqleConfig
 from .base import Unit
 from .emission import place
 from .sparqle_decoder import index_bits
-from .sparqle_rows import RowGroup, bank_bits, banks_layout, write_layout
+from .sparqle_rows import RowGroup, bank_bits, bank_layout, write_layout
 
 
 class HybridArray(Unit[SparqleConfig]):
@@ -98,14 +98,14 @@ class HybridArray(Unit[SparqleConfig]):
             ]
             with m.If(ends_chunk):
                 m.d.sync += bank.eq(Mux(bank == config.weight_banks - 1, 0, bank + 1))
-        banks = Signal(banks_layout(config))
-        with m.If(write.enable):
-            m.d.sync += banks[write.bank].tile_last.eq(last)
-            m.d.sync += banks[write.bank].end.eq(write.position)
+        banks = [Signal(bank_layout(config), name=f"bank_{i}") for i in range(config.weight_banks)]
+        for i, written in enumerate(banks):
+            with m.If(write.enable & (write.bank == i)):
+                m.d.sync += [written.tile_last.eq(last), written.end.eq(write.position)]
         for group in groups:
             m.d.comb += [
                 group.write.eq(write),
-                group.banks.eq(banks),
+                group.banks.as_value().eq(Cat(banks)),
                 group.opened.eq(accepted & opens),
             ]
 
@@ -114,10 +114,11 @@ class HybridArray(Unit[SparqleConfig]):
     ) -> None:
         """End a tile when all its rows have, load its results when the last product is in."""
         left = Signal(range(self.config.rows + 1))  # rows of results still to leave
+        more = left > 1 if self.config.rows > 1 else 0  # a single row leaves nothing to compare
         pending, busy, ended = Signal(2), Signal(), Signal()
         m.d.comb += [
             ended.eq(Cat(group.ended for group in groups).all()),
-            busy.eq((left > 1) | ((left == 1) & ~self.y.ready) | pending.any()),
+            busy.eq(more | ((left == 1) & ~self.y.ready) | pending.any()),
             commit.eq(ended & ~busy),
             load.eq(pending[1]),
             pull.eq(self.y.valid & self.y.ready),

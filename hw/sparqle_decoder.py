@@ -15,8 +15,8 @@ def index_bits(config: SparqleConfig) -> int:
 
 
 def extent_bits(config: SparqleConfig) -> int:
-    """Bits of an entry's extent."""
-    return (config.span // min(config.group, config.chunk) - 1).bit_length()
+    """Bits of an entry's extent; one that is 0 where group and chunk are the same."""
+    return max(1, (config.span // min(config.group, config.chunk) - 1).bit_length())
 
 
 def entry_layout(config: SparqleConfig) -> data.StructLayout:
@@ -79,7 +79,7 @@ class ListDecoder(Part[SparqleConfig]):
         config = self.config
         words = config.span // config.group
         bitmaps = [getattr(self, f"bitmap_{row}") for row in range(config.sharing)]
-        which, word = Signal(), Signal(range(words))
+        which, word = Signal(), Signal(range(max(2, words)))
         ended = Signal(config.sharing)
         offered, last, room = Signal.like(ended), Signal.like(ended), Signal()
         take, complete = Signal(), Signal()

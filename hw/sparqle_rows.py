@@ -30,10 +30,9 @@ def write_layout(config: SparqleConfig) -> data.StructLayout:
     )
 
 
-def banks_layout(config: SparqleConfig) -> data.ArrayLayout:
-    """For each bank: whether the tile ends in it, and the position of its final entry so far."""
-    bank = data.StructLayout({"tile_last": 1, "end": index_bits(config)})
-    return data.ArrayLayout(bank, config.weight_banks)
+def bank_layout(config: SparqleConfig) -> data.StructLayout:
+    """Whether the tile ends in a bank, and the position of the bank's final entry so far."""
+    return data.StructLayout({"tile_last": 1, "end": index_bits(config)})
 
 
 def strobes_layout(config: SparqleConfig) -> data.StructLayout:
@@ -74,7 +73,7 @@ class RowGroup(Part[SparqleConfig]):
                 **{f"bitmap_{row}": In(flow(bitmap_port)) for row in rows},
                 **{f"values_{row}": In(flow(values_port)) for row in rows},
                 "write": In(write_layout(config)),
-                "banks": In(banks_layout(config)),
+                "banks": In(data.ArrayLayout(bank_layout(config), config.weight_banks)),
                 "opened": In(1),
                 "room": Out(1),
                 "commit": In(1),
@@ -127,7 +126,11 @@ class RowGroup(Part[SparqleConfig]):
         bank = Signal(bank_bits(self.config))
         ahead = Signal(range(self.config.weight_banks * self.config.chunk + 1))
         held = Signal(range(self.config.weight_banks + 1))
-        here = self.banks[bank]
+        here = Signal(bank_layout(self.config))
+        with m.Switch(bank):
+            for number in range(self.config.weight_banks):
+                with m.Case(number):
+                    m.d.comb += here.eq(self.banks[number])
         list_end = _ListEnd(self.config)
 
         head = entries.payload
@@ -248,7 +251,7 @@ class _ListEnd:
         self.passed = Signal()  # the list has ended, the tile has not
         self.flagged = Signal()
         self.error = Signal()
-        self.spare = Signal(range(max(1, config.group // config.chunk)))
+        self.spare = Signal(range(max(2, config.group // config.chunk)))
 
     def follow(
         self, m: Module, finished: Signal, bank: data.View, popped: Value, head: data.View
