@@ -46,10 +46,10 @@ def command(
     """Run the RTL of a unit on tensors, compare with golden, write results and counts."""
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
+    simulator = SIMULATORS[owner.name]
     tensors = _tensors(unit, activations, weights, capture, layer, int8_policy)
     check_tools()
     with progress() as report, Workers() as workers:
-        simulator = SIMULATORS[owner.name]
         result = simulator(owner.name, configuration, runtime, tensors, Runner(workers, report))
     with new_files(output) as folder:
         write_arrays(folder, result.arrays)

@@ -1,5 +1,7 @@
 """``nibbleforge units``: what there is to generate."""
 
+import re
+
 from ..golden.config import Config
 from ..golden.units import UNITS
 from .show import console
@@ -16,4 +18,5 @@ def command() -> None:
 
 def _parameters(model: type[Config], values: Config) -> None:
     for name, field in model.model_fields.items():
-        console.print(f"  {name} = {getattr(values, name)}: {field.description}", markup=False)
+        text = re.sub(r":\w+:`~?([^`]*)`", r"\1", field.description or "").replace("``", "")
+        console.print(f"  {name} = {getattr(values, name)}: {text}", markup=False)

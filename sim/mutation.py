@@ -20,6 +20,7 @@ import numpy as np
 
 from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
+from ..golden.dequantizer import DequantizerConfig
 from ..golden.design import Design
 from ..golden.schedule import Schedule
 from ..hw.generate import generate
@@ -39,7 +40,7 @@ EXHAUSTIVE_BITS = 12  # largest group of which every bitmap is tried
 IDLE_LIMIT = 2000  # cycles; longer than any stall of the profiles
 _UNSTABLE = "did not converge"  # what Verilator says of logic that never settles
 _PRAGMA = "/* verilator lint_off UNOPTFLAT */\n"  # bits of a mutated bus depend on each other
-_PREPARED = ("proc", "opt", "opt_clean -purge", "setundef -zero -undriven")
+_PREPARED = ("proc", "memory -nomap", "memory_map", "opt", "opt_clean -purge", "setundef -zero -undriven")
 _CLOCK = re.compile(r"-port (CLK|clk) |-wire clk ")
 
 
@@ -271,8 +272,10 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
 
 
 def _has_small_space(config: Config) -> bool:
-    """Whether all bitmaps, or all products, are few."""
-    return not isinstance(config, BitmapConfig) or config.group <= EXHAUSTIVE_BITS
+    """Whether all bitmaps, or all products, are few; of scales there are many."""
+    if isinstance(config, BitmapConfig):
+        return config.group <= EXHAUSTIVE_BITS
+    return not isinstance(config, DequantizerConfig)
 
 
 def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:
