@@ -40,7 +40,14 @@ EXHAUSTIVE_BITS = 12  # largest group of which every bitmap is tried
 IDLE_LIMIT = 2000  # cycles; longer than any stall of the profiles
 _UNSTABLE = "did not converge"  # what Verilator says of logic that never settles
 _PRAGMA = "/* verilator lint_off UNOPTFLAT */\n"  # bits of a mutated bus depend on each other
-_PREPARED = ("proc", "memory -nomap", "memory_map", "opt", "opt_clean -purge", "setundef -zero -undriven")
+_PREPARED = (
+    "proc",
+    "memory -nomap",
+    "memory_map",
+    "opt",
+    "opt_clean -purge",
+    "setundef -zero -undriven",
+)
 _CLOCK = re.compile(r"-port (CLK|clk) |-wire clk ")
 
 
