@@ -231,6 +231,7 @@ class BitmapEncoder(Unit[BitmapConfig]):
 
     def __init__(self, config: BitmapConfig):
         if not config.value_width:
+            self._MustUse__used = True  # there is nothing to use
             raise UserError("the encoder needs values: value_width must be at least 1, got 0.")
         super().__init__(config, ENCODER)
 
