@@ -75,14 +75,17 @@ class DenseRow(Part[DenseConfig]):
         bits = self.config.accumulator_bits
         for column in range(self.config.columns):
             pe = DensePE(self.config)
-            place(m, platform, f"pe_{column}", pe)
-            m.d.comb += [
-                pe.x.eq(operand),
-                pe.w.eq(self.w.word_select(column, WEIGHT_BITS)),
-                pe.control.eq(self.control),
-                pe.below.eq(self.below.word_select(column, bits)),
-                self.result.word_select(column, bits).eq(pe.result),
-            ]
+            place(
+                m,
+                platform,
+                f"pe_{column}",
+                pe,
+                x=operand,
+                w=self.w.word_select(column, WEIGHT_BITS),
+                control=self.control,
+                below=self.below.word_select(column, bits),
+            )
+            m.d.comb += self.result.word_select(column, bits).eq(pe.result)
         return m
 
     def _operand(self) -> object:
@@ -135,13 +138,16 @@ class DenseArray(Unit[DenseConfig]):
         below = Const(0, config.columns * config.accumulator_bits)
         for r in reversed(range(config.rows)):
             row = DenseRow(config)
-            place(m, platform, f"row_{r}", row)
-            m.d.comb += [
-                row.x.eq(x.payload.value[r]),
-                row.w.eq(w.payload.value),
-                row.control.eq(control),
-                row.below.eq(below),
-            ]
+            place(
+                m,
+                platform,
+                f"row_{r}",
+                row,
+                x=x.payload.value[r],
+                w=w.payload.value,
+                control=control,
+                below=below,
+            )
             below = row.result
         m.d.comb += self.y.payload.value.as_value().eq(below)
         return m

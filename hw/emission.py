@@ -8,7 +8,7 @@ converts once per class and configuration.
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,15 +57,15 @@ class Emitter:
             self.modules[part.key] = Converted(name, text)
         return self.modules[part.key]
 
-    def instance(self, part: Part) -> hdl.Instance:
-        """An instance of the part's module, connected to the part's own ports."""
+    def instance(self, part: Part, inputs: Mapping[str, hdl.ValueLike]) -> hdl.Instance:
+        """An instance of the part's module; other ports are connected to the part's own."""
         module = self.convert(part, self._name(part))
         part._MustUse__used = True  # only the first part of its kind is elaborated
         connections: list[tuple[str, str, object]] = []
         if module.clocked:
             connections += [("i", "clk", hdl.ClockSignal()), ("i", "rst", hdl.ResetSignal())]
         for port, flow, value in _ports(part):
-            connections.append(("i" if flow == In else "o", port, value))
+            connections.append(("i" if flow == In else "o", port, inputs.get(port, value)))
         return hdl.Instance(module.name, *connections)
 
     def _name(self, part: Part) -> str:
@@ -76,12 +76,21 @@ class Emitter:
         return f"{name}_{digest[:6]}" if name in taken else name
 
 
-def place(m: hdl.Module, platform: object, name: str, part: Part) -> None:
-    """Put ``part`` into ``m`` under ``name``: as an instance when emitting, else as a submodule."""
+def place(m: hdl.Module, platform: object, name: str, part: Part, **inputs: hdl.ValueLike) -> None:
+    """Put ``part`` into ``m`` under ``name``: as an instance when emitting, else as a submodule.
+
+    Inputs may be given at once, exactly as wide as the port: what the parent need not hold in
+    signals of its own makes emission faster.
+    """
+    for port, value in inputs.items():
+        wanted, given = (len(hdl.Value.cast(v)) for v in (getattr(part, port), value))
+        if wanted != given:
+            raise ValueError(f"{port} of {name} has {wanted} bits, got {given}")
     if not isinstance(platform, Emitter):
         m.submodules[name] = part
+        m.d.comb += [getattr(part, port).eq(value) for port, value in inputs.items()]
         return
-    m.submodules[name] = platform.instance(part)
+    m.submodules[name] = platform.instance(part, inputs)
     for port, _, value in _ports(part):
         value.name = f"{name}_{port}"  # a wire of the parent now
 

@@ -96,23 +96,22 @@ class HybridRow(Part[SparqleConfig]):
         m.d.comb += operand.eq(self._operand())
         for column in range(config.columns):
             pe = HybridPE(config)
-            place(m, platform, f"pe_{column}", pe)
-            m.d.comb += [
-                pe.x.eq(operand),
-                pe.w.eq(self.w.word_select(column, WEIGHT_BITS)),
-                pe.control.eq(self.control),
-                pe.below.eq(self.below.word_select(column, bits)),
-                self.result.word_select(column, bits).eq(pe.result),
-            ]
+            place(
+                m,
+                platform,
+                f"pe_{column}",
+                pe,
+                x=operand,
+                w=self.w.word_select(column, WEIGHT_BITS),
+                control=self.control,
+                below=self.below.word_select(column, bits),
+            )
+            m.d.comb += self.result.word_select(column, bits).eq(pe.result)
         if config.asymmetric:
             ones = OnesPE(config)
-            place(m, platform, "ones", ones)
-            m.d.comb += [
-                ones.x.eq(operand),
-                ones.control.eq(self.control),
-                ones.below.eq(self.below[config.columns * bits :]),
-                self.result[config.columns * bits :].eq(ones.result),
-            ]
+            below = self.below[config.columns * bits :]
+            place(m, platform, "ones", ones, x=operand, control=self.control, below=below)
+            m.d.comb += self.result[config.columns * bits :].eq(ones.result)
         return m
 
     def _operand(self) -> Value:

@@ -200,7 +200,6 @@ class RowGroup(Part[SparqleConfig]):
 
     def _place_rows(self, m: Module, platform: object, step: "_Step", weights: Value) -> None:
         """Registers of the step, then the rows; results move up towards row 0."""
-        control = Signal(control_layout)
         first, high = Signal(), Signal()
         m.d.sync += [first.eq(step.first), high.eq(step.high)]
         below: Value = self.below
@@ -211,18 +210,23 @@ class RowGroup(Part[SparqleConfig]):
             with m.If(step.low | step.high):
                 m.d.sync += half.eq(step.halves[i])
             row = HybridRow(self.config)
-            place(m, platform, f"row_{i}", row)
             control = Signal(control_layout, name=f"control_{i}")
+            place(
+                m,
+                platform,
+                f"row_{i}",
+                row,
+                half=half,
+                w=weights,
+                control=control,
+                below=below,
+            )
             m.d.comb += [
                 control.enable.eq(enable),
                 control.first.eq(first),
                 control.high.eq(high),
                 control.load.eq(self.load),
                 control.pull.eq(self.pull),
-                row.half.eq(half),
-                row.w.eq(weights),
-                row.control.eq(control),
-                row.below.eq(below),
             ]
             below = row.result
         m.d.comb += self.result.eq(below)
