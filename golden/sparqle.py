@@ -147,7 +147,7 @@ ARRAY = Design(
     name="sparqle_array",
     summary="hybrid-precision array: dense pass over low halves, sparse pass over high halves",
     law="per chunk and row group: length + popcount of its bitmaps; a tile ends with its slowest "
-    "row group; rows + 4 more a run",
+    "row group; rows + 5 more a run",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

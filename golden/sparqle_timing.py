@@ -7,8 +7,8 @@ The recurrence, all in cycles of a free-flowing run, for chunk c of a tile and r
 * ``start[p] = max(finish[c - 1, p] + 1, open + 2)``: first low half.
 * ``finish[c, p] = start[p] + length + popcount - 1``: low halves, then the high halves of the OR of
   the group's bitmaps.
-* ``e = max(max finish[last chunk], e of the tile before + R + 2)``: the tile ends; its row r leaves
-  in ``e + 3 + r``, and the next tile starts in ``e + 1``.
+* ``e = max(max finish[last chunk], e of the tile before + R + 3)``: the tile ends; its row r leaves
+  in ``e + 4 + r``, and the next tile starts in ``e + 1``.
 
 Decoding of high halves runs ahead and never delays a row:
 
@@ -30,7 +30,7 @@ from .sparqle_config import SparqleConfig, events
 from .tiling import Tiling
 
 FILL = 2  # cycles from a beat of weights to the first row that may read it
-DRAIN = 3  # cycles from a tile's end to its first row of results
+DRAIN = 4  # cycles from a tile's end to its first row of results
 _LONG_AGO = -(1 << 40)
 _SETTLED = 6  # tiles after which repeated tiles are taken to be periodic; checked
 
@@ -168,7 +168,8 @@ def _tile(
         weights = opens[c] + length - 1
         latest.append(finish.max(axis=0))
     end = np.maximum(latest[-1], before.drained)
-    after = _State(end, weights, np.stack(latest[chunks:]), end + config.rows + 2)
+    drained = end + config.rows + DRAIN - 1
+    after = _State(end, weights, np.stack(latest[chunks:]), drained)
     return _Tile(opens, starts, finishes, after)
 
 

@@ -32,9 +32,9 @@ class HybridArray(Unit[SparqleConfig]):
     * Schedule: with ``finish`` the cycle of a row group's final step of a chunk, a chunk's first
       beat of weights is taken in ``open = max(final beat of the chunk before, latest finish of the
       chunk B before) + 1``; the row group starts in ``max(finish of the chunk before + 1,
-      open + 2)``. A tile ends in ``e[i] = max(latest finish of its last chunk, e[i-1] + R + 2)``,
-      its row r leaves in ``e[i] + 3 + r``, the next tile starts in ``e[i] + 1`` or later; its
-      weights and high halves may be taken before. A run takes ``e[-1] + R + 3`` cycles.
+      open + 2)``. A tile ends in ``e[i] = max(latest finish of its last chunk, e[i-1] + R + 3)``,
+      its row r leaves in ``e[i] + 4 + r``, the next tile starts in ``e[i] + 1`` or later; its
+      weights and high halves may be taken before. A run takes ``e[-1] + R + 4`` cycles.
     * Decoding: two mask buffers of max(group, Kc) bits a row take turns; one takes a word a cycle
       when the other's last entry before it is in the queue. Entries enter the queue from the cycle
       after a buffer's final word on, one a cycle, a full queue in the cycle in which one leaves.
@@ -115,12 +115,12 @@ class HybridArray(Unit[SparqleConfig]):
         """End a tile when all its rows have, load its results when the last product is in."""
         left = Signal(range(self.config.rows + 1))  # rows of results still to leave
         more = left > 1 if self.config.rows > 1 else 0  # a single row leaves nothing to compare
-        pending, busy, ended = Signal(2), Signal(), Signal()
+        pending, busy, ended = Signal(3), Signal(), Signal()
         m.d.comb += [
             ended.eq(Cat(group.ended for group in groups).all()),
             busy.eq(more | ((left == 1) & ~self.y.ready) | pending.any()),
             commit.eq(ended & ~busy),
-            load.eq(pending[1]),
+            load.eq(pending[-1]),
             pull.eq(self.y.valid & self.y.ready),
             self.y.valid.eq(left != 0),
             self.y.payload.last.eq(left == 1),
@@ -128,7 +128,7 @@ class HybridArray(Unit[SparqleConfig]):
             self.events.tiles.eq(commit),
             self.events.stall_drain.eq(ended & busy),
         ]
-        m.d.sync += pending.eq(Cat(commit, pending[0]))
+        m.d.sync += pending.eq(Cat(commit, pending[:-1]))
         with m.If(load):
             m.d.sync += left.eq(self.config.rows)
         with m.Elif(pull):

@@ -57,7 +57,8 @@ def strobes_layout(config: SparqleConfig) -> data.StructLayout:
 class RowGroup(Part[SparqleConfig]):
     """g rows, their copy of the weight banks, their decoder and their sequencer.
 
-    A step reads one entry of the weight banks and multiplies it in the next cycle. ``ended`` is 1
+    A step reads one entry of the weight banks, which is registered and then multiplied: three
+    stages. ``ended`` is 1
     from the cycle of the tile's final step until ``commit``.
     """
 
@@ -199,35 +200,33 @@ class RowGroup(Part[SparqleConfig]):
         return read.data
 
     def _place_rows(self, m: Module, platform: object, step: "_Step", weights: Value) -> None:
-        """Registers of the step, then the rows; results move up towards row 0."""
-        first, high = Signal(), Signal()
-        m.d.sync += [first.eq(step.first), high.eq(step.high)]
+        """Two stages of registers, then the rows; results move up towards row 0."""
+        read, used = _Stage(self.config, "read"), _Stage(self.config, "used")
+        read.follow(m, step.low, step.high, step.first, step.used, step.halves)
+        used.follow(m, read.low, read.high, read.first, read.used, read.halves)
+        weights_used = Signal.like(weights, reset_less=True)
+        m.d.sync += weights_used.eq(weights)
         below: Value = self.below
         for i in reversed(range(self.config.sharing)):
-            half = Signal(self.config.k, name=f"half_{i}", reset_less=True)
-            enable = Signal(name=f"enable_{i}")
-            m.d.sync += enable.eq(step.low | (step.high & step.used[i]))
-            with m.If(step.low | step.high):
-                m.d.sync += half.eq(step.halves[i])
-            row = HybridRow(self.config)
             control = Signal(control_layout, name=f"control_{i}")
+            m.d.comb += [
+                control.enable.eq(used.low | (used.high & used.used[i])),
+                control.first.eq(used.first),
+                control.high.eq(used.high),
+                control.load.eq(self.load),
+                control.pull.eq(self.pull),
+            ]
+            row = HybridRow(self.config)
             place(
                 m,
                 platform,
                 f"row_{i}",
                 row,
-                half=half,
-                w=weights,
+                half=used.halves[i],
+                w=weights_used,
                 control=control,
                 below=below,
             )
-            m.d.comb += [
-                control.enable.eq(enable),
-                control.first.eq(first),
-                control.high.eq(high),
-                control.load.eq(self.load),
-                control.pull.eq(self.pull),
-            ]
             below = row.result
         m.d.comb += self.result.eq(below)
 
@@ -241,6 +240,29 @@ class _Step:
         self.position = Signal(index_bits(config))
         self.used = Signal(config.sharing)
         self.halves = Signal(data.ArrayLayout(config.k, config.sharing))
+
+
+class _Stage:
+    """Registers of a step on its way to the rows."""
+
+    def __init__(self, config: SparqleConfig, name: str):
+        self.low, self.high = Signal(name=f"{name}_low"), Signal(name=f"{name}_high")
+        self.first = Signal(name=f"{name}_first", reset_less=True)
+        self.used = Signal(config.sharing, name=f"{name}_used", reset_less=True)
+        layout = data.ArrayLayout(config.k, config.sharing)
+        self.halves = Signal(layout, name=f"{name}_halves", reset_less=True)
+
+    def follow(
+        self, m: Module, low: Signal, high: Signal, first: Signal, used: Signal, halves: data.View
+    ) -> None:
+        """Take over what is given, one cycle later."""
+        m.d.sync += [
+            self.low.eq(low),
+            self.high.eq(high),
+            self.first.eq(first),
+            self.used.eq(used),
+            self.halves.eq(halves),
+        ]
 
 
 class _ListEnd:

@@ -154,7 +154,7 @@ def stepped(config, layer):
             free = within % config.chunk or chunk - min(finished) < config.weight_banks
             if free:
                 written.append(cycle)
-        drained = not ends or cycle >= ends[-1] + config.rows + 2
+        drained = not ends or cycle >= ends[-1] + config.rows + 3
         if all(group["tile"] > len(ends) for group in groups) and drained:
             ends.append(cycle)
         cycle += 1
@@ -170,9 +170,9 @@ def test_a_tile_by_hand():
     assert schedule.cycles["lsb_0"].tolist() == [2, 3, 4, 5]
     assert schedule.cycles["values_1"].tolist() == [1, 2, 3]
     assert schedule.events["tiles"].cycles.tolist() == [8]  # 2 + 4 + 3 - 1
-    assert schedule.cycles["y"].tolist() == [11, 12]
+    assert schedule.cycles["y"].tolist() == [12, 13]
     counts = schedule.counts()
-    assert counts.cycles == 13
+    assert counts.cycles == 14
     assert counts.events["msb_macs"] == 4
     assert counts.events["stall_rows"] == 2
 
@@ -192,7 +192,7 @@ def test_without_high_halves_the_array_takes_half_of_dense():
     config = SparqleConfig()
     bitmap = np.zeros((64, 128), np.uint8)
     counts = sparqle_timing.cycles(config, bitmap, 1024, 64)
-    assert counts.cycles == 16 * 1024 + config.rows + 4
+    assert counts.cycles == 16 * 1024 + config.rows + 5
     assert counts.ideal_cycles == 16 * 1024
 
 
