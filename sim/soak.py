@@ -24,8 +24,8 @@ from .verify import (
 )
 from .workers import Workers
 
-SCALARS = 1_000_000  # values of a design and preset compared with golden
-SEEDS = range(20)  # of the regression in both harnesses
+SCALARS = 1_000_000  # values of a unit's design, over all presets, compared with golden
+SEEDS = range(10)  # of the regression in both harnesses
 BIN_SEEDS = range(200)
 CONFIGURATIONS = 60  # random ones of the parameter fuzz
 MUTATED = ("tiny",)  # presets whose Verilog is mutated
@@ -118,14 +118,17 @@ def _timed(task: Task) -> Finding:
 
 def _of_variations(chosen: Sequence[Variation]) -> Iterator[Task]:
     """What is verified for every design in every preset."""
-    for function in (_values, _harnesses, _bins, _lint):
+    for variation in chosen:
+        alike = [v for v in chosen if (v.unit, v.design) == (variation.unit, variation.design)]
+        yield partial(_values, variation, -(-SCALARS // len(alike)))
+    for function in (_harnesses, _bins, _lint):
         yield from (partial(function, variation) for variation in chosen)
 
 
-def _values(variation: Variation) -> Finding:
+def _values(variation: Variation, least: int) -> Finding:
     model = Model(variation.design, variation.config)
     total, seed = Checked(0, []), 0
-    while total.scalars < SCALARS and not total.wrong:
+    while total.scalars < least and not total.wrong:
         total += check_random(model, [seed])
         seed += 1
     figure = f"{total.scalars:,} values of {seed} seeds, {len(total.wrong)} mismatches"
