@@ -13,6 +13,7 @@ from .show import table
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 COLUMNS = (
+    "array",
     "tokens",
     "order",
     "Kc",
@@ -38,6 +39,7 @@ def command(
 def _row(found: Balance) -> list[object]:
     variant, config = found.variant, found.variant.config
     return [
+        f"{config.rows} x {config.columns}",
         variant.tokens,
         "sorted" if variant.sort else "natural",
         config.chunk,

@@ -67,6 +67,7 @@ VARIANTS = (
         for sort in (True, False)
         for sharing in (2, 4, 8, 16)
     ),
+    Variant(SparqleConfig(rows=1, columns=256), 512),
 )
 """What docs/sparqle.md shows."""
 
