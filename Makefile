@@ -46,6 +46,7 @@ bench: venv
 	$(RUN)/python -m nibbleforge.scripts.bench --output docs/benchmarks.md
 
 soak: venv
+	$(RUN)/python -m pytest -n $(JOBS) -m slow
 	$(RUN)/python -m nibbleforge.scripts.soak --output docs/verification.md
 
 lock: venv
