@@ -8,7 +8,6 @@ that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field as Parameter
 
 from .config import Config
@@ -16,7 +15,7 @@ from .design import Design, Unit
 from .events import Counts, Event
 from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, compute
 from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule
+from .schedule import Beats, Pulses, Schedule, final_of
 from .tiling import Tiling
 
 
@@ -153,7 +152,7 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     return {
         "x": Beats(
             x_port.pack(
-                value=x.reshape(-1, config.rows), last=_every(features, tiling.token_blocks)
+                value=x.reshape(-1, config.rows), last=final_of(features, tiling.token_blocks)
             ),
             np.stack([token * features, np.full(len(tiling), features)], axis=1),
         ),
@@ -162,14 +161,11 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
             np.stack([output * features, np.full(len(tiling), features)], axis=1),
         ),
         "y": Beats(
-            y_port.pack(value=y.reshape(-1, config.columns), last=_every(config.rows, len(tiling)))
+            y_port.pack(
+                value=y.reshape(-1, config.columns), last=final_of(config.rows, len(tiling))
+            )
         ),
     }
-
-
-def _every(period: int, times: int) -> NDArray[np.bool_]:
-    """True at the end of each of ``times`` periods."""
-    return np.tile(np.arange(period) == period - 1, times)
 
 
 def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> Counts:

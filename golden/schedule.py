@@ -8,6 +8,17 @@ from numpy.typing import NDArray
 from .events import Counts
 
 
+def ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``start, start + 1, ...``, ``size`` of them each, one after the other."""
+    ends = np.cumsum(sizes)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - sizes), sizes)
+
+
+def final_of(period: int, times: int) -> NDArray[np.bool_]:
+    """True at the end of each of ``times`` periods."""
+    return np.tile(np.arange(period) == period - 1, times)
+
+
 @dataclass(frozen=True)
 class Beats:
     """Payloads of one port in order.
@@ -27,10 +38,7 @@ class Beats:
         """Every beat in order, ``(beats, words)``."""
         if self.segments is None:
             return self.words
-        starts, lengths = self.segments[:, 0], self.segments[:, 1]
-        ends = np.cumsum(lengths)
-        index = np.arange(ends[-1] if len(ends) else 0)
-        return self.words[index + np.repeat(starts - (ends - lengths), lengths)]
+        return self.words[ranges(self.segments[:, 0], self.segments[:, 1])]
 
 
 Traffic = dict[str, Beats]

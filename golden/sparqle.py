@@ -12,7 +12,7 @@ from . import hybrid
 from .config import Config
 from .design import Design, Unit
 from .layer import Layer, check, compute
-from .schedule import Beats, Schedule, Traffic
+from .schedule import Beats, Schedule, Traffic, final_of
 from .sparqle_config import (
     SparqleConfig,
     SparqleSettings,
@@ -64,7 +64,7 @@ def traffic(config: SparqleConfig, layer: Layer) -> Traffic:
     w = tiling.blocks_of_outputs(layer.w).transpose(0, 2, 1).reshape(-1, config.columns)
     beats = {
         "w": Beats(
-            w_port(config).pack(value=w, last=_final(features, tiling.output_blocks)),
+            w_port(config).pack(value=w, last=final_of(features, tiling.output_blocks)),
             _repeat(tiling.order[:, 1], np.full(tiling.output_blocks, features)),
         )
     }
@@ -89,7 +89,7 @@ def _bitmap_beats(config: SparqleConfig, r: int, high: NDArray) -> tuple[NDArray
     words = high.shape[1] // config.group
     mask = (high != 0).reshape(-1, config.group)
     per_block = np.full(len(high), words)
-    return bitmap_port(config, r).pack(mask=mask, last=_final(words, len(high))), per_block
+    return bitmap_port(config, r).pack(mask=mask, last=final_of(words, len(high))), per_block
 
 
 def _values_beats(config: SparqleConfig, r: int, high: NDArray) -> tuple[NDArray, NDArray]:
@@ -109,17 +109,12 @@ def _y_beats(config: SparqleConfig, layer: Layer) -> Beats:
     fields = {
         "value": y,
         "error": np.zeros(len(y), np.uint8),
-        "last": _final(config.rows, len(tiling)),
+        "last": final_of(config.rows, len(tiling)),
     }
     if config.asymmetric:
         sums = tiling.blocks_of_tokens(ones(config, layer)[:, None])[..., 0]
         fields["ones"] = sums[tiling.order[:, 0]].ravel()
     return Beats(y_port(config).pack(**fields))
-
-
-def _final(period: int, times: int) -> NDArray[np.bool_]:
-    """True at the end of each of ``times`` periods."""
-    return np.tile(np.arange(period) == period - 1, times)
 
 
 def _repeat(block: NDArray[np.int64], per_block: NDArray) -> NDArray[np.int64]:

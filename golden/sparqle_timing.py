@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from .events import Counts
 from .layer import check_shape
-from .schedule import Pulses
+from .schedule import Pulses, ranges
 from .sparqle_config import SparqleConfig, events
 from .tiling import Tiling
 
@@ -352,11 +352,11 @@ class Run:
     @property
     def weights(self) -> NDArray[np.int64]:
         """Cycle of each beat of weights."""
-        return np.concatenate([_ranges(tile.opens[:, 0], self.lengths) for tile in self.tiles])
+        return np.concatenate([ranges(tile.opens[:, 0], self.lengths) for tile in self.tiles])
 
     def low(self, p: int) -> NDArray[np.int64]:
         """Cycles in which a row group works on low halves."""
-        starts = [_ranges(tile.starts[:, p, 0], self.lengths) for tile in self.tiles]
+        starts = [ranges(tile.starts[:, p, 0], self.lengths) for tile in self.tiles]
         return np.concatenate(starts)
 
     def _decode(self, p: int) -> "_Decoder":
@@ -429,7 +429,7 @@ class Run:
             "stall_rows": _sum(
                 np.concatenate(
                     [
-                        _ranges(finish + 1, end - finish)
+                        ranges(finish + 1, end - finish)
                         for finish, end in zip(done, self.ends, strict=True)
                     ]
                 )
@@ -447,7 +447,7 @@ class Run:
     def _without_weights(self) -> NDArray[np.int64]:
         """Cycles in which row groups wait for weights between two chunks of a tile."""
         waits = [
-            _ranges(
+            ranges(
                 tile.finishes[:-1].ravel() + 1,
                 (tile.starts[1:] - tile.finishes[:-1] - 1).ravel(),
             )
@@ -532,12 +532,6 @@ def _dropped(config: SparqleConfig, counts: NDArray[np.int64]) -> NDArray[np.boo
     first = (chunks - 1) // per_word * per_word
     final = np.where((counts > 0) & (chunk >= first), chunk, first).max(axis=1)
     return chunk > final[:, None]
-
-
-def _ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``start, start + 1, ...``, ``size`` of them each, one after the other."""
-    ends = np.cumsum(sizes)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - sizes), sizes)
 
 
 def _sum(cycles: NDArray[np.int64], increments: NDArray[np.int64] | int = 1) -> Pulses:

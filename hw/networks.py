@@ -46,6 +46,14 @@ def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Valu
     return [Value.cast(0), *sums]
 
 
+def count_set(bits: Value) -> Value:
+    """Number of set bits, of few."""
+    total: Value = bits[0]
+    for i in range(1, len(bits)):
+        total = total + bits[i]
+    return total
+
+
 def shift_down(m: Module, planes: Planes, amount: Value, count: int) -> Planes:
     """Elements from place ``amount`` on, ``count`` of them; beyond the end 0."""
     for stage in range(len(amount)):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.sparqle_config import SparqleConfig, bitmap_port, values_port
 from .base import Part, payload_layout
-from .networks import prefix_counts
+from .networks import count_set, prefix_counts
 
 
 def index_bits(config: SparqleConfig) -> int:
@@ -89,7 +89,7 @@ class ListDecoder(Part[SparqleConfig]):
             room.eq(~Mux(which, buffers[1].full, buffers[0].full)),
             take.eq(room & offered.all()),
             complete.eq(take & (last.all() | (word == words - 1))),
-            self.words.eq(Mux(take, _count(~ended), 0)),
+            self.words.eq(Mux(take, count_set(~ended), 0)),
             self.error.eq(take & last.any() & ~last.all() & ~ended.any()),
         ]
         for row, bitmap in enumerate(bitmaps):
@@ -185,7 +185,7 @@ class ListDecoder(Part[SparqleConfig]):
         taken = Cat(getattr(self, f"values_{row}").ready for row in rows) & Cat(
             getattr(self, f"values_{row}").valid for row in rows
         )
-        m.d.comb += self.beats.eq(_count(taken))
+        m.d.comb += self.beats.eq(count_set(taken))
         return here.all()
 
 
@@ -298,14 +298,6 @@ def _or(values: list[Signal]) -> Value:
     total: Value = values[0]
     for value in values[1:]:
         total = total | value
-    return total
-
-
-def _count(bits: Value) -> Value:
-    """Number of set bits."""
-    total: Value = bits[0]
-    for i in range(1, len(bits)):
-        total = total + bits[i]
     return total
 
 

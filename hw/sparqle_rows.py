@@ -9,6 +9,7 @@ from ..golden.layer import WEIGHT_BITS
 from ..golden.sparqle_config import SparqleConfig, bitmap_port, lsb_port, values_port
 from .base import Part, payload_layout
 from .emission import place
+from .networks import count_set
 from .sparqle_decoder import ListDecoder, index_bits
 from .sparqle_pe import HybridRow, control_layout, result_bits
 
@@ -97,7 +98,7 @@ class RowGroup(Part[SparqleConfig]):
         m.d.comb += [
             self.strobes.low.eq(step.low),
             self.strobes.high.eq(step.high),
-            self.strobes.used.eq(Mux(step.high, _count(step.used), 0)),
+            self.strobes.used.eq(Mux(step.high, count_set(step.used), 0)),
             self.strobes.words.eq(decoder.words),
             self.strobes.beats.eq(decoder.beats),
             self.strobes.errors.eq(decoder.error | list_error),
@@ -308,11 +309,3 @@ class _ListEnd:
     def restart(self, m: Module) -> None:
         """A new tile begins."""
         m.d.sync += [self.passed.eq(0), self.flagged.eq(0)]
-
-
-def _count(bits: Value) -> Value:
-    """Number of set bits."""
-    total: Value = bits[0]
-    for i in range(1, len(bits)):
-        total = total + bits[i]
-    return total

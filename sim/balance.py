@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..golden import dense, hybrid, sparqle_timing
-from ..golden.dense import DenseConfig
+from ..golden import hybrid, sparqle_timing
 from ..golden.errors import UserError
 from ..golden.quantise import quantise_activations
 from ..golden.sparqle_config import SparqleConfig
+from .dense import baselines
 from .tensors import Capture
 
 
@@ -97,8 +97,8 @@ def _balance(capture: Capture, variant: Variant) -> Balance:
         packed = hybrid.encode(config.format, quantise_activations(x, config.limit).q)
         shape = (packed.in_features, len(capture.weights(layer)))
         counts = sparqle_timing.cycles(config, packed.bitmap, *shape, sort=variant.sort)
-        rivals = [dense.cycles(_rival(config, passes), tokens, *shape).cycles for passes in (2, 1)]
-        speedups.append([rival / counts.cycles for rival in rivals])
+        rivals = baselines(config, config.k, counts.cycles, tokens, *shape)
+        speedups.append([rival["speedup"] for rival in rivals])
         shares.append(speedups[-1][0] * (2 - packed.msb_zero_share) / 2)
     means = np.exp(np.log(speedups).mean(axis=0))
     worst = int(np.argmin(shares))
@@ -110,8 +110,3 @@ def _balance(capture: Capture, variant: Variant) -> Balance:
         worst_share=shares[worst],
         worst_layer=capture.layers[worst],
     )
-
-
-def _rival(config: SparqleConfig, passes: int) -> DenseConfig:
-    extent = {"rows": config.rows, "columns": config.columns, "max_k": config.max_k}
-    return DenseConfig.model_validate({**extent, "k": config.k, "passes": passes})
