@@ -5,21 +5,24 @@ multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The 
 that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field as Parameter
+from pydantic import model_validator
 
 from .config import Config
+from .dequantizer import DequantizerConfig
 from .design import Design, Unit
 from .events import Counts, Event
-from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, compute
+from .grouped import GroupScales, joined, joined_counts, weight_groups
+from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, compute, sums
 from .ports import Field, Port
 from .schedule import Beats, Pulses, Schedule, final_of
 from .tiling import Tiling
 
 
-class DenseConfig(Config):
+class DenseConfig(GroupScales):
     """Parameters of the dense array."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -34,6 +37,24 @@ class DenseConfig(Config):
     """Coding of the halves; matters only with two passes."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
     """Largest in_features; sizes the accumulators."""
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> "DenseConfig":
+        if self.dequant == "group":
+            self._check_weight_group(self.max_k)
+        return self
+
+    @property
+    def array(self) -> Self:
+        """The array alone, its accumulators as wide as a weight group needs."""
+        return self.replace(dequant="none", max_k=self.weight_group)
+
+    @property
+    def dequantizer(self) -> DequantizerConfig:
+        """The dequantizer behind the array."""
+        return self._dequantizer(
+            rows=self.rows, columns=self.columns, acc_bits=self.array.accumulator_bits
+        )
 
     @property
     def activation_bits(self) -> int:
@@ -116,7 +137,7 @@ def schedule(config: DenseConfig, layer: Layer) -> Schedule:
     """Golden schedule of a layer: every tile of its tiling in one run."""
     check(config, layer)
     tiling = layer.tiling(config)
-    features = layer.x.shape[1]
+    features = layer.features
     period = max(config.passes * features, config.rows)
     ends = config.passes * features + period * np.arange(len(tiling))  # final step of each tile
     starts = np.concatenate([[1], ends[:-1] + 1])
@@ -144,10 +165,10 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     check(config, layer)
     x_port, w_port, y_port = ports(config)
     tiling = layer.tiling(config)
-    features = layer.x.shape[1]
+    features = layer.features
     x = tiling.blocks_of_tokens(layer.x).transpose(0, 2, 1)  # block, feature, row
     w = tiling.blocks_of_outputs(layer.w).transpose(0, 2, 1)
-    y = tiling.split_result(compute(config, layer))
+    y = tiling.split_result(sums(config, layer))
     token, output = tiling.order.T
     return {
         "x": Beats(
@@ -172,6 +193,17 @@ def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> 
     """Counts of a layer of this shape in one free-flowing run."""
     check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
+    if config.dequant == "none":
+        return _cycles(config, tiles, in_features)
+    groups = weight_groups(config, in_features)
+    array = config.array
+    between = (groups - 1) * max(config.passes * config.weight_group, config.rows)
+    front = _cycles(array, tiles * groups, config.weight_group)
+    return joined_counts(config, front, tiles, groups, tiles * between)
+
+
+def _cycles(config: DenseConfig, tiles: int, in_features: int) -> Counts:
+    """Counts of so many tiles."""
     work = config.passes * in_features
     period = max(work, config.rows)
     totals = {
@@ -198,6 +230,13 @@ ARRAY = Design(
 )
 
 
+GROUPED = joined(ARRAY, "dense_grouped")
+
+
+def _designs(config: DenseConfig) -> tuple[Design, ...]:
+    return (ARRAY if config.dequant == "none" else GROUPED,)
+
+
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
     return {
         "paper": DenseConfig(passes=passes),
@@ -212,7 +251,7 @@ UNIT = Unit(
     summary="baseline: both halves of every activation on k-bit multipliers, 2K cycles a tile",
     config=DenseConfig,
     presets=_presets(passes=2),
-    designs=lambda _: (ARRAY,),
+    designs=_designs,
 )
 
 UNIT_2K = Unit(
@@ -220,5 +259,5 @@ UNIT_2K = Unit(
     summary="baseline: whole activations on 2k-bit multipliers, K cycles a tile",
     config=DenseConfig,
     presets=_presets(passes=1),
-    designs=lambda _: (ARRAY,),
+    designs=_designs,
 )

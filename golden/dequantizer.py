@@ -20,14 +20,25 @@ from .errors import UserError
 from .events import Counts, Event
 from .floating import add, int_to_fp32, multiply
 from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule
+from .schedule import Beats, Pulses, Schedule, ranges
 
 OFFSET = 8  # q = u - 8
 SCALE_BITS = 16
 RESULT_BITS = 32
 
 
-class DequantizerConfig(Config):
+class FloatLatencies(Config):
+    """Depths of the FP32 pipelines."""
+
+    convert_latency: int = Parameter(default=1, ge=1, le=3)
+    """Cycles of the conversion to FP32."""
+    multiply_latency: int = Parameter(default=2, ge=1, le=3)
+    """Cycles of the multiplication."""
+    add_latency: int = Parameter(default=3, ge=1, le=4)
+    """Cycles of the addition, which alone is in the loop of the running sum."""
+
+
+class DequantizerConfig(FloatLatencies):
     """Parameters of the dequantizer."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -40,12 +51,6 @@ class DequantizerConfig(Config):
     """Whether weights have a minimum beside their scale."""
     ones_bits: int = Parameter(default=16, ge=2, le=48)
     """Bits of a signed sum of activations; matters only for asymmetric weights."""
-    convert_latency: int = Parameter(default=1, ge=1, le=3)
-    """Cycles of the conversion to FP32."""
-    multiply_latency: int = Parameter(default=2, ge=1, le=3)
-    """Cycles of the multiplication."""
-    add_latency: int = Parameter(default=3, ge=1, le=4)
-    """Cycles of the addition, which alone is in the loop of the running sum."""
 
     @property
     def passes(self) -> int:
@@ -212,36 +217,52 @@ def bandwidth(config: DequantizerConfig) -> dict[str, float]:
 # --- schedule and law -------------------------------------------------------------------------
 
 
-def schedule(config: DequantizerConfig, sums: GroupSums) -> Schedule:
-    """Golden schedule of a run."""
+def schedule(
+    config: DequantizerConfig, sums: GroupSums, arrivals: NDArray[np.int64] | None = None
+) -> Schedule:
+    """Golden schedule of a run.
+
+    Parameters
+    ----------
+    arrivals
+        Cycle in which the first row of each weight group is there, the others following one a
+        cycle; by default everything is from cycle 0 on.
+    """
     check(config, sums)
-    passes, rows = config.passes, np.arange(config.rows)
-    opens = np.zeros((len(sums.last), passes), bool)  # passes that start from +0
-    opens[_tiles(sums.last)[0], 0] = True
-    gaps = np.where(opens.ravel()[1:], config.rows, config.period)
-    starts = np.concatenate([[0], np.cumsum(gaps)])
-    groups = starts[::passes]
-    results = starts[passes - 1 :: passes][sums.last] + config.latency
+    rows = np.arange(config.rows)
+    starts, waits = _starts(config, sums, arrivals)
+    groups, results = starts[:, 0], starts[sums.last, -1] + config.latency
     taken, written = ((first[:, None] + rows).ravel() for first in (groups, results))
-    idle = starts[1:][gaps > config.rows, None] - (config.period - config.rows) + _count(config)
-    steps = (starts[:, None] + rows).ravel()
-    never = Pulses.strobes(np.zeros(0, np.int64))
+    steps = (starts.ravel()[:, None] + rows).ravel()
+    unfinished = np.ones(starts.shape, bool)
+    unfinished[sums.last, -1] = False
+    loop = starts[unfinished][:, None] + np.arange(config.rows, config.period)
     pulses = {
         "groups": Pulses.strobes(groups),
         "rows": Pulses.strobes(taken),
         "products": Pulses(steps.astype(np.int64), np.full(steps.size, config.columns)),
         "results": Pulses.strobes(written),
-        "stall_operands": never,
-        "stall_loop": Pulses.strobes(idle.ravel()),
-        "stall_out": never,
+        "stall_operands": Pulses.strobes(ranges(groups - waits, waits)),
+        "stall_loop": Pulses.strobes(loop.ravel()),
+        "stall_out": Pulses.strobes(np.zeros(0, np.int64)),
     }
     cycles = {"x": taken, "scale": groups, "y": written}
     return Schedule(traffic(config, sums), cycles, pulses)
 
 
-def _count(config: DequantizerConfig) -> NDArray[np.int64]:
-    """Numbers of the cycles that a pass waits for the one before."""
-    return np.arange(config.period - config.rows)
+def _starts(
+    config: DequantizerConfig, sums: GroupSums, arrivals: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start of each pass, ``(groups, passes)``; cycles each group waits for sums within a tile."""
+    opens = np.zeros(len(sums.last), bool)  # groups that start from +0
+    opens[_tiles(sums.last)[0]] = True
+    gaps = (config.passes - 1) * config.period + np.where(opens, config.rows, config.period)
+    gaps[0] = 0
+    arrivals = np.zeros(len(gaps), np.int64) if arrivals is None else arrivals
+    ready = np.cumsum(gaps)
+    first = ready + np.maximum.accumulate(arrivals - ready)
+    waits = np.where(opens, 0, np.diff(first, prepend=0) - gaps)
+    return first[:, None] + config.period * np.arange(config.passes), waits
 
 
 def traffic(config: DequantizerConfig, sums: GroupSums) -> dict[str, Beats]:

@@ -48,9 +48,19 @@ class Layer:
     x: NDArray[np.signedinteger]
     w: NDArray[np.int8]
 
+    @property
+    def groups(self) -> int:
+        """Weight groups along in_features, each a tile of its own."""
+        return 1
+
+    @property
+    def features(self) -> int:
+        """Input features of a tile."""
+        return self.x.shape[1] // self.groups
+
     def tiling(self, config: ArrayConfig) -> Tiling:
         """Tiles of the layer on an array."""
-        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
+        return Tiling(len(self.x), len(self.w), config.rows, config.columns, self.groups)
 
 
 def check(config: ArrayConfig, layer: Layer) -> None:
@@ -65,7 +75,7 @@ def check(config: ArrayConfig, layer: Layer) -> None:
         raise UserError(
             f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
         )
-    check_shape(config, len(layer.x), features, len(layer.w))
+    check_shape(config, len(layer.x), layer.features, len(layer.w))
     low, high = config.activation_range
     if layer.x.min() < low or layer.x.max() > high:
         raise UserError(
@@ -87,12 +97,30 @@ def check_shape(config: ArrayConfig, tokens: int, in_features: int, outputs: int
 
 
 def compute(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
-    """Exact ``x @ w.T``, ``(tokens, outputs)`` int64.
+    """Exact ``x @ w.T``, ``(tokens, outputs)`` int64."""
+    return sums(config, layer).sum(axis=0)
+
+
+def sums(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
+    """Exact ``x @ w.T`` of each weight group, ``(groups, tokens, outputs)`` int64.
 
     Float64 products and sums are exact here: every partial sum stays below 2**53.
     """
     check(config, layer)
-    return (layer.x.astype(np.float64) @ layer.w.astype(np.float64).T).astype(np.int64)
+    x, w = (
+        matrix.reshape(len(matrix), layer.groups, -1).transpose(1, 0, 2).astype(np.float64)
+        for matrix in (layer.x, layer.w)
+    )
+    return (x @ w.transpose(0, 2, 1)).astype(np.int64)
+
+
+def ones(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
+    """Sum of each token's activations over each weight group, ``(tokens, groups)`` int64.
+
+    What a further column gives whose weights are 1.
+    """
+    check(config, layer)
+    return layer.x.reshape(len(layer.x), layer.groups, -1).sum(axis=2, dtype=np.int64)
 
 
 def accumulator_bits(k: int, max_k: int) -> int:

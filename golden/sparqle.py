@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from . import hybrid
 from .config import Config
 from .design import Design, Unit
-from .layer import Layer, check, compute
+from .grouped import joined
+from .layer import Layer, check, compute, ones, sums
 from .schedule import Beats, Schedule, Traffic, final_of
 from .sparqle_config import (
     SparqleConfig,
@@ -39,12 +40,6 @@ def density_order(present: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.argsort(np.count_nonzero(present, axis=1), kind="stable")
 
 
-def ones(config: SparqleConfig, layer: Layer) -> NDArray[np.int64]:
-    """What the further column gives: the sum of each token's activations, ``(tokens,)``."""
-    check(config, layer)
-    return layer.x.sum(axis=1, dtype=np.int64)
-
-
 # --- payloads ---------------------------------------------------------------------------------
 
 
@@ -59,7 +54,7 @@ def traffic(config: SparqleConfig, layer: Layer) -> Traffic:
     """Payloads of every port for a layer, operands as segments so that nothing is copied."""
     check(config, layer)
     tiling = layer.tiling(config)
-    features = layer.x.shape[1]
+    features = layer.features
     low, high = halves(config, layer.x)
     w = tiling.blocks_of_outputs(layer.w).transpose(0, 2, 1).reshape(-1, config.columns)
     beats = {
@@ -105,15 +100,15 @@ def _values_beats(config: SparqleConfig, r: int, high: NDArray) -> tuple[NDArray
 
 def _y_beats(config: SparqleConfig, layer: Layer) -> Beats:
     tiling = layer.tiling(config)
-    y = tiling.split_result(compute(config, layer)).reshape(-1, config.columns)
+    y = tiling.split_result(sums(config, layer)).reshape(-1, config.columns)
     fields = {
         "value": y,
         "error": np.zeros(len(y), np.uint8),
         "last": final_of(config.rows, len(tiling)),
     }
     if config.asymmetric:
-        sums = tiling.blocks_of_tokens(ones(config, layer)[:, None])[..., 0]
-        fields["ones"] = sums[tiling.order[:, 0]].ravel()
+        rows = tiling.blocks_of_tokens(ones(config, layer))[..., 0]
+        fields["ones"] = rows[tiling.order[:, 0]].ravel()
     return Beats(y_port(config).pack(**fields))
 
 
@@ -128,7 +123,7 @@ def schedule(config: SparqleConfig, layer: Layer) -> Schedule:
     check(config, layer)
     tiling = layer.tiling(config)
     _, high = halves(config, layer.x)
-    features = layer.x.shape[1]
+    features = layer.features
     present = np.pad(high != 0, ((0, 0), (0, -features % config.span)))
     present = tiling.blocks_of_tokens(present).reshape(
         tiling.token_blocks, config.row_groups, config.sharing, -1
@@ -150,6 +145,8 @@ ARRAY = Design(
     traffic=traffic,
 )
 
+GROUPED = joined(ARRAY, "sparqle_grouped")
+
 _PRESETS: dict[str, Config] = {
     "paper": SparqleConfig(),
     "tiny": SparqleConfig(
@@ -157,13 +154,26 @@ _PRESETS: dict[str, Config] = {
     ),
     "vector": SparqleConfig(rows=1, columns=256),
     "fpga": SparqleConfig(rows=4, columns=4, group=32, chunk=16, max_k=4096),
+    "q4_1": SparqleConfig(
+        dequant="group",
+        weight_group=32,
+        asymmetric=True,
+        group=32,
+        chunk=32,
+        convert_latency=2,
+    ),
 }
+
+
+def _designs(config: SparqleConfig) -> tuple[Design, ...]:
+    return (ARRAY if config.dequant == "none" else GROUPED,)
+
 
 UNIT = Unit(
     name="sparqle",
     summary="hybrid-precision array: skips activations' high halves that are 0",
     config=SparqleConfig,
     presets=_PRESETS,
-    designs=lambda _: (ARRAY,),
+    designs=_designs,
     settings=SparqleSettings,
 )

@@ -4,14 +4,16 @@ Source: SPARQLe, arXiv 2606.00365. Chunks, weight banks and sharing are our own;
 for what in the number format is.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
 from .config import Config
+from .dequantizer import DequantizerConfig
 from .errors import UserError
 from .events import Event
+from .grouped import GroupScales
 from .hybrid import HybridFormat
 from .layer import WEIGHT_BITS, accumulator_bits
 from .ports import Field, Port
@@ -19,7 +21,7 @@ from .ports import Field, Port
 CHUNKS = (4, 8, 16, 32, 64, 128)
 
 
-class SparqleConfig(HybridFormat):
+class SparqleConfig(HybridFormat, GroupScales):
     """Parameters of the hybrid array: those of the number format, and the following."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -53,7 +55,42 @@ class SparqleConfig(HybridFormat):
             )
         if self.lanes != 1:
             raise UserError(f"lanes must be 1: the array has no others yet, got {self.lanes}.")
+        if self.dequant == "group":
+            self._check_groups()
         return self
+
+    def _check_groups(self) -> None:
+        """Refuse weight groups that chunks or bitmap words straddle, or that are too short."""
+        self._check_weight_group(self.max_k)
+        for name in ("chunk", "group"):
+            size = getattr(self, name)
+            if self.weight_group % size:
+                raise UserError(
+                    f"{name} must divide weight_group, got {name} {size}, "
+                    f"weight_group {self.weight_group}."
+                )
+        turn = self.dequantizer.passes * self.dequantizer.period
+        if self.asymmetric and self.weight_group < turn:
+            raise UserError(
+                f"weight_group must be at least {turn} here, for the dequantizer takes two passes "
+                f"over {self.rows} rows, got {self.weight_group}."
+            )
+
+    @property
+    def array(self) -> Self:
+        """The array alone, its accumulators as wide as a weight group needs."""
+        return self.replace(dequant="none", max_k=self.weight_group)
+
+    @property
+    def dequantizer(self) -> DequantizerConfig:
+        """The dequantizer behind the array."""
+        return self._dequantizer(
+            rows=self.rows,
+            columns=self.columns,
+            acc_bits=self.array.accumulator_bits,
+            asymmetric=self.asymmetric,
+            ones_bits=self.array.ones_bits,
+        )
 
     @property
     def format(self) -> HybridFormat:

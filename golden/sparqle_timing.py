@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .events import Counts
+from .grouped import joined_counts, weight_groups
 from .layer import check_shape
 from .schedule import Pulses, ranges
 from .sparqle_config import SparqleConfig, events
@@ -202,9 +203,12 @@ def cycles(
         order = np.argsort(present, kind="stable")
         bitmap, present = bitmap[order], present[order]
     tiling = Tiling(tokens, outputs, config.rows, config.columns)
-    chunk_lengths = lengths(config, in_features)
+    grouped = config.dequant == "group"
+    groups = weight_groups(config, in_features) if grouped else 1
+    chunk_lengths = np.tile(lengths(config, in_features // groups), groups)
     counts = popcounts(config, bitmap, len(chunk_lengths))
-    end, waits = _repeated(config, chunk_lengths, counts.transpose(2, 1, 0), tiling.output_blocks)
+    stages = _Stages(config, chunk_lengths, counts.transpose(2, 1, 0), groups)
+    end, between, waits = _repeated(stages, tiling.output_blocks)
     tiles, times = len(tiling), tiling.output_blocks
     steps = int(counts.sum())  # of high halves, over all row groups
     totals = {
@@ -215,9 +219,9 @@ def cycles(
         "w_beats": tiles * in_features,
         "lsb_beats": tiles * in_features * config.row_groups,
         "bitmap_words": tiles * config.rows * -(-in_features // config.group),
-        "value_beats": times * int((-(-present // config.beat)).sum()),
-        "y_beats": tiles * config.rows,
-        "tiles": tiles,
+        "value_beats": times * _value_beats(config, bitmap, present, in_features // groups),
+        "y_beats": tiles * groups * config.rows,
+        "tiles": tiles * groups,
         "errors": 0,
         "stall_lsb": 0,
         "stall_list": 0,
@@ -225,7 +229,19 @@ def cycles(
     }
     ordered = {event.name: totals[event.name] for event in events(config)}
     ideal = times * _mean_work(config, present, in_features)
-    return Counts(end + DRAIN + config.rows, ordered, ideal)
+    front = Counts(end + DRAIN + config.rows, ordered, ideal)
+    return joined_counts(config, front, tiles, groups, between) if grouped else front
+
+
+def _value_beats(
+    config: SparqleConfig, bitmap: NDArray[np.uint8], present: NDArray[np.int64], features: int
+) -> int:
+    """Beats of high halves: each token's of each weight group begin with a fresh one."""
+    if config.dequant == "group":
+        bits = np.unpackbits(bitmap, axis=1, bitorder="little")
+        starts = np.arange(0, bits.shape[1], features)
+        present = np.add.reduceat(bits, starts, axis=1, dtype=np.int64)
+    return int((-(-present // config.beat)).sum())
 
 
 def _mean_work(config: SparqleConfig, present: NDArray[np.int64], in_features: int) -> float:
@@ -235,46 +251,83 @@ def _mean_work(config: SparqleConfig, present: NDArray[np.int64], in_features: i
     return float((in_features + np.add.reduceat(present, starts) / sizes).sum())
 
 
-def _repeated(
-    config: SparqleConfig, chunk_lengths: NDArray, counts: NDArray[np.int64], times: int
-) -> tuple[int, dict[str, int]]:
-    """End of the final tile and time events where every token block is repeated ``times`` times.
+@dataclass(frozen=True)
+class _Stages:
+    """Chunks of a tile and how much each row group works on them, for token blocks side by side.
+
+    Attributes
+    ----------
+    lengths
+        Input features of each chunk.
+    counts
+        High halves, ``(chunks, P, token blocks)``.
+    groups
+        Weight groups, equally many chunks each: all rows wait for each other at their ends.
+    """
+
+    config: SparqleConfig
+    lengths: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    groups: int
+
+    def of(self, block: int) -> "_Stages":
+        """One token block alone."""
+        return _Stages(self.config, self.lengths, self.counts[:, :, [block]], self.groups)
+
+    def run(self, before: _State) -> tuple[_State, dict[str, NDArray[np.int64]]]:
+        """One tile each: what it leaves, seen from its end, and totals of the time events."""
+        totals: dict[str, NDArray[np.int64]] = {}
+        state, between = before, np.zeros(self.counts.shape[-1], np.int64)
+        for group, (chunk_lengths, counts) in enumerate(
+            zip(
+                np.split(self.lengths, self.groups),
+                np.split(self.counts, self.groups),
+                strict=True,
+            )
+        ):
+            tile = _tile(self.config, chunk_lengths, counts, state)
+            waits = tile.waits(state)
+            between += waits["duration"] if group else 0
+            totals = {name: totals.get(name, 0) + wait for name, wait in waits.items()}
+            state = tile.after.relative()
+        return state, {**totals, "between": between}
+
+
+def _repeated(stages: _Stages, times: int) -> tuple[int, int, dict[str, int]]:
+    """Final end, cycles between ends of weight groups, and time events, every block repeated.
 
     Repeated tiles soon take the same time each: all token blocks are looked at side by side, first
     what they settle to, then the way there from what the block before leaves.
     """
-    blocks = counts.shape[-1]
+    config, blocks = stages.config, stages.counts.shape[-1]
     settled = _State.cold(config, blocks).relative()
     for _ in range(_SETTLED):
-        before, settled = settled, _tile(config, chunk_lengths, counts, settled).after.relative()
+        before = settled
+        settled, _ = stages.run(settled)
         if settled.equals(before):
             break
     state = settled.handed_on(_State.cold(config, 1).relative())
     totals: dict[str, NDArray[np.int64]] = {}
     for done in range(times):
-        tile = _tile(config, chunk_lengths, counts, state)
-        waits = tile.waits(state)
-        before, state = state, tile.after.relative()
+        before = state
+        state, waits = stages.run(state)
         repeats = times - done if state.equals(before) else 1
         totals = {name: totals.get(name, 0) + repeats * wait for name, wait in waits.items()}
         if repeats > 1:
             break
     if not state.equals(settled):
-        totals = _one_by_one(config, chunk_lengths, counts, times)
+        totals = _one_by_one(stages, times)
     sums = {name: int(total.sum()) for name, total in totals.items()}
-    return sums.pop("duration") - 1, sums
+    return sums.pop("duration") - 1, sums.pop("between"), sums
 
 
-def _one_by_one(
-    config: SparqleConfig, chunk_lengths: NDArray, counts: NDArray[np.int64], times: int
-) -> dict[str, NDArray[np.int64]]:
+def _one_by_one(stages: _Stages, times: int) -> dict[str, NDArray[np.int64]]:
     """The same without any assumption, tile after tile."""
-    state = _State.cold(config, 1).relative()
+    state = _State.cold(stages.config, 1).relative()
     found = []
-    for block in np.repeat(np.arange(counts.shape[-1]), times):
-        tile = _tile(config, chunk_lengths, counts[:, :, [block]], state)
-        found.append(tile.waits(state))
-        state = tile.after.relative()
+    for block in np.repeat(np.arange(stages.counts.shape[-1]), times):
+        state, waits = stages.of(block).run(state)
+        found.append(waits)
     return {name: np.concatenate([waits[name] for waits in found]) for name in found[0]}
 
 

@@ -1,22 +1,28 @@
 """Hardware of every design that golden declares."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..golden.config import Config
+from ..golden.dense import GROUPED as DENSE_GROUPED
 from ..golden.design import Design
+from ..golden.sparqle import GROUPED as SPARQLE_GROUPED
 from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
 from .dequantizer import Dequantizer
+from .grouped import GroupedArray
 from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,
     "dense_array": DenseArray,
+    "dense_grouped": partial(GroupedArray, design=DENSE_GROUPED, array=DenseArray),
     "dequantizer": Dequantizer,
     "sparqle_array": HybridArray,
+    "sparqle_grouped": partial(GroupedArray, design=SPARQLE_GROUPED, array=HybridArray),
 }
 
 

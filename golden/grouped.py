@@ -1,0 +1,224 @@
+"""Integer arrays whose weights have a scale per group: an array joined to the dequantizer.
+
+The array takes every weight group of a tile as a tile of its own, groups innermost; its rows of
+sums go straight into :mod:`.dequantizer`, which adds them up in FP32 in ascending order.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import dequantizer
+from .dequantizer import DequantizerConfig, FloatLatencies, GroupSums
+from .design import Design
+from .errors import UserError
+from .events import Counts, Event
+from .layer import ArrayConfig, Layer, check, ones, sums
+from .ports import Field, Port
+from .quantise import WEIGHT_GROUPS
+from .schedule import Beats, Schedule, Traffic, final_of
+
+PREFIX = "dequantizer_"
+"""Begins the names of the dequantizer's events where the array has events of its own."""
+
+
+class GroupScales(FloatLatencies):
+    """What an array's configuration says of group scales."""
+
+    dequant: Literal["none", "group"] = "none"
+    """``none``: integer sums over all of in_features; ``group``: FP32 sums of scaled groups."""
+    weight_group: int = 128
+    """Input features that share a scale; matters only with ``dequant="group"``."""
+
+    def _check_weight_group(self, max_k: int) -> None:
+        """Refuse weight groups that do not exist or do not fit."""
+        if self.weight_group not in WEIGHT_GROUPS:
+            known = ", ".join(map(str, WEIGHT_GROUPS))
+            raise UserError(f"weight_group must be one of {known}, got {self.weight_group}.")
+        if self.weight_group > max_k:
+            raise UserError(
+                f"weight_group must not exceed max_k, got {self.weight_group}, max_k {max_k}."
+            )
+
+    def _dequantizer(self, **extent: Any) -> DequantizerConfig:
+        """The dequantizer for an array of this extent."""
+        latencies = {name: getattr(self, name) for name in FloatLatencies.model_fields}
+        return DequantizerConfig(**extent, **latencies)
+
+
+class GroupedConfig(ArrayConfig, Protocol):
+    """Configuration of an array that can be joined to the dequantizer."""
+
+    @property
+    def array(self) -> Self:
+        """The array alone, its accumulators as wide as a weight group needs."""
+
+    @property
+    def dequantizer(self) -> DequantizerConfig:
+        """The dequantizer behind it."""
+
+    @property
+    def weight_group(self) -> int:
+        """Input features that share a scale."""
+
+
+@dataclass(frozen=True)
+class GroupedLayer(Layer):
+    """Integer operands of one layer and the scales of their weight groups.
+
+    Attributes
+    ----------
+    d
+        Scales, finite float16, ``(outputs, groups)``.
+    minimum
+        Minima, finite float16, ``(outputs, groups)``; empty for symmetric weights.
+    """
+
+    d: NDArray[np.float16]
+    minimum: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+
+    @property
+    def groups(self) -> int:
+        """Weight groups along in_features, each a tile of its own."""
+        return self.d.shape[1]
+
+
+def weight_groups(config: GroupedConfig, in_features: int) -> int:
+    """Weight groups of a layer that the joined unit takes; others are a :class:`UserError`."""
+    groups, rest = divmod(in_features, config.weight_group)
+    if rest:
+        raise UserError(
+            f"in_features must be a multiple of weight_group = {config.weight_group}, "
+            f"got {in_features}."
+        )
+    if in_features > config.max_k:
+        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
+    return groups
+
+
+def check_grouped(config: GroupedConfig, layer: GroupedLayer) -> None:
+    """Raise :class:`UserError` unless the joined unit takes the operands."""
+    per_group = (len(layer.w), weight_groups(config, layer.x.shape[-1]))
+    expected = {"d": per_group, "minimum": per_group if config.dequantizer.asymmetric else (0, 0)}
+    for name, shape in expected.items():
+        scales = getattr(layer, name)
+        if scales.dtype != np.float16 or scales.shape != shape:
+            raise UserError(
+                f"{name} must be float16 of shape {shape}, got {scales.dtype} {scales.shape}."
+            )
+    check(config.array, layer)
+
+
+def group_sums(config: GroupedConfig, layer: GroupedLayer) -> GroupSums:
+    """What the dequantizer gets, in run order."""
+    check_grouped(config, layer)
+    tiling = layer.tiling(config)
+    token, output = tiling.order.T
+    optional = {}
+    if config.dequantizer.asymmetric:
+        rows = tiling.blocks_of_tokens(ones(config.array, layer))[..., 0]
+        minima = tiling.blocks_of_outputs(layer.minimum)[..., 0]
+        optional = {"ones": rows[token], "minimum": minima[output]}
+    return GroupSums(
+        acc=tiling.split_result(sums(config.array, layer)),
+        d=tiling.blocks_of_outputs(layer.d)[..., 0][output],
+        last=final_of(layer.groups, len(tiling) // layer.groups),
+        **optional,
+    )
+
+
+def compute(config: GroupedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
+    """FP32 results, ``(tokens, outputs)``."""
+    tiles = dequantizer.compute(config.dequantizer, group_sums(config, layer))
+    return replace(layer.tiling(config), groups=1).join_result(tiles)
+
+
+# --- the joined design ------------------------------------------------------------------------
+
+
+def joined(array: Design, name: str) -> Design:
+    """An array joined to the dequantizer."""
+
+    def ports(config: GroupedConfig) -> tuple[Port, ...]:
+        _, scale, y = dequantizer.ports(config.dequantizer)
+        *inputs, sums_port = array.ports(config.array)
+        error = tuple(item for item in sums_port.fields if item.name == "error")
+        y = replace(y, fields=(*y.fields, *error))
+        return (*inputs, scale, y)
+
+    def events(config: GroupedConfig) -> tuple[Event, ...]:
+        behind = dequantizer.events(config.dequantizer)
+        return (
+            *array.events(config.array),
+            *(replace(event, name=PREFIX + event.name) for event in behind),
+        )
+
+    def bandwidth(config: GroupedConfig) -> dict[str, float]:
+        scale = dequantizer.ports(config.dequantizer)[1]
+        return {**array.bandwidth(config.array), "scale": scale.width / config.weight_group}
+
+    def traffic(config: GroupedConfig, layer: GroupedLayer) -> Traffic:
+        behind = dequantizer.traffic(config.dequantizer, group_sums(config, layer))
+        return _merged(ports(config), array.traffic(config.array, layer), behind)
+
+    def schedule(config: GroupedConfig, layer: GroupedLayer) -> Schedule:
+        front = array.schedule(config.array, layer)
+        rows = front.cycles["y"]
+        behind = dequantizer.schedule(
+            config.dequantizer, group_sums(config, layer), rows[:: config.rows]
+        )
+        if not np.array_equal(behind.cycles["x"], rows):
+            raise AssertionError("the dequantizer holds the array up: the law does not hold")
+        renamed = {PREFIX + name: pulses for name, pulses in behind.events.items()}
+        return Schedule(
+            _merged(ports(config), front.beats, behind.beats),
+            {**front.cycles, "scale": behind.cycles["scale"], "y": behind.cycles["y"]},
+            {**front.events, **renamed},
+        )
+
+    return Design(
+        name=name,
+        summary=f"{array.name} joined to the dequantizer: FP32 sums of scaled weight groups",
+        law=f"that of {array.name} with weight groups for tiles, and the dequantizer's latency",
+        ports=ports,
+        events=events,
+        bandwidth=bandwidth,
+        schedule=schedule,
+        traffic=traffic,
+    )
+
+
+def _merged(ports: tuple[Port, ...], front: Traffic, behind: Traffic) -> Traffic:
+    """Traffic of the joined unit: what lies between the two is gone."""
+    y = ports[-1]
+    results = behind["y"].words
+    if any(item.name == "error" for item in y.fields):
+        inner = Port("y", "out", tuple(item for item in y.fields if item.name != "error"), "")
+        error = np.zeros(len(results), np.uint8)
+        results = y.pack(**inner.unpack(results), error=error)
+    return {**front, "scale": behind["scale"], "y": Beats(results)}
+
+
+def joined_counts(
+    config: GroupedConfig, front: Counts, tiles: int, groups: int, between: int
+) -> Counts:
+    """Counts of the joined unit.
+
+    Parameters
+    ----------
+    front
+        Counts of the array alone, weight groups for tiles.
+    tiles, groups
+        Tiles of results, and weight groups in each.
+    between
+        Cycles between the ends of a tile's first and final weight group, summed over tiles.
+    """
+    unit = config.dequantizer
+    behind = dequantizer.cycles(unit, np.full(tiles, groups))
+    turns = tiles * (groups - 1) * unit.passes * unit.period
+    totals = {**behind.events, "stall_operands": between - turns}
+    renamed = {PREFIX + name: total for name, total in totals.items()}
+    extra = (unit.passes - 1) * unit.period + unit.latency
+    return Counts(front.cycles + extra, {**front.events, **renamed}, front.ideal_cycles)

@@ -1,0 +1,84 @@
+"""Integer arrays joined to the dequantizer: FP32 sums of scaled weight groups."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from amaranth.hdl import Module, Signal, Value
+
+from ..golden.config import Config
+from ..golden.design import Design
+from ..golden.grouped import PREFIX
+from .base import Unit
+from .dequantizer import Dequantizer
+from .emission import place
+
+C = TypeVar("C", bound=Config)
+
+
+class GroupedArray(Unit[C], Generic[C]):
+    """``y = sum over weight groups of d * (x @ w.T)`` for a tile of R tokens and C outputs, in FP32.
+
+    An array takes each weight group of a tile as a tile of its own (``last`` on the group's final
+    input feature); its rows of sums go straight into the dequantizer, which takes the group's C
+    scales (and minima) on ``scale``, ``last`` on the tile's final group. ``y`` gives R rows of C
+    results a tile, row 0 first.
+
+    * Throughput: that of the array with weight groups for tiles. The configuration sees to it that
+      a group lasts as long as the dequantizer's passes over it, which then never holds the array
+      up.
+    * Latency: a row of sums that leaves the array in cycle t enters the dequantizer in that cycle.
+    * Schedule: that of the array and, with its rows for arrivals, that of the dequantizer: group j
+      starts in ``max(arrival[j], s[j])`` with s as in its docstring.
+
+    Stalls as array and dequantizer do. An array that reports errors does so in ``y.error``, too,
+    from the first row of sums on that had it set until reset.
+
+    Parameters
+    ----------
+    config
+        Configuration of the array, ``dequant="group"``.
+    design
+        Golden declaration of the joined unit.
+    array
+        Class of the array.
+    """
+
+    def __init__(self, config: C, design: Design, array: Callable[[Any], Unit]):
+        super().__init__(config, design)
+        self.array = array(config.array)  # type: ignore[attr-defined]
+        self.dequantizer = Dequantizer(config.dequantizer)  # type: ignore[attr-defined]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        array, dequantizer = self.array, self.dequantizer
+        place(m, platform, "array", array)
+        place(m, platform, "dequantizer", dequantizer)
+        for port in array.design.ports(array.config):
+            if port.direction == "in":
+                _connect(m, getattr(self, port.name), getattr(array, port.name))
+        _connect(m, self.scale, dequantizer.scale)
+        _connect(m, array.y, dequantizer.x)
+        _connect(m, dequantizer.y, self.y)
+        if "error" in array.y.payload.shape().members:
+            m.d.comb += self.y.payload.error.eq(self._error(m, array))
+        for unit, prefix in ((array, ""), (dequantizer, PREFIX)):
+            for event in unit.design.events(unit.config):
+                strobe = getattr(unit.events, event.name)
+                m.d.comb += getattr(self.events, prefix + event.name).eq(strobe)
+        return m
+
+    def _error(self, m: Module, array: Unit) -> Value:
+        """Whether a row of sums so far reported an error."""
+        error = Signal()
+        with m.If(array.y.valid & array.y.ready & array.y.payload.error):
+            m.d.sync += error.eq(1)
+        return error
+
+
+def _connect(m: Module, source: Any, sink: Any) -> None:
+    """A stream into another whose payload has some of its fields."""
+    m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+    given = source.payload.shape().members
+    for name in sink.payload.shape().members:
+        if name in given:
+            m.d.comb += getattr(sink.payload, name).eq(getattr(source.payload, name))
