@@ -16,7 +16,7 @@ from .dequantizer import DequantizerConfig
 from .design import Design, Unit
 from .events import Counts, Event
 from .grouped import GroupScales, joined, joined_counts, weight_groups
-from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, compute, sums
+from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, sums
 from .ports import Field, Port
 from .schedule import Beats, Pulses, Schedule, final_of
 from .tiling import Tiling
@@ -233,8 +233,9 @@ ARRAY = Design(
 GROUPED = joined(ARRAY, "dense_grouped")
 
 
-def _designs(config: DenseConfig) -> tuple[Design, ...]:
-    return (ARRAY if config.dequant == "none" else GROUPED,)
+def design(config: DenseConfig) -> Design:
+    """What the configuration leads to: the array alone, or joined to the dequantizer."""
+    return ARRAY if config.dequant == "none" else GROUPED
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
@@ -243,6 +244,7 @@ def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
         "tiny": DenseConfig(rows=3, columns=5, max_k=64, passes=passes),
         "vector": DenseConfig(rows=1, columns=256, passes=passes),
         "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
+        "q4_0": DenseConfig(passes=passes, dequant="group", weight_group=32),
     }
 
 
@@ -251,7 +253,7 @@ UNIT = Unit(
     summary="baseline: both halves of every activation on k-bit multipliers, 2K cycles a tile",
     config=DenseConfig,
     presets=_presets(passes=2),
-    designs=_designs,
+    designs=lambda config: (design(config),),
 )
 
 UNIT_2K = Unit(
@@ -259,5 +261,5 @@ UNIT_2K = Unit(
     summary="baseline: whole activations on 2k-bit multipliers, K cycles a tile",
     config=DenseConfig,
     presets=_presets(passes=1),
-    designs=_designs,
+    designs=lambda config: (design(config),),
 )

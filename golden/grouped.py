@@ -15,8 +15,9 @@ from .dequantizer import DequantizerConfig, FloatLatencies, GroupSums
 from .design import Design
 from .errors import UserError
 from .events import Counts, Event
-from .layer import ArrayConfig, Layer, check, ones, sums
-from .ports import Field, Port
+from .layer import ArrayConfig, Layer, check, ones
+from .layer import sums as integer_sums
+from .ports import Port
 from .quantise import WEIGHT_GROUPS
 from .schedule import Beats, Schedule, Traffic, final_of
 
@@ -122,7 +123,7 @@ def group_sums(config: GroupedConfig, layer: GroupedLayer) -> GroupSums:
         minima = tiling.blocks_of_outputs(layer.minimum)[..., 0]
         optional = {"ones": rows[token], "minimum": minima[output]}
     return GroupSums(
-        acc=tiling.split_result(sums(config.array, layer)),
+        acc=tiling.split_result(integer_sums(config.array, layer)),
         d=tiling.blocks_of_outputs(layer.d)[..., 0][output],
         last=final_of(layer.groups, len(tiling) // layer.groups),
         **optional,
@@ -160,15 +161,15 @@ def joined(array: Design, name: str) -> Design:
         return {**array.bandwidth(config.array), "scale": scale.width / config.weight_group}
 
     def traffic(config: GroupedConfig, layer: GroupedLayer) -> Traffic:
-        behind = dequantizer.traffic(config.dequantizer, group_sums(config, layer))
+        sums = group_sums(config, layer)
+        behind = dequantizer.traffic(config.dequantizer, sums)
         return _merged(ports(config), array.traffic(config.array, layer), behind)
 
     def schedule(config: GroupedConfig, layer: GroupedLayer) -> Schedule:
+        sums = group_sums(config, layer)
         front = array.schedule(config.array, layer)
         rows = front.cycles["y"]
-        behind = dequantizer.schedule(
-            config.dequantizer, group_sums(config, layer), rows[:: config.rows]
-        )
+        behind = dequantizer.schedule(config.dequantizer, sums, rows[:: config.rows])
         if not np.array_equal(behind.cycles["x"], rows):
             raise AssertionError("the dequantizer holds the array up: the law does not hold")
         renamed = {PREFIX + name: pulses for name, pulses in behind.events.items()}

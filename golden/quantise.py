@@ -17,6 +17,7 @@ Int8Policy = Literal["error", "saturate", "twos"]
 Granularity = Literal["channel", "group"]
 
 INT4_MIN, INT4_MAX = -8, 7
+INT4_BITS, FP16_BITS = 4, 16
 FLOATS = (np.float16, np.float32, np.float64)
 WEIGHT_GROUPS = tuple(1 << n for n in range(2, 8))
 
@@ -71,6 +72,13 @@ class QuantisedWeights:
     scale: NDArray[np.float16]
     minimum: NDArray[np.float16] | None
     group: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits a weight takes, group scales and minima included; per-channel ones are not."""
+        if self.group >= self.q.shape[1]:
+            return float(INT4_BITS)
+        return INT4_BITS + FP16_BITS * (1 if self.minimum is None else 2) / self.group
 
     def dequantise(self) -> NDArray[np.float32]:
         """The weights that the integers stand for, in fp32.

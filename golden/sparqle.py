@@ -12,7 +12,7 @@ from . import hybrid
 from .config import Config
 from .design import Design, Unit
 from .grouped import joined
-from .layer import Layer, check, compute, ones, sums
+from .layer import Layer, check, ones, sums
 from .schedule import Beats, Schedule, Traffic, final_of
 from .sparqle_config import (
     SparqleConfig,
@@ -165,8 +165,9 @@ _PRESETS: dict[str, Config] = {
 }
 
 
-def _designs(config: SparqleConfig) -> tuple[Design, ...]:
-    return (ARRAY if config.dequant == "none" else GROUPED,)
+def design(config: SparqleConfig) -> Design:
+    """What the configuration leads to: the array alone, or joined to the dequantizer."""
+    return ARRAY if config.dequant == "none" else GROUPED
 
 
 UNIT = Unit(
@@ -174,6 +175,6 @@ UNIT = Unit(
     summary="hybrid-precision array: skips activations' high halves that are 0",
     config=SparqleConfig,
     presets=_PRESETS,
-    designs=_designs,
+    designs=lambda config: (design(config),),
     settings=SparqleSettings,
 )

@@ -325,7 +325,7 @@ def _one_by_one(stages: _Stages, times: int) -> dict[str, NDArray[np.int64]]:
     """The same without any assumption, tile after tile."""
     state = _State.cold(stages.config, 1).relative()
     found = []
-    for block in np.repeat(np.arange(stages.counts.shape[-1]), times):
+    for block in np.repeat(np.arange(stages.counts.shape[-1]), times).tolist():
         state, waits = stages.of(block).run(state)
         found.append(waits)
     return {name: np.concatenate([waits[name] for waits in found]) for name in found[0]}

@@ -16,7 +16,7 @@ C = TypeVar("C", bound=Config)
 
 
 class GroupedArray(Unit[C], Generic[C]):
-    """``y = sum over weight groups of d * (x @ w.T)`` for a tile of R tokens and C outputs, in FP32.
+    """``y = sum over weight groups of d * (x @ w.T)`` in FP32 for a tile of R tokens, C outputs.
 
     An array takes each weight group of a tile as a tile of its own (``last`` on the group's final
     input feature); its rows of sums go straight into the dequantizer, which takes the group's C

@@ -9,7 +9,7 @@ from ..golden.errors import UserError
 from ..golden.quantise import Int8Policy
 from ..sim.measure import Runner
 from ..sim.results import check_output, new_files, write_arrays, write_json
-from ..sim.simulate import Simulation, Tensors
+from ..sim.simulate import Simulation, Tensors, of_capture
 from ..sim.simulators import SIMULATORS
 from ..sim.tensors import Capture, load_matrix
 from ..sim.workers import Workers
@@ -75,8 +75,7 @@ def _tensors(
         if activations is not None or weights is not None or layer is None:
             raise UserError("--capture goes with --layer and without --activations and --weights.")
         file = Capture.open(capture)
-        w = file.weights(layer) if takes_weights else None
-        return Tensors(file.activations(layer), w, policy)  # type: ignore[arg-type]
+        return of_capture(file, layer, takes_weights, policy)  # type: ignore[arg-type]
     if layer is not None:
         raise UserError("--layer goes with --capture.")
     if activations is None:

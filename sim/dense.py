@@ -7,11 +7,18 @@ from numpy.typing import NDArray
 
 from ..golden import dense
 from ..golden.config import Config
-from ..golden.dense import ARRAY, DenseConfig
+from ..golden.dense import DenseConfig
 from ..golden.errors import UserError
-from ..golden.layer import WEIGHT_BITS, ArrayConfig, Layer, check
+from ..golden.layer import ArrayConfig, Layer
 from ..golden.ports import Port
-from ..golden.quantise import check_matrix, take_activations, take_weights
+from ..golden.quantise import (
+    Activations,
+    QuantisedWeights,
+    check_matrix,
+    take_activations,
+    take_weights,
+)
+from .grouped import fp32_results, grouped_layer, take_groups
 from .measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
@@ -21,8 +28,9 @@ def simulate(
 ) -> Simulation:
     """Quantise, run the RTL over the whole layer, compare, scale back.
 
-    Activations are quantised per token to the range of the array, weights per output channel to
-    INT4. ``y = y_int * x_scale * w_scale``.
+    Activations are quantised per token to the range of the array, weights per output channel, or
+    per weight group where the array takes group scales, to INT4. ``y = y_int * x_scale * w_scale``
+    in float64, or with group scales ``y = y_sums * x_scale`` in float32.
     """
     if tensors.weights is None:
         raise UserError(f"{unit_name} needs weights.")
@@ -31,41 +39,51 @@ def simulate(
     x = take_activations(activations, config.activation_range[1], tensors.int8_policy)
     if x.recode == "twos" and config.passes == 2:
         config = config.replace(recode="twos")
-    w = take_weights(weights)
-    layer = Layer(x.q, w.q)
-    check(config, layer)
+    grouped = config.dequant == "group"
+    w = take_groups(config, weights, tensors.blocks) if grouped else take_weights(weights)
+    layer = grouped_layer(config, x.q, w) if grouped else Layer(x.q, w.q)
+    design = dense.design(config)
+    traffic = design.traffic(config, layer)
 
-    tokens, in_features = x.q.shape
-    shape = {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)}
+    tokens, in_features = layer.x.shape
     golden = dense.cycles(config, tokens, in_features, len(w.q))
-    measured = runner.measure(ARRAY, config, dense.traffic(config, layer), golden)
-    y_int = accumulators(config, layer, dense.ports(config)[2], measured)
-    y = (y_int * (x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64))).astype(
-        np.float32
-    )
+    measured = runner.measure(design, config, traffic, golden)
+    results = _results(config, layer, x, w, measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
     counts = counts_of(
         unit_name,
         config,
         settings,
-        shape,
+        {"tokens": tokens, "in_features": x.q.shape[1], "out_features": len(w.q)},
         measured.summary(),
         baselines=baselines(config, config.k, measured.cycles, tokens, in_features, len(w.q)),
         bits_per_activation=float(config.activation_bits),
         bits_per_activation_padded=float(config.activation_bits),
-        bits_per_weight=float(WEIGHT_BITS),
-        sqnr_db=sqnr_db(exact, y),
+        bits_per_weight=w.bits_per_weight,
+        sqnr_db=sqnr_db(exact, results["y"]),
         utilisation=_utilisation(config, layer, measured.cycles),
     )
     arrays: dict[str, NDArray] = {
-        "y": y,
-        "y_int": y_int,
+        **results,
         "x_q": x.q,
         "x_scale": x.scale,
         "w_q": w.q,
         "w_scale": w.scale,
     }
     return Simulation(counts, arrays, measured.mismatches)
+
+
+def _results(
+    config: DenseConfig, layer: Layer, x: Activations, w: QuantisedWeights, measured: Measured
+) -> dict[str, NDArray]:
+    """What the hardware gave, and the float32 result that it stands for."""
+    port = dense.design(config).ports(config)[-1]
+    if config.dequant == "group":
+        sums = fp32_results(config, layer, port, measured)
+        return {"y": sums * x.scale[:, None], "y_sums": sums}
+    y_int = accumulators(config, layer, port, measured)
+    scale = x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64)
+    return {"y": (y_int * scale).astype(np.float32), "y_int": y_int}
 
 
 def baselines(

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.config import Config
-from ..golden.quantise import Int8Policy
+from ..golden.quantise import Int8Policy, QuantisedWeights
 from ..tb.scoreboard import Mismatch
 from .measure import Runner
+from .tensors import Capture
 from .toolchain import versions
 
 
@@ -26,11 +27,24 @@ class Tensors:
         ``(out_features, in_features)``, floats or int8 holding INT4; None for units without.
     int8_policy
         What to do with int8 activations beyond the range of the recoding.
+    blocks
+        The same weights as the model's file holds them, where it holds them quantised.
     """
 
     activations: NDArray
     weights: NDArray | None = None
     int8_policy: Int8Policy = "error"
+    blocks: QuantisedWeights | None = None
+
+
+def of_capture(
+    capture: Capture, layer: str, with_weights: bool, int8_policy: Int8Policy = "error"
+) -> Tensors:
+    """Operands of a captured layer."""
+    x = capture.activations(layer)
+    if not with_weights:
+        return Tensors(x, None, int8_policy)
+    return Tensors(x, capture.weights(layer), int8_policy, capture.quantised_weights(layer))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..golden import hybrid, sparqle, sparqle_timing
 from ..golden.errors import UserError
-from ..golden.layer import WEIGHT_BITS, Layer, check
+from ..golden.layer import Layer
 from ..golden.quantise import (
     Activations,
     QuantisedWeights,
@@ -15,9 +15,9 @@ from ..golden.quantise import (
     take_activations,
     take_weights,
 )
-from ..golden.sparqle import ARRAY
 from ..golden.sparqle_config import SparqleConfig, SparqleSettings, y_port
 from .dense import accumulators, baselines
+from .grouped import fp32_results, grouped_layer, take_groups
 from .measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
@@ -31,9 +31,9 @@ def simulate(
 ) -> Simulation:
     """Quantise, sort tokens, run the RTL over the whole layer, compare, undo the order, scale back.
 
-    Activations are quantised per token to the range of the recoding, weights per output channel to
-    INT4; with ``asymmetric`` weights are ``scale * (q + 8) + minimum``, whose constant parts take
-    the further column's sums.
+    Activations are quantised per token to the range of the recoding, weights to INT4 per output
+    channel, or per weight group where the array takes group scales. With ``asymmetric`` weights
+    are ``scale * (q + 8) + minimum``, whose constant parts take the further column's sums.
     """
     if tensors.weights is None:
         raise UserError(f"{unit_name} needs weights.")
@@ -42,18 +42,24 @@ def simulate(
     x = take_activations(activations, config.limit, tensors.int8_policy)
     config = config.replace(recode=x.recode)
     q = hybrid.enhance(config.format, x.q, settings.tau_lo, settings.tau_hi)
-    w = take_weights(weights, symmetric=not config.asymmetric)
+    grouped = config.dequant == "group"
+    w = (
+        take_groups(config, weights, tensors.blocks)
+        if grouped
+        else take_weights(weights, symmetric=not config.asymmetric)
+    )
     order = density_order(config, settings, q)
-    layer = Layer(q[order], w.q)
-    check(config, layer)
+    layer = grouped_layer(config, q[order], w) if grouped else Layer(q[order], w.q)
+    design = sparqle.design(config)
+    traffic = design.traffic(config, layer)
 
     packed = hybrid.encode(config.format, layer.x)
-    golden = sparqle_timing.cycles(config, packed.bitmap, q.shape[1], len(w.q))
-    measured = runner.measure(ARRAY, config, sparqle.traffic(config, layer), golden)
-    y_int = np.empty((len(q), len(w.q)), np.int64)
-    y_int[order] = accumulators(config, layer, y_port(config), measured)
+    golden = sparqle_timing.cycles(config, packed.bitmap, layer.x.shape[1], len(w.q))
+    measured = runner.measure(design, config, traffic, golden)
+    results = _results(config, layer, w, measured)
+    unordered = np.argsort(order)
     arrays = {
-        "y_int": y_int,
+        **{name: rows[unordered] for name, rows in results.items()},
         "x_q": q,
         "x_scale": x.scale,
         "w_q": w.q,
@@ -62,13 +68,11 @@ def simulate(
     }
     if w.minimum is not None:
         arrays["w_min"] = w.minimum
-        arrays["ones"] = np.empty(len(q), np.int64)
-        arrays["ones"][order] = _ones(config, layer, measured)
-    y = _scaled(arrays, x, w)
+    arrays["y"] = _scaled(arrays, x, w)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
-    counts = _counts(unit_name, config, settings, packed, measured, len(w.q))
-    counts |= {"sqnr_db": sqnr_db(exact, y)}
-    return Simulation(counts, {"y": y, **arrays}, measured.mismatches)
+    counts = _counts(unit_name, config, settings, packed, measured, w)
+    counts |= {"sqnr_db": sqnr_db(exact, arrays["y"])}
+    return Simulation(counts, arrays, measured.mismatches)
 
 
 def density_order(
@@ -79,6 +83,19 @@ def density_order(
         return np.arange(len(q))
     _, high = hybrid.split(config.format, q)
     return sparqle.density_order(high != 0)
+
+
+def _results(
+    config: SparqleConfig, layer: Layer, w: QuantisedWeights, measured: Measured
+) -> dict[str, NDArray]:
+    """What the hardware gave, tokens in the order of the tiles."""
+    port = sparqle.design(config).ports(config)[-1]
+    if config.dequant == "group":
+        return {"y_sums": fp32_results(config, layer, port, measured)}
+    results = {"y_int": accumulators(config, layer, port, measured)}
+    if w.minimum is not None:
+        results["ones"] = _ones(config, layer, measured)
+    return results
 
 
 def _ones(config: SparqleConfig, layer: Layer, measured: Measured) -> NDArray[np.int64]:
@@ -93,7 +110,9 @@ def _ones(config: SparqleConfig, layer: Layer, measured: Measured) -> NDArray[np
 
 
 def _scaled(arrays: dict[str, NDArray], x: Activations, w: QuantisedWeights) -> NDArray[np.float32]:
-    """The float32 result of integer sums."""
+    """The float32 result of FP32 sums or of integer sums."""
+    if "y_sums" in arrays:
+        return arrays["y_sums"] * x.scale[:, None]
     sums = arrays["y_int"].astype(np.float64)
     scale = w.scale.T.astype(np.float64)
     if w.minimum is None:
@@ -110,9 +129,9 @@ def _counts(
     settings: SparqleSettings,
     packed: hybrid.Packed,
     measured: Measured,
-    outputs: int,
+    w: QuantisedWeights,
 ) -> dict[str, Any]:
-    tokens, in_features = packed.tokens, packed.in_features
+    tokens, in_features, outputs = packed.tokens, packed.in_features, len(w.q)
     share = packed.msb_zero_share
     ideal = baselines(
         config, config.k, measured.golden.ideal_cycles or 1, tokens, in_features, outputs
@@ -121,13 +140,13 @@ def _counts(
         unit_name,
         config,
         settings,
-        {"tokens": tokens, "in_features": in_features, "out_features": outputs},
+        {"tokens": tokens, "in_features": w.q.shape[1], "out_features": outputs},
         measured.summary(),
         baselines=baselines(config, config.k, measured.cycles, tokens, in_features, outputs),
         ideal_speedups=[{"unit": row["unit"], "speedup": row["speedup"]} for row in ideal],
         msb_zero_share=share,
         bits_per_activation=packed.bits_per_activation,
         bits_per_activation_padded=packed.bits_per_activation_padded,
-        bits_per_weight=float(WEIGHT_BITS),
+        bits_per_weight=w.bits_per_weight,
         bank_bits=config.bank_bits,
     )

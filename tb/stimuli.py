@@ -7,8 +7,9 @@ from typing import Any
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
+from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
-from . import tb_bitmap, tb_dense, tb_dequantizer, tb_sparqle
+from . import tb_bitmap, tb_dense, tb_dequantizer, tb_grouped, tb_sparqle
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,26 @@ STIMULI: dict[str, Stimuli] = {
         tb_sparqle.bins,
         tb_sparqle.all_bins,
         Layer,
+    ),
+    "dense_grouped": Stimuli(
+        tb_grouped.random_dense,
+        tb_grouped.random_dense_layer,
+        tb_grouped.corner_dense,
+        tb_grouped.SMALL_DENSE,
+        tb_grouped.exhaustive_dense,
+        tb_grouped.bins,
+        tb_grouped.all_bins,
+        GroupedLayer,
+    ),
+    "sparqle_grouped": Stimuli(
+        tb_grouped.random_sparqle,
+        tb_grouped.random_sparqle_layer,
+        tb_grouped.corner_sparqle,
+        tb_grouped.SMALL_SPARQLE,
+        tb_grouped.exhaustive_sparqle,
+        tb_grouped.bins,
+        tb_grouped.all_bins,
+        GroupedLayer,
     ),
     "dequantizer": Stimuli(
         tb_dequantizer.random_config,

@@ -37,7 +37,7 @@ def random_sums(config: DequantizerConfig, rng: np.random.Generator) -> GroupSum
     groups, rows, columns = len(last), config.rows, config.columns
     acc = _integers(rng, config.acc_bits, (groups, rows, columns))
     ones = _integers(rng, config.ones_bits, (groups, rows))
-    d, minimum = (_scales(rng, (groups, columns)) for _ in range(2))
+    d, minimum = (random_scales(rng, (groups, columns)) for _ in range(2))
     for group in np.flatnonzero(~last[:-1] & (rng.random(groups - 1) < 0.3)):
         acc[group + 1] = np.maximum(-acc[group], 1 - (1 << (config.acc_bits - 1)))
         acc[group + 1] = np.minimum(acc[group + 1], (1 << (config.acc_bits - 1)) - 1)
@@ -55,7 +55,7 @@ def _integers(rng: np.random.Generator, bits: int, shape: tuple[int, ...]) -> ND
     return np.where(rng.random(shape) < 0.2, rng.choice([low, high, 0], shape), values)
 
 
-def _scales(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float16]:
+def random_scales(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float16]:
     """Finite FP16 numbers: any, subnormal ones, zeros, some of like size."""
     bits = rng.integers(0, 31 << 10, shape)
     kind = rng.choice(4, shape, p=[0.3, 0.1, 0.1, 0.5])

@@ -49,7 +49,7 @@ def test_hashes_are_pinned():
         "558ed2d8db7c95381a4de8e26d9bc6118909e8a365b79295be5cf0d1c844484d"
     )
     assert DenseConfig().config_hash == (
-        "39dda57e3a5d9dcefc9702fcbd54ea02945eb470b9ec0edb132af6eed5a509b5"
+        "4a7dcfb274d5ad1480faefbe5d88afb45ef49b5d9e95a440ac39433d7ab76ff4"
     )
 
 

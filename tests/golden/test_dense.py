@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nibbleforge.golden import dense
 from nibbleforge.golden.dense import DenseConfig
 from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.layer import Layer
+from nibbleforge.golden.layer import Layer, compute
 
 # --- an independent model: scalar state machine, one loop turn per cycle --------------------------
 
@@ -195,7 +195,7 @@ def test_values(drawn):
     config, layer = drawn
     x, w = layer.x.tolist(), layer.w.tolist()
     expected = [[sum(a * b for a, b in zip(r, c, strict=True)) for c in w] for r in x]
-    y = dense.compute(config, layer)
+    y = compute(config, layer)
     assert y.dtype == np.int64
     assert y.tolist() == expected
 
@@ -207,7 +207,7 @@ def test_values_of_large_sums_are_exact():
     w = np.full((2, 1 << 20), -8, np.int8)
     w[1, ::5] += 1
     expected = x.astype(np.int64) @ w.astype(np.int64).T
-    assert dense.compute(config, Layer(x, w)).tolist() == expected.tolist()
+    assert compute(config, Layer(x, w)).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -313,7 +313,8 @@ def test_law_of_large_layers(shape, passes):
         (
             {"mode": 1},
             "mode is not a parameter here; "
-            "the parameters are rows, columns, k, passes, recode, max_k.",
+            "the parameters are convert_latency, multiply_latency, add_latency, dequant, "
+            "weight_group, rows, columns, k, passes, recode, max_k.",
         ),
     ],
 )
@@ -364,7 +365,7 @@ OUT_OF_RANGE = [  # configuration, operand, value, what must hold
         *((c, with_value(zeros(2, 3, 2), name, v), text) for c, name, v, text in OUT_OF_RANGE),
     ],
 )
-@pytest.mark.parametrize("function", [dense.check, dense.compute, dense.schedule, dense.traffic])
+@pytest.mark.parametrize("function", [dense.check, compute, dense.schedule, dense.traffic])
 def test_illegal_operands(function, config, layer, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(DenseConfig(**config), layer)

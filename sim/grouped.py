@@ -1,0 +1,49 @@
+"""Simulation of arrays whose weights have group scales: what it shares between arrays."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.grouped import GroupedConfig, GroupedLayer, check_grouped
+from ..golden.layer import Layer
+from ..golden.ports import Port
+from ..golden.quantise import QuantisedWeights, take_weights
+from .measure import Measured
+
+
+def take_groups(
+    config: GroupedConfig, weights: NDArray, blocks: QuantisedWeights | None
+) -> QuantisedWeights:
+    """Weights in groups: as the model's file holds them if that is what the array takes."""
+    asymmetric = config.dequantizer.asymmetric
+    if (
+        blocks
+        and blocks.group == config.weight_group
+        and asymmetric == (blocks.minimum is not None)
+    ):
+        return blocks
+    return take_weights(weights, "group", config.weight_group, symmetric=not asymmetric)
+
+
+def grouped_layer(
+    config: GroupedConfig, x: NDArray[np.signedinteger], w: QuantisedWeights
+) -> GroupedLayer:
+    """Operands of the joined unit, padded with zeros to whole weight groups."""
+    padding = ((0, 0), (0, -x.shape[1] % config.weight_group))
+    integers = (np.pad(x, padding), np.pad(w.q, padding))
+    layer = GroupedLayer(*integers, w.scale, *([] if w.minimum is None else [w.minimum]))
+    check_grouped(config, layer)
+    return layer
+
+
+def fp32_results(
+    config: GroupedConfig, layer: Layer, port: Port, measured: Measured
+) -> NDArray[np.float32]:
+    """What the hardware gave, as ``(tokens, outputs)``; zeros if beats are missing."""
+    tiling = replace(layer.tiling(config), groups=1)
+    values = port.unpack(measured.run.seen.words[port.name])["value"]
+    whole = np.zeros((len(tiling) * config.rows, config.columns), np.uint32)
+    whole[: len(values)] = values[: len(whole)]
+    tiles = whole.view(np.float32).reshape(len(tiling), config.rows, config.columns)
+    return tiling.join_result(tiles)
