@@ -60,7 +60,9 @@ def _figures(results: list[LayerResult]) -> None:
                 sparqle["cycles"],
                 sparqle["baselines"][0]["speedup"],
                 sparqle["ideal_cycles"] / sparqle["cycles"],
+                counts["sparqle q4_1"]["baselines"][0]["speedup"],
                 counts["dense"]["sqnr_db"],
+                counts["sparqle q4_1"]["sqnr_db"],
                 "NO" if result.failures else "yes",
             ]
         )
@@ -76,9 +78,13 @@ def _figures(results: list[LayerResult]) -> None:
         "sparqle",
         "x dense",
         "of ideal",
+        "q4_1 x dense",
+        "SQNR dB",
+        "q4_1",
+        "= golden",
     ]
     table(
-        [*columns, "SQNR dB", "= golden"],
+        columns,
         rows,
         title="cycles of 16 x 16 arrays and of a decoder, G = 64, one nibble a cycle",
     )

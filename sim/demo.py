@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
@@ -23,13 +22,19 @@ from ..golden.units import UNITS
 from ..tb.job import Job
 from . import cocotb
 from .bitmap import format_of, high_halves
+from .grouped import grouped_layer, take_groups
 from .measure import Progress, Runner
-from .simulate import Simulation, Tensors
+from .simulate import Simulation, of_capture
 from .simulators import SIMULATORS
 from .tensors import Capture, sample_path
 from .workers import Workers
 
-PRESET = "paper"
+RUNS = {
+    **{name: (name, "paper") for name in SIMULATORS},
+    "sparqle q4_1": ("sparqle", "q4_1"),
+}
+"""What runs, by the name it is shown under: unit and preset."""
+
 CORNER = 32  # tokens and outputs that the cocotb harness takes
 
 
@@ -42,9 +47,9 @@ class LayerResult:
     layer
         Name of the layer.
     simulations
-        Unit name to its native run over the whole layer.
+        Name in :data:`RUNS` to its native run over the whole layer.
     corners
-        Design, as ``unit/design``, to the verdict of its cocotb run on the first tokens and
+        Design, as ``name/design``, to the verdict of its cocotb run on the first tokens and
         outputs: empty, or why it failed.
     """
 
@@ -62,7 +67,7 @@ class LayerResult:
 def run(
     path: Path | None = None, jobs: int = 2, progress: Progress | None = None
 ) -> list[LayerResult]:
-    """Run every layer of a capture on the baselines and the bitmap codec.
+    """Run every layer of a capture on all units that take tensors.
 
     The native harness takes all tokens and outputs, the cocotb harness the first 32 of each, every
     port and event compared in every cycle.
@@ -95,18 +100,16 @@ def _native_tasks(
     capture: Capture, result: LayerResult, workers: Workers
 ) -> Iterator[Callable[[], None]]:
     """Whole layer on every unit."""
-    x, w = capture.activations(result.layer), capture.weights(result.layer)
 
-    def native(name: str) -> None:
+    def native(shown: str, name: str, preset: str) -> None:
         unit = UNITS[name]
-        tensors = Tensors(x, None if name == "bitmap" else w)
-        simulate = SIMULATORS[name]
-        result.simulations[name] = simulate(
-            name, unit.presets[PRESET], unit.settings(), tensors, Runner(workers)
+        tensors = of_capture(capture, result.layer, with_weights=name != "bitmap")
+        result.simulations[shown] = SIMULATORS[name](
+            name, unit.presets[preset], unit.settings(), tensors, Runner(workers)
         )
 
-    for name in SIMULATORS:
-        yield partial(native, name)
+    for shown, (name, preset) in RUNS.items():
+        yield partial(native, shown, name, preset)
 
 
 def _corner_tasks(
@@ -114,23 +117,21 @@ def _corner_tasks(
 ) -> Iterator[Callable[[], None]]:
     """First tokens and outputs of all layers in one cocotb process per design."""
 
-    def corner(name: str, design: Design, config: Config) -> None:
-        files = [folder / f"{name}-{design.name}-{i}.npz" for i in range(len(results))]
+    def corner(shown: str, name: str, design: Design, config: Config) -> None:
+        files = [folder / f"{shown}-{design.name}-{i}.npz" for i in range(len(results))]
         for file, result in zip(files, results, strict=True):
-            x, w = capture.activations(result.layer), capture.weights(result.layer)
-            operands = _operands(config, x[:CORNER], w[:CORNER])
+            operands = _operands(config, capture, result.layer)
             np.savez(file, **{item.name: getattr(operands, item.name) for item in fields(operands)})
         seeds = list(range(len(results)))
         job = Job.of(name, design, config, seeds, operands=[str(file) for file in files])
         outcome = cocotb.run(cocotb.build(design, config), job, workers, tests="free_flow")
         for seed, result in enumerate(results):
-            result.corners[f"{name}/{design.name}"] = _verdict(outcome, seed)
+            result.corners[f"{shown}/{design.name}"] = _verdict(outcome, seed)
 
-    for name in SIMULATORS:
-        unit = UNITS[name]
-        config = unit.presets[PRESET]
-        for design in unit.designs(config):
-            yield partial(corner, name, design, config)
+    for shown, (name, preset) in RUNS.items():
+        config = UNITS[name].presets[preset]
+        for design in UNITS[name].designs(config):
+            yield partial(corner, shown, name, design, config)
 
 
 def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
@@ -139,11 +140,15 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
     return mine[0].message if mine else f"no verdict: {outcome.log[-500:]}"
 
 
-def _operands(config: Config, x: NDArray, w: NDArray) -> Any:
-    """Operands of a unit, quantised as its simulation does."""
+def _operands(config: Config, capture: Capture, layer: str) -> Any:
+    """First tokens and outputs of a layer, quantised as the unit's simulation does."""
+    x, w = capture.activations(layer)[:CORNER], capture.weights(layer)[:CORNER]
     if isinstance(config, BitmapConfig):
         form = format_of(config)
         return high_halves(form, take_activations(x, form.limit).q)
     if isinstance(config, DenseConfig | SparqleConfig):
-        return Layer(take_activations(x, config.activation_range[1]).q, take_weights(w).q)
+        q = take_activations(x, config.activation_range[1]).q
+        if config.dequant == "group":
+            return grouped_layer(config, q, take_groups(config, w, None))
+        return Layer(q, take_weights(w).q)
     raise TypeError(f"no operands for {type(config).__name__}")
