@@ -24,7 +24,6 @@ from .config import Config
 from .errors import UserError
 
 Mantissas = tuple[int, int, int, int]
-KINDS = ("qkv", "o", "u", "d")
 FP16_BITS = 16
 
 
