@@ -1,4 +1,4 @@
-"""FP32 arithmetic of the hardware: conversion, product and sum, each rounded once.
+"""FP32 arithmetic of the hardware: conversions, product and sum, each rounded once.
 
 Numbers are IEEE-754 binary32, rounded to nearest with ties to even; nothing is fused. Operands are
 finite; a result that overflows becomes infinite. There are no subnormals: a subnormal operand
@@ -6,7 +6,7 @@ counts as a zero of its sign, and a result below 2^-126 before rounding becomes 
 
 That is plain IEEE-754 for every value of the units: they start from integers and finite FP16
 scales, of which subnormal ones are normal in FP32, so that every value is a multiple of 2^-24, or
-of 2^-53 under a group exponent of Anda.
+of 2^-53 under a group exponent of Anda. FP16 results have subnormal numbers.
 """
 
 from typing import Literal
@@ -19,6 +19,10 @@ from .config import Config
 
 SMALLEST = 2.0**-126
 """Smallest positive normal number."""
+FP16_MAX = 65504.0
+"""Largest finite FP16 number."""
+
+Overflow = Literal["saturate", "inf"]
 
 
 class IntToFloatConfig(Config):
@@ -75,6 +79,28 @@ def add(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         total = _operand(a) + _operand(b)
     return _without_subnormals(total, total)
+
+
+def fp32_to_fp16(values: ArrayLike, overflow: Overflow = "saturate") -> NDArray[np.float16]:
+    """FP32 numbers in FP16, subnormal ones included, rounded to nearest even.
+
+    Parameters
+    ----------
+    values
+        FP32 numbers of any shape; infinite ones count as overflow, NaN stays NaN.
+    overflow
+        What becomes of results beyond FP16: 65504 with their sign (``saturate``), or infinite.
+
+    Returns
+    -------
+    ndarray
+        As ``values``.
+    """
+    wide = np.asarray(values, np.float32)
+    if overflow == "saturate":
+        wide = np.clip(wide, -FP16_MAX, FP16_MAX)
+    with np.errstate(over="ignore", under="ignore"):
+        return wide.astype(np.float16)
 
 
 def _operand(values: ArrayLike) -> NDArray[np.float32]:

@@ -185,6 +185,81 @@ def test_every_value_of_the_units_is_normal(scale, exponent):
     assert floating.SMALLEST < 2.0**-53
 
 
+# --- FP32 to FP16 ---------------------------------------------------------------------------------
+
+HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+LADDER = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float64)
+LADDER[-1] = 65536  # where the next number would be
+
+
+def nearest_half(values):
+    """Bits by search among all FP16 numbers: the nearest, on a tie the even one; 0x7C00: beyond."""
+    size = np.abs(values.astype(np.float64))
+    below = np.clip(np.searchsorted(LADDER, size, side="right") - 1, 0, 0x7BFF)
+    middle = (LADDER[below] + LADDER[below + 1]) / 2
+    return below + ((size > middle) | (size == middle) & (below % 2 == 1))
+
+
+def test_every_fp16_number_comes_back():
+    numbers = HALVES[~np.isnan(HALVES)]
+    wide = numbers.astype(np.float32)
+    back = floating.fp32_to_fp16(wide, overflow="inf")
+    assert np.array_equal(back.view(np.uint16), numbers.view(np.uint16))
+    saturated = floating.fp32_to_fp16(wide)
+    finite = np.isfinite(numbers)
+    assert np.array_equal(saturated.view(np.uint16)[finite], numbers.view(np.uint16)[finite])
+    assert sorted(saturated[~finite].tolist()) == [-65504, 65504]
+
+
+@pytest.mark.parametrize("overflow", ["saturate", "inf"])
+def test_nan_stays(overflow):
+    nan = HALVES[np.isnan(HALVES)].astype(np.float32)
+    assert np.isnan(floating.fp32_to_fp16(nan, overflow=overflow)).all()
+
+
+def around_fp16(seed):
+    """FP32 numbers of all sizes FP16 knows and some more, and every tie with its neighbours."""
+    rng = np.random.default_rng(seed)
+    exponent = rng.integers(127 - 28, 127 + 19, 200_000, dtype=np.uint32)
+    bits = exponent << 23 | rng.integers(0, 1 << 23, exponent.shape, dtype=np.uint32)
+    ties = ((LADDER[:-1] + LADDER[1:]) / 2).astype(np.float32)
+    sides = [ties, np.nextafter(ties, np.float32(0)), np.nextafter(ties, np.float32(1e9))]
+    odd = np.array([0, 2.0**-126, 2.0**-149, 3.4e38], np.float32)
+    values = np.concatenate([bits.view(np.float32), *sides, odd])
+    return np.concatenate([values, -values])
+
+
+def test_fp32_to_fp16_is_the_nearest():
+    values = around_fp16(1)
+    expected = nearest_half(values)
+    sign = np.signbit(values) * 0x8000
+    infinite = floating.fp32_to_fp16(values, overflow="inf").view(np.uint16)
+    assert np.array_equal(infinite, expected + sign)
+    saturated = floating.fp32_to_fp16(values).view(np.uint16)
+    assert np.array_equal(saturated, np.minimum(expected, 0x7BFF) + sign)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (65519.996, 65504),
+        (65520, np.inf),
+        (-65520, -np.inf),
+        (2.0**-25, 0),
+        (2.0**-25 * (1 + 2.0**-23), 2.0**-24),
+        (3 * 2.0**-25, 2.0**-23),
+        (1023.5 * 2.0**-24, 2.0**-14),
+        (1 + 2.0**-11, 1),
+        (1 + 3 * 2.0**-11, 1 + 2.0**-9),
+    ],
+)
+def test_fp32_to_fp16(value, expected):
+    half = floating.fp32_to_fp16(np.full((2, 1), value, np.float32), overflow="inf")
+    assert half.dtype == np.float16
+    assert half.tolist() == [[expected]] * 2
+    assert floating.fp32_to_fp16(np.float32(value)) == np.clip(expected, -65504, 65504)
+
+
 # --- validation -----------------------------------------------------------------------------------
 
 
