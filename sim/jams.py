@@ -5,16 +5,21 @@ closed until the design has come to a halt; the longer it stays closed, the more
 counted, one for one, by one event and by no other.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from ..golden.config import Config
 from ..golden.dense import DenseConfig
+from ..golden.dequantizer import DequantizerConfig
 from ..golden.design import Design
+from ..golden.layer import Layer
 from ..golden.ports import Port
 from ..golden.schedule import Schedule
-from ..tb import tb_dense
+from ..golden.sparqle_config import SparqleConfig
+from ..tb import tb_dense, tb_dequantizer
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
@@ -23,10 +28,21 @@ WAITED_FOR = {
     "bitmap_decoder": {"values": "stall_values", "pairs": "stall_out", "dense": "stall_out"},
     "bitmap_encoder": {"bitmap": "stall_out", "values": "stall_out"},
     "dense_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
+    "dequantizer": {"x": "stall_operands", "scale": "stall_operands", "y": "stall_out"},
+    "sparqle_array": {
+        "w": "stall_weights",
+        "lsb": "stall_lsb",
+        "bitmap": "stall_list",
+        "values": "stall_list",
+        "y": "stall_drain",
+    },
 }
-"""Which event counts the cycles that wait for a port, for every port that one does count."""
+"""Which event counts the cycles that wait for a port, for every port that one does count.
 
-HALT = 64  # cycles after which every design has come to a halt
+Ports of one kind, ``lsb_0``, ``lsb_1`` and so on, go by the name that they share.
+"""
+
+HALT = 1024  # cycles after which every design has come to a halt
 EXTRA = 37  # cycles that a port is closed longer in the second run
 BEATS = (1, 2)  # beats that a source gives before
 
@@ -52,13 +68,21 @@ def _operands(design: Design, config: Config, seed: int) -> object:
     rng = np.random.default_rng(seed)
     if isinstance(config, DenseConfig):
         return tb_dense.layer(config, rng, 2 * config.rows, 2 * max(BEATS), config.columns + 1)
+    if isinstance(config, SparqleConfig):
+        features = config.span * (config.weight_banks + 2)
+        low, _ = config.activation_range
+        w = rng.integers(-8, 8, (2 * config.columns, features)).astype(np.int8)
+        return Layer(np.full((config.rows, features), low, np.int16), w)
+    if isinstance(config, DequantizerConfig):
+        sums = tb_dequantizer.random_sums(config, rng)
+        return replace(sums, last=np.arange(len(sums.last)) == len(sums.last) - 1)
     return STIMULI[design.name].random(config, rng)
 
 
 def _check_jam(
     design: Design, config: Config, play: Play, schedule: Schedule, port: Port, beats: int
 ) -> list[Mismatch]:
-    waiting = WAITED_FOR[design.name].get(port.name)
+    waiting = _waiting(design, config, port)
     runs, found = [], []
     for closed in (HALT, HALT + EXTRA):
         seen = play(schedule, {port.name: _closed(schedule, beats, closed)})
@@ -67,11 +91,26 @@ def _check_jam(
         runs.append(seen.totals)
     for event in design.events(config):
         more = runs[1][event.name] - runs[0][event.name]
-        expected = EXTRA if event.name == waiting else 0
+        expected = EXTRA * waiting.get(event.name, 0)
         if event.kind == "time" and more != expected:
             place = f"counter {event.name}, {port.name} closed longer after {beats} beats"
             found.append(Mismatch(None, place, f"{expected} more", f"{more} more"))
     return found
+
+
+def _waiting(design: Design, config: Config, port: Port) -> dict[str, int]:
+    """By how much events count a cycle that waits for a port."""
+    event = WAITED_FOR[design.name].get(re.sub(r"_\d+$", "", port.name))
+    if event is None:
+        return {}
+    if not isinstance(config, SparqleConfig):
+        return {event: 1}
+    everyone = config.row_groups
+    if event == "stall_drain":
+        return {event: 1, "stall_rows": everyone}
+    if event == "stall_weights":
+        return {event: everyone}
+    return {event: 1, "stall_weights": everyone - 1}  # whose banks nobody frees
 
 
 def _closed(schedule: Schedule, beats: int, cycles: int) -> np.ndarray:

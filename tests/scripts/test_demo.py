@@ -9,7 +9,6 @@ from nibbleforge.golden.dense import cycles
 from nibbleforge.golden.units import UNITS
 from nibbleforge.sim import demo
 from nibbleforge.sim.simulate import Simulation
-from nibbleforge.sim.simulators import SIMULATORS
 from nibbleforge.sim.tensors import Capture, sample_path
 from nibbleforge.tb.scoreboard import Mismatch
 
@@ -46,7 +45,7 @@ def test_a_small_capture(run, small):
     for cell, unit in zip(figures[5:7], ("dense", "dense2k"), strict=True):
         assert int(cell.replace(",", "")) == cycles(UNITS[unit].presets["paper"], 33, 40, 34).cycles
     assert figures[-1] == "yes"
-    assert [cells[1] for cells in events] == sorted(SIMULATORS)
+    assert [cells[1] for cells in events] == sorted(demo.RUNS)
     assert all(re.search(r"\w+=[\d,]*[1-9]", cells[2]) for cells in events)
     assert EQUAL in done.out.splitlines()[-1]
 
@@ -57,9 +56,7 @@ def result(*mismatches: Mismatch, **corners: str) -> demo.LayerResult:
     codec = {"msb_zero_share": 0.5, "bits_per_activation": 7.0, "bits_per_activation_padded": 8.0}
     counts = {"shape": shape, **codec, "cycles": 9, "sqnr_db": None, "events": {"macs": 60}}
     counts |= {"ideal_cycles": 8.0, "baselines": [{"unit": "dense", "cycles": 18, "speedup": 2.0}]}
-    found = demo.LayerResult(
-        "q", {name: Simulation(counts, {}, []) for name in SIMULATORS}, corners
-    )
+    found = demo.LayerResult("q", {name: Simulation(counts, {}, []) for name in demo.RUNS}, corners)
     found.simulations["dense"].mismatches.extend(mismatches)
     return found
 
@@ -96,5 +93,5 @@ def test_the_embedded_sample(run):
     for layer in Capture.open(sample_path()).layers:
         figures, *events = rows(done.out, layer)
         assert figures[-1] == "yes"
-        assert len(events) == len(SIMULATORS)
+        assert len(events) == len(demo.RUNS)
     assert EQUAL in done.out

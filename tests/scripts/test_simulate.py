@@ -100,6 +100,67 @@ def test_a_dense_layer(run, save, tmp_path, kind):
     assert done.out.endswith(f"results in {out}\n")
 
 
+GROUPED = [
+    ("dense", "q4_0", {"y_sums"}),
+    ("dense2k", "q4_0", {"y_sums"}),
+    ("sparqle", "q4_1", {"y_sums", "order", "w_min"}),
+]
+
+
+@pytest.mark.parametrize(("unit", "preset", "more"), GROUPED)
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_weights_with_group_scales(run, save, tmp_path, unit, preset, more, kind):
+    x, w = operands(kind)
+    out = tmp_path / "out"
+    given = ("--activations", save("a", x), "--weights", save("w", w), "--int8-policy", "saturate")
+    done = run("simulate", unit, "--preset", preset, *given, "-o", out)
+    assert done.status == 0, done.err
+    arrays, counts = results(out)
+    assert set(arrays) == ARRAYS - {"y_int"} | more
+    assert (counts["mismatches"], counts["shape"]["in_features"]) == (0, FEATURES)
+    assert counts["bits_per_weight"] == (5.0 if "w_min" in more else 4.5)
+
+    sums = np.zeros((TOKENS, OUTPUTS), np.float32)  # every operation rounded once, groups in order
+    for g, start in enumerate(range(0, FEATURES, 32)):
+        q = arrays["x_q"][:, start : start + 32].astype(np.int64)
+        u = arrays["w_q"][:, start : start + 32].astype(np.int64)
+        if "w_min" in more:
+            u = u + 8
+        sums += (q @ u.T).astype(np.float32) * arrays["w_scale"][:, g].astype(np.float32)
+        if "w_min" in more:
+            ones = q.sum(axis=1, keepdims=True).astype(np.float32)
+            sums += ones * arrays["w_min"][:, g].astype(np.float32)
+    assert arrays["y_sums"].tobytes() == sums.tobytes()
+    assert arrays["y"].tobytes() == (sums * arrays["x_scale"][:, None]).tobytes()
+
+
+def test_blocks_of_a_capture_are_taken_as_they_are(run, tmp_path):
+    options = ("--capture", sample_path(), "--layer", "layers.15.self_attn.q_proj")
+    done = run("simulate", "sparqle", "--preset", "q4_1", *options, "-o", tmp_path / "out")
+    assert done.status == 0, done.err
+    arrays, _ = results(tmp_path / "out")
+    blocks = Capture.open(sample_path()).quantised_weights("layers.15.self_attn.q_proj")
+    np.testing.assert_array_equal(arrays["w_q"], blocks.q)
+    np.testing.assert_array_equal(arrays["w_min"], blocks.minimum)
+
+
+@pytest.mark.parametrize("sort", ["true", "false"])
+def test_a_hybrid_layer(run, save, tmp_path, sort):
+    x, w = operands("int8")
+    x[0, 0] = 127
+    out = tmp_path / "out"
+    given = ("--activations", save("a", x), "--weights", save("w", w), "--int8-policy", "twos")
+    settings = ("--set", "sharing=4", "--set", f"sort={sort}")
+    done = run("simulate", "sparqle", *given, *settings, "-o", out)
+    assert done.status == 0, done.err
+    arrays, counts = results(out)
+    np.testing.assert_array_equal(arrays["y_int"], x.astype(int) @ w.astype(int).T)
+    assert counts["config"]["recode"] == "twos"
+    assert counts["mismatches"] == 0
+    in_order = arrays["order"].tolist() == list(range(TOKENS))
+    assert in_order == (sort == "false")
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
 def test_activations_through_the_codec(run, save, tmp_path, kind):
     x, _ = operands(kind)

@@ -1,0 +1,31 @@
+"""Closed ports: every waiting cycle is counted by the events that are meant to, and by no other."""
+
+import pytest
+from nibbleforge.golden.dequantizer import DequantizerConfig
+from nibbleforge.golden.sparqle_config import SparqleConfig
+from nibbleforge.golden.units import UNITS
+from nibbleforge.sim.jams import WAITED_FOR, check_jams
+from nibbleforge.sim.native import Model
+
+DESIGNS = {
+    design.name: (design, config)
+    for unit in UNITS.values()
+    for config in (unit.presets["tiny"],)
+    for design in unit.designs(config)
+}
+CASES = [
+    *(DESIGNS[name] for name in WAITED_FOR if name in DESIGNS),
+    (DESIGNS["dequantizer"][0], DequantizerConfig(rows=1, columns=2)),
+    (DESIGNS["dequantizer"][0], DequantizerConfig(rows=4, columns=2, asymmetric=True)),
+    (
+        DESIGNS["sparqle_array"][0],
+        SparqleConfig(rows=4, columns=2, group=32, chunk=8, max_k=200, weight_banks=3),
+    ),
+]
+
+
+@pytest.mark.parametrize(("design", "config"), CASES, ids=lambda value: getattr(value, "name", ""))
+def test_waiting_cycles_are_counted_one_for_one(design, config):
+    model = Model(design, config, optimise="quick")
+    found = check_jams(design, config, lambda s, gates: model.run(s.beats, gates=gates).seen)
+    assert not found, found[0]
