@@ -68,6 +68,10 @@ VARIANTS = (
         for sharing in (2, 4, 8, 16)
     ),
     Variant(SparqleConfig(rows=1, columns=256), 512),
+    *(
+        Variant(SparqleConfig(dequant="group", weight_group=size, chunk=32, group=32), 512)
+        for size in (32, 64)
+    ),
 )
 """What docs/sparqle.md shows."""
 

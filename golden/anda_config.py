@@ -1,0 +1,187 @@
+"""Bit-plane array of Anda: parameters, ports and events.
+
+Source: Anda, arXiv 2411.15982. Banked sign planes, shared post-processors and how weights are
+loaded are our own.
+"""
+
+from typing import Literal
+
+from pydantic import Field as Parameter
+from pydantic import model_validator
+
+from .anda_dot import acc_bits
+from .anda_format import EXPONENT_BITS, MANTISSA_MAX, AndaFormat
+from .config import Config
+from .dequantizer import SCALE_BITS, FloatLatencies
+from .errors import UserError
+from .events import Event
+from .layer import WEIGHT_BITS
+from .ports import Field, Port
+
+RESULT_BITS = {"fp32": 32, "fp16": 16}
+
+
+class AndaConfig(AndaFormat, FloatLatencies):
+    """Parameters of the bit-plane array: those of the number format, and the following."""
+
+    rows: int = Parameter(default=16, ge=1, le=64)
+    """Tokens a tile (R)."""
+    columns: int = Parameter(default=16, ge=1, le=64)
+    """Outputs a tile (C)."""
+    max_mantissa: int = Parameter(default=MANTISSA_MAX, ge=1, le=MANTISSA_MAX)
+    """Most bits of a mantissa at run time; sizes the accumulators."""
+    sign_plane: Literal["banked", "serial"] = "banked"
+    """``banked``: sign words on a port of their own; ``serial``: before the group's planes."""
+    fp_share: int = Parameter(default=4, ge=1, le=64)
+    """Processors of a row that share a post-processor (S)."""
+    weight_beat: int = Parameter(default=16, ge=1, le=64)
+    """Weights of each column a beat."""
+    asymmetric: bool = False
+    """Whether weights have a minimum beside their scale."""
+    output: Literal["fp32", "fp16"] = "fp32"
+    """Format of the results; FP16 saturates."""
+    tree: Literal["carry_save", "binary"] = "carry_save"
+    """How a processor adds up a plane: carry-save adders, or a tree of signed adders."""
+    weight_registers: Literal["column", "processor"] = "column"
+    """Who holds the weights of a group: each column once, or each processor."""
+
+    @model_validator(mode="after")
+    def _check_array(self) -> "AndaConfig":
+        for name, whole in (("fp_share", "columns"), ("weight_beat", "group")):
+            part, size = getattr(self, name), getattr(self, whole)
+            if size % part:
+                raise UserError(f"{name} must divide {whole}, got {name} {part}, {whole} {size}.")
+        return self
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Bits of a group's signed dot product."""
+        return acc_bits(self.group, self.max_mantissa)
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of the integer that is converted, which minima widen."""
+        return acc_bits(self.group, self.max_mantissa, self.asymmetric)
+
+    @property
+    def ones_bits(self) -> int:
+        """Bits of a signed sum of a group's mantissas."""
+        return (self.group * ((1 << self.max_mantissa) - 1)).bit_length() + 1
+
+    @property
+    def weight_beats(self) -> int:
+        """Beats of weights a group."""
+        return self.group // self.weight_beat
+
+    @property
+    def passes(self) -> int:
+        """Times a group goes through the post-processors: scales, then minima."""
+        return 2 if self.asymmetric else 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a group's sum to the running sum that holds it."""
+        return self.convert_latency + self.multiply_latency + self.add_latency
+
+    @property
+    def period(self) -> int:
+        """Cycles between passes over the same running sums."""
+        return max(self.fp_share, self.add_latency)
+
+    def beats(self, mantissa: int) -> int:
+        """Beats of the plane port a group."""
+        return mantissa + (self.sign_plane == "serial")
+
+    def group_cycles(self, mantissa: int) -> int:
+        """Cycles a group takes in steady state."""
+        return max(self.beats(mantissa), self.passes * self.period, self.weight_beats)
+
+
+class AndaSettings(Config):
+    """What the hardware takes as it runs."""
+
+    mantissa: int = Parameter(default=8, ge=1, le=MANTISSA_MAX)
+    """Bits of a mantissa (M), hidden one included."""
+
+
+# --- ports and events -------------------------------------------------------------------------
+
+
+def ports(config: AndaConfig) -> tuple[Port, ...]:
+    """Ports of the array."""
+    elements = config.rows * config.group
+    sign = Port("sign", "in", (Field("word", 1, "sign of each row's elements", count=elements),),
+                "sign words, one group a beat")  # fmt: skip
+    exponent = (
+        Field("value", EXPONENT_BITS, "exponent of each row", count=config.rows),
+        Field("fresh", 1, "the group takes the next scales"),
+        Field("last", 1, "final group of the tile"),
+    )
+    plane = (
+        Field("bits", 1, "bit of each row's elements", count=elements),
+        Field("last", 1, "final plane of the group"),
+    )
+    w = (
+        Field(
+            "value",
+            WEIGHT_BITS,
+            "weights of each column",
+            True,
+            config.columns * config.weight_beat,
+        ),
+    )
+    d = Field("d", SCALE_BITS, "FP16 scale of each column", count=config.columns)
+    minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=config.columns)
+    bits = RESULT_BITS[config.output]
+    y = (
+        Field(
+            "value", bits, f"{config.output.upper()} result of each column", count=config.columns
+        ),
+        Field("last", 1, "final row of the tile"),
+    )
+    serial = config.sign_plane == "serial"
+    order = "sign word, then planes" if serial else "planes"
+    return (
+        *(() if serial else (sign,)),
+        Port("exponent", "in", exponent, "exponents, one group a beat"),
+        Port("plane", "in", plane, f"{order} of a group, most significant first"),
+        Port("w", "in", w, "weights, elements of a group in ascending order"),
+        Port("scale", "in", (d, minimum) if config.asymmetric else (d,), "scales of weight groups"),
+        Port("y", "out", y, "results, one row a beat, row 0 first"),
+    )
+
+
+def events(config: AndaConfig) -> tuple[Event, ...]:
+    """Events of the array."""
+    bit_macs = config.rows * config.columns * config.group
+    products = config.rows * config.columns // config.fp_share
+    return (
+        Event("bit_macs", "work", "mantissa bits times weights", bit_macs.bit_length()),
+        Event("planes", "work", "mantissa planes worked off"),
+        Event("groups", "work", "groups worked off"),
+        Event("w_beats", "work", "beats of weights read"),
+        Event("scales", "work", "beats of scales read"),
+        Event("products", "work", "products sent to running sums", products.bit_length()),
+        Event("y_beats", "work", "rows of results written"),
+        Event("tiles", "work", "tiles whose final products were sent"),
+        Event(
+            "stall_operands", "time", "cycles within a tile that wait for planes and what they need"
+        ),
+        Event("stall_weights", "time", "cycles a plane waits for the group's weights"),
+        Event("stall_post", "time", "cycles a group's final plane waits for the post-processors"),
+        Event(
+            "stall_drain", "time", "cycles a tile's final products wait for the one before to drain"
+        ),
+    )
+
+
+def bandwidth(config: AndaConfig, mantissa: int = 5) -> dict[str, float]:
+    """Bits per cycle on each input in steady state, for a mantissa; scales for groups of 128."""
+    cycles = config.group_cycles(mantissa)
+    beats = {"plane": config.beats(mantissa), "w": config.weight_beats}
+    beats["scale"] = config.group / 128
+    return {
+        port.name: port.width * beats.get(port.name, 1) / cycles
+        for port in ports(config)
+        if port.direction == "in"
+    }

@@ -1,0 +1,183 @@
+"""Timing of the bit-plane array: the schedule of a run, and its counts for whole layers.
+
+The recurrence, all in cycles of a free-flowing run, for group j of a run:
+
+* Weights: first beat in ``load[j] = swap[j-1]``, 0 for the first; they become the active ones in
+  ``swap[j] = max(load[j] + weight_beats, final[j-1])``.
+* Planes (before them the sign word, if serial), one a cycle: the first in
+  ``first[j] = max(final[j-1], swap[j]) + 1``, the last in
+  ``final[j] = max(first[j] + beats - 1, taken[j-1])``.
+* Post-processors: the sums of pass 0 enter, one of the S processors a cycle, from
+  ``start[j, 0] = max(final[j] + 1, start of the pass before + (S if the tile is new else period))``
+  on, those of pass 1 a period later. The final pass of a tile also waits for ``empty[i-1] + 1``.
+  ``taken[j] = start of its final pass + S - 1``.
+* Results: row r of a tile leaves in ``taken[final group] + latency + 1 + r``; ``empty`` is when its
+  last row does.
+
+Beat n of the planes is taken when beat n - 1 is worked off, the first in cycle 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .anda_config import AndaConfig
+from .schedule import Pulses, ranges
+
+_LONG_AGO = -(1 << 40)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a tile inherits: cycles of the group and the tile before.
+
+    Attributes
+    ----------
+    final, swap, taken, start, empty
+        As in the recurrence; ``start`` is that of the final pass.
+    """
+
+    final: int = _LONG_AGO
+    swap: int = 0
+    taken: int = _LONG_AGO
+    start: int = _LONG_AGO
+    empty: int = _LONG_AGO
+
+    def seen_from(self, cycle: int) -> "State":
+        """The same with ``cycle`` as cycle 0."""
+        values = (self.final, self.swap, self.taken, self.start, self.empty)
+        return State(*(max(value - cycle, _LONG_AGO) for value in values))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Timing of a tile's groups.
+
+    Attributes
+    ----------
+    load, swap, first, full, final
+        As in the recurrence, ``(groups,)``; ``full`` is when the final plane could be worked off
+        but for the post-processors.
+    start
+        ``(groups, passes)``.
+    ready
+        Cycle in which the tile's final pass could start but for the tile before.
+    after
+        What the next tile inherits.
+    """
+
+    load: NDArray[np.int64]
+    swap: NDArray[np.int64]
+    first: NDArray[np.int64]
+    full: NDArray[np.int64]
+    final: NDArray[np.int64]
+    start: NDArray[np.int64]
+    ready: int
+    after: State
+
+
+def tile(config: AndaConfig, mantissa: int, groups: int, before: State) -> Tile:
+    """Run one tile."""
+    rows = []
+    state, ready = before, 0
+    for group in range(groups):
+        load = state.swap
+        swap = max(load + config.weight_beats, state.final)
+        first = max(state.final, swap) + 1
+        full = first + config.beats(mantissa) - 1
+        final = max(full, state.taken)
+        gap = config.period if group else config.fp_share
+        ready = max(final + 1, state.start + gap)
+        starts = [ready]
+        if config.passes == 2:
+            ready += config.period
+        last = max(ready, state.empty + 1) if group == groups - 1 else ready
+        starts = [last] if config.passes == 1 else [*starts, last]
+        taken = last + config.fp_share - 1
+        state = State(final, swap, taken, last, state.empty)
+        rows.append((load, swap, first, full, final, *starts))
+    columns = np.array(rows, np.int64).T
+    empty = state.taken + config.latency + config.rows
+    after = State(state.final, state.swap, state.taken, state.start, empty)
+    return Tile(*columns[:5], start=columns[5:].T, ready=ready, after=after)
+
+
+def run(config: AndaConfig, mantissa: int, groups: int, tiles: int) -> list[Tile]:
+    """Every tile of a run."""
+    found, state = [], State()
+    for _ in range(tiles):
+        found.append(tile(config, mantissa, groups, state))
+        state = found[-1].after
+    return found
+
+
+def stalls(config: AndaConfig, one: Tile, before: State) -> dict[str, NDArray[np.int64]]:
+    """Cycles of the time events."""
+    earlier = np.concatenate([[max(before.final, 0)], one.final[:-1]])
+    drain = int(one.start[-1, -1]) - one.ready
+    return {
+        "stall_operands": np.zeros(0, np.int64),
+        "stall_weights": ranges(earlier + 1, one.first - earlier - 1),
+        "stall_post": ranges(one.full, one.final - one.full),
+        "stall_drain": np.arange(one.ready, one.ready + drain),
+    }
+
+
+def steps(config: AndaConfig, mantissa: int, one: Tile) -> NDArray[np.int64]:
+    """Cycles in which the tile's beats of the plane port are worked off, ``(groups, beats)``."""
+    cycles = one.first[:, None] + np.arange(config.beats(mantissa))
+    cycles[:, -1] = one.final
+    return cycles
+
+
+def totals(
+    config: AndaConfig, mantissa: int, groups: int, tiles: int
+) -> tuple[int, dict[str, int]]:
+    """Cycles of a run and totals of its time events.
+
+    Tiles are alike: soon each takes what the one before it took, seen from its final plane.
+    """
+    state = State()
+    origin, found = (
+        0,
+        dict.fromkeys(stalls(config, tile(config, mantissa, groups, state), state), 0),
+    )
+    done = 0
+    while done < tiles:
+        one = tile(config, mantissa, groups, state)
+        length = one.after.final
+        after = one.after.seen_from(length)
+        repeats = tiles - done if after == state else 1
+        for name, cycles in stalls(config, one, state).items():
+            found[name] += repeats * len(cycles)
+        origin += repeats * length
+        state = after
+        done += repeats
+    return origin + state.empty + 1, found
+
+
+def pulses(config: AndaConfig, mantissa: int, tiles: list[Tile]) -> dict[str, Pulses]:
+    """When every event fires that does not belong to a port."""
+    plane = np.concatenate(
+        [steps(config, mantissa, one)[:, config.beats(mantissa) - mantissa :] for one in tiles]
+    ).ravel()
+    finals = np.concatenate([one.final for one in tiles])
+    enters = np.concatenate(
+        [(one.start[:, :, None] + np.arange(config.fp_share)).ravel() for one in tiles]
+    )
+    products = config.rows * config.columns // config.fp_share
+    bit_macs = config.rows * config.columns * config.group
+    before = [State(), *(one.after for one in tiles[:-1])]
+    waits = [stalls(config, one, state) for one, state in zip(tiles, before, strict=True)]
+    return {
+        "bit_macs": Pulses(plane, np.full(plane.size, bit_macs)),
+        "planes": Pulses.strobes(plane),
+        "groups": Pulses.strobes(finals),
+        "products": Pulses(enters, np.full(enters.size, products)),
+        "tiles": Pulses.strobes(np.array([one.after.taken for one in tiles])),
+        **{
+            name: Pulses.strobes(np.sort(np.concatenate([wait[name] for wait in waits])))
+            for name in waits[0]
+        },
+    }

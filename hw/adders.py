@@ -1,0 +1,62 @@
+"""Sums of many small numbers: carry-save adders, and a tree of signed adders."""
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import add
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+
+
+def carry_save(m: Module, bits: Mapping[int, Iterable[Value]], width: int) -> Value:
+    """Sum, modulo ``2^width``, of bits by their weight's exponent.
+
+    Full adders take three bits of a weight to one of it and one of the next, all weights level
+    after level (Wallace), until two rows are left for one adder. The full adders of a weight and
+    level are one operation on vectors: the same gates, but short to write and to simulate.
+
+    Parameters
+    ----------
+    bits
+        Weight ``k`` to vectors of any width, each of whose bits counts ``2^k``.
+    width
+        Bits of the sum; heavier ones fall off.
+    """
+    rows = {k: Cat(*bits.get(k, ())) for k in range(width)}
+    level = 0
+    while any(len(row) > 2 for row in rows.values()):
+        after: dict[int, list[Value]] = {k: [] for k in range(width)}
+        for k, row in rows.items():
+            third = len(row) // 3
+            if third:
+                total, carry = _full_adders(m, row, third, f"{level}_{k}")
+                after[k].append(total)
+                if k + 1 < width:
+                    after[k + 1].append(carry)
+            after[k].append(row[3 * third :])
+        rows = {k: Cat(*parts) for k, parts in after.items()}
+        level += 1
+    pair = [
+        Cat(*(row[i] if len(row) > i else Const(0, 1) for row in rows.values())) for i in range(2)
+    ]
+    return (pair[0] + pair[1])[:width]
+
+
+def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, Value]:
+    """Sums and carries of ``count`` full adders on the first bits of a row."""
+    a, b, c = (Signal(count, name=f"{i}_{name}") for i in "abc")
+    half, total, carry = (Signal(count, name=f"{i}_{name}") for i in ("half", "sum", "carry"))
+    m.d.comb += [
+        Cat(a, b, c).eq(row[: 3 * count]),
+        half.eq(a ^ b),
+        total.eq(half ^ c),
+        carry.eq((a & b) | (half & c)),
+    ]
+    return total, carry
+
+
+def binary_tree(values: list[Value]) -> Value:
+    """Sum of signed numbers by pairs, as wide as it needs to be."""
+    while len(values) > 1:
+        pairs = [reduce(add, values[i : i + 2]) for i in range(0, len(values), 2)]
+        values = pairs
+    return values[0]
