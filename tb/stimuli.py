@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..golden.anda import AndaLayer
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
-from . import tb_bitmap, tb_dense, tb_dequantizer, tb_grouped, tb_sparqle
+from . import tb_anda, tb_bitmap, tb_dense, tb_dequantizer, tb_grouped, tb_sparqle
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Stimuli:
 
 
 STIMULI: dict[str, Stimuli] = {
+    "anda_array": Stimuli(
+        tb_anda.random_config,
+        tb_anda.random_layer,
+        tb_anda.corner_layer,
+        tb_anda.SMALL,
+        tb_anda.exhaustive_products,
+        tb_anda.bins,
+        tb_anda.all_bins,
+        AndaLayer,
+    ),
     "bitmap_decoder": Stimuli(
         tb_bitmap.random_config,
         tb_bitmap.random_groups,

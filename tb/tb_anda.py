@@ -1,0 +1,183 @@
+"""Stimuli of the bit-plane array."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.anda import AndaLayer, compute
+from ..golden.anda_config import AndaConfig
+from ..golden.anda_format import MANTISSA_MAX
+from .tb_dequantizer import random_scales
+
+SMALL = (
+    AndaConfig(group=16, rows=4, columns=4, weight_beat=16, output="fp16"),
+    AndaConfig(group=16, rows=4, columns=4, weight_beat=16, asymmetric=True, tree="binary"),
+)
+"""Arrays that multiply every mantissa of 11 bits with every weight."""
+
+
+def random_config(rng: np.random.Generator) -> AndaConfig:
+    """A small array of any kind."""
+    columns = int(rng.integers(1, 5))
+    values: dict[str, Any] = {
+        "group": int(rng.choice([16, 16, 32, 64])),
+        "rows": int(rng.integers(1, 5)),
+        "columns": columns,
+        "max_mantissa": int(rng.choice([1, 4, 11, MANTISSA_MAX])),
+        "sign_plane": str(rng.choice(["banked", "serial"])),
+        "fp_share": int(rng.choice([n for n in range(1, columns + 1) if columns % n == 0])),
+        "weight_beat": int(rng.choice([1, 4, 16])),
+        "asymmetric": bool(rng.integers(2)),
+        "output": str(rng.choice(["fp32", "fp16"])),
+        "tree": str(rng.choice(["carry_save", "carry_save", "binary"])),
+        "weight_registers": str(rng.choice(["column", "column", "processor"])),
+        "convert_latency": int(rng.integers(1, 4)),
+        "multiply_latency": int(rng.integers(1, 4)),
+        "add_latency": int(rng.integers(1, 5)),
+    }
+    return AndaConfig(**values)
+
+
+def random_layer(config: AndaConfig, rng: np.random.Generator) -> AndaLayer:
+    """A layer of a few tiles with ragged edges, mantissas and weight groups of every kind."""
+    features = int(rng.choice([1, config.group, int(rng.integers(1, 4 * config.group))]))
+    tokens = int(rng.integers(1, 2 * config.rows + 2))
+    outputs = int(rng.integers(1, 2 * config.columns + 2))
+    return layer(config, rng, tokens, features, outputs)
+
+
+def layer(
+    config: AndaConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int
+) -> AndaLayer:
+    """Random operands of a shape; numbers of like and of very different size."""
+    mantissa = int(rng.integers(1, config.max_mantissa + 1))
+    weight_group = config.group * int(rng.integers(1, 4))
+    w = rng.integers(-8, 8, (outputs, features))
+    w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w).astype(np.int8)
+    shape = (outputs, -(-features // weight_group))
+    d, minimum = (random_scales(rng, shape) for _ in range(2))
+    optional = {"minimum": minimum} if config.asymmetric else {}
+    x = _numbers(rng, tokens, features, config.group)
+    return AndaLayer(x, np.array(mantissa), w, d, np.array(weight_group), **optional)
+
+
+def _numbers(
+    rng: np.random.Generator, tokens: int, features: int, group: int
+) -> NDArray[np.float16]:
+    """Finite FP16 numbers: groups of any, of like size, subnormal, of zeros, of the largest."""
+    shape = (tokens, features)
+    bits = rng.integers(0, 31 << 10, shape)
+    like = (bits & 0xFFF) + (12 << 10)
+    largest = np.full(shape, (31 << 10) - 1)
+    kinds = rng.choice(5, (tokens, -(-features // group)), p=[0.3, 0.3, 0.15, 0.1, 0.15])
+    kind = np.repeat(kinds, group, axis=1)[:, :features]
+    chosen = np.choose(kind, [bits, like, bits & 0x3FF, np.zeros_like(bits), largest])
+    sign = rng.integers(0, 2, shape) * rng.choice([0, 1, 1], (tokens, 1)) << 15
+    return (chosen | sign).astype(np.uint16).view(np.float16)
+
+
+def corner_layer(config: AndaConfig) -> AndaLayer:
+    """The largest sums of either sign, and every element alone."""
+    features = 2 * config.group
+    largest = np.full((2, features), np.finfo(np.float16).max, np.float16)
+    largest[1] *= -1
+    alone = np.eye(config.group, features, dtype=np.float16)
+    alone[1::2] *= -1
+    x = np.concatenate([largest, alone])
+    w = np.resize(np.array([-8, 7], np.int8), (config.columns + 1, 1)).repeat(features, axis=1)
+    w[-1] = np.resize(np.arange(-8, 8), features)
+    d = np.ones((len(w), 1), np.float16)
+    optional = {"minimum": -d} if config.asymmetric else {}
+    mantissa = np.array(config.max_mantissa)
+    return AndaLayer(x, mantissa, w, d, np.array(features), **optional)
+
+
+def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
+    """Functional bins that these operands hit."""
+    tiling, groups = operands.tiling(config), operands.groups(config)
+    mantissa = int(operands.mantissa)
+    anda = operands.encoded(config)
+    magnitudes = anda.magnitude
+    y = compute(config, operands)
+    scales = np.abs(operands.d)
+    facts = {
+        "single tile": len(tiling) == 1,
+        "several tiles": len(tiling) > 1,
+        "single group": groups == 1,
+        "several groups": groups > 1,
+        "several weight groups": operands.d.shape[1] > 1,
+        "several groups a weight group": operands.d.shape[1] < groups,
+        "ragged token edge": len(operands.x) % config.rows != 0,
+        "ragged output edge": len(operands.w) % config.columns != 0,
+        "padded group": operands.x.shape[1] % config.group != 0,
+        "mantissa of 1 bit": mantissa == 1,
+        "longest mantissa": mantissa == config.max_mantissa,
+        "group of zeros": (magnitudes.reshape(-1, config.group) == 0).all(axis=1).any(),
+        "negative zero": (anda.sign & (magnitudes == 0)).any(),
+        "element shifted out": ((magnitudes[:, : anda.in_features] == 0) & (operands.x != 0)).any(),
+        "largest magnitude": (magnitudes >> max(mantissa - 11, 0)).max()
+        == (1 << min(mantissa, 11)) - 1,
+        "smallest exponent": (anda.exponent == 1).any(),
+        "largest exponent": (anda.exponent == 30).any(),
+        "smallest weight": (operands.w == -8).any(),
+        "subnormal scale": ((scales > 0) & (scales < np.finfo(np.float16).tiny)).any(),
+        "negative scale": (operands.d < 0).any(),
+        "result of zero": (y == 0).any(),
+    }
+    if config.output == "fp16":
+        facts["saturated result"] = (np.abs(y) == np.finfo(np.float16).max).any()
+    return {name for name, hit in facts.items() if hit}
+
+
+def all_bins(config: AndaConfig) -> set[str]:
+    """Every bin that must be hit."""
+    names = {
+        "single tile",
+        "several tiles",
+        "single group",
+        "several groups",
+        "several weight groups",
+        "several groups a weight group",
+        "padded group",
+        "mantissa of 1 bit",
+        "longest mantissa",
+        "group of zeros",
+        "negative zero",
+        "element shifted out",
+        "largest magnitude",
+        "smallest exponent",
+        "largest exponent",
+        "smallest weight",
+        "subnormal scale",
+        "negative scale",
+        "result of zero",
+    }
+    if config.rows > 1:
+        names.add("ragged token edge")
+    if config.columns > 1:
+        names.add("ragged output edge")
+    if config.output == "fp16":
+        names.add("saturated result")
+    return names
+
+
+def exhaustive_products(config: AndaConfig) -> AndaLayer:
+    """Every 11-bit mantissa times every weight, alone in its group; signs take turns."""
+    significands = np.arange(2048, dtype=np.uint16)
+    signs = (significands % 2).astype(np.uint16) << np.uint16(15)
+    x = np.zeros((2048, config.group), np.float16)
+    x[:, 5] = (significands | signs).view(np.float16)  # exponents 0 and 1
+    w = np.zeros((16, config.group), np.int8)
+    w[:, 5] = np.arange(-8, 8)
+    d = np.full((16, 1), 2.0**10, np.float16)
+    optional = {"minimum": -d} if config.asymmetric else {}
+    return AndaLayer(x, np.array(11), w, d, np.array(config.group), **optional)
+
+
+def with_mantissa(config: AndaConfig, mantissa: int, seed: int) -> AndaLayer:
+    """Random operands of a few tiles for a mantissa."""
+    rng = np.random.default_rng(seed)
+    drawn = layer(config, rng, 2 * config.rows - 1, 3 * config.group - 5, config.columns + 1)
+    return replace(drawn, mantissa=np.array(mantissa))
