@@ -18,6 +18,7 @@ from .design import Design, Unit
 from .errors import UserError
 from .events import Counts
 from .floating import fp32_to_fp16
+from .ports import Port
 from .quantise import INT4_MAX, INT4_MIN, QuantisedWeights
 from .schedule import Beats, Pulses, Schedule, Traffic, final_of
 from .tiling import Tiling
@@ -125,7 +126,7 @@ def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:
 def traffic(config: AndaConfig, layer: AndaLayer) -> Traffic:
     """Payloads of every port for a layer, operands as segments so that nothing is copied."""
     check(config, layer)
-    tiling, groups = layer.tiling(config), layer.groups(config)
+    tiling = layer.tiling(config)
     token, output = tiling.order.T
     words = {
         **_activations(config, layer, tiling),
@@ -134,10 +135,9 @@ def traffic(config: AndaConfig, layer: AndaLayer) -> Traffic:
     }
     beats = {}
     for name, packed in words.items():
-        blocks, block = (
-            (tiling.output_blocks, output) if name in ("w", "scale") else
-            (tiling.token_blocks, token)
-        )  # fmt: skip
+        of_outputs = name in ("w", "scale")
+        blocks = tiling.output_blocks if of_outputs else tiling.token_blocks
+        block = output if of_outputs else token
         each = len(packed) // blocks
         segments = np.stack([block * each, np.full(len(tiling), each)], axis=1)
         beats[name] = Beats(packed, segments.astype(np.int64))
@@ -145,11 +145,10 @@ def traffic(config: AndaConfig, layer: AndaLayer) -> Traffic:
     bits = y.view(np.uint32 if config.output == "fp32" else np.uint16)
     last = final_of(config.rows, len(tiling))
     beats["y"] = Beats(_port(config, "y").pack(value=bits, last=last))
-    assert groups
     return {port.name: beats[port.name] for port in ports(config)}
 
 
-def _port(config: AndaConfig, name: str):  # type: ignore[no-untyped-def]
+def _port(config: AndaConfig, name: str) -> Port:
     return next(port for port in ports(config) if port.name == name)
 
 

@@ -121,22 +121,13 @@ def ports(config: AndaConfig) -> tuple[Port, ...]:
         Field("bits", 1, "bit of each row's elements", count=elements),
         Field("last", 1, "final plane of the group"),
     )
-    w = (
-        Field(
-            "value",
-            WEIGHT_BITS,
-            "weights of each column",
-            True,
-            config.columns * config.weight_beat,
-        ),
-    )
+    weights = config.columns * config.weight_beat
+    w = (Field("value", WEIGHT_BITS, "weights of each column", True, weights),)
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=config.columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=config.columns)
-    bits = RESULT_BITS[config.output]
+    result = f"{config.output.upper()} result of each column"
     y = (
-        Field(
-            "value", bits, f"{config.output.upper()} result of each column", count=config.columns
-        ),
+        Field("value", RESULT_BITS[config.output], result, count=config.columns),
         Field("last", 1, "final row of the tile"),
     )
     serial = config.sign_plane == "serial"
@@ -164,22 +155,21 @@ def events(config: AndaConfig) -> tuple[Event, ...]:
         Event("products", "work", "products sent to running sums", products.bit_length()),
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles whose final products were sent"),
-        Event(
-            "stall_operands", "time", "cycles within a tile that wait for planes and what they need"
-        ),
+        Event("stall_operands", "time", "cycles within a tile that wait for planes"),
         Event("stall_weights", "time", "cycles a plane waits for the group's weights"),
         Event("stall_post", "time", "cycles a group's final plane waits for the post-processors"),
-        Event(
-            "stall_drain", "time", "cycles a tile's final products wait for the one before to drain"
-        ),
+        Event("stall_drain", "time", "cycles final products wait for the tile before to drain"),
     )
 
 
 def bandwidth(config: AndaConfig, mantissa: int = 5) -> dict[str, float]:
     """Bits per cycle on each input in steady state, for a mantissa; scales for groups of 128."""
     cycles = config.group_cycles(mantissa)
-    beats = {"plane": config.beats(mantissa), "w": config.weight_beats}
-    beats["scale"] = config.group / 128
+    beats: dict[str, float] = {
+        "plane": config.beats(mantissa),
+        "w": config.weight_beats,
+        "scale": config.group / 128,
+    }
     return {
         port.name: port.width * beats.get(port.name, 1) / cycles
         for port in ports(config)

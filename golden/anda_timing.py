@@ -17,7 +17,7 @@ The recurrence, all in cycles of a free-flowing run, for group j of a run:
 Beat n of the planes is taken when beat n - 1 is worked off, the first in cycle 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,10 +97,10 @@ def tile(config: AndaConfig, mantissa: int, groups: int, before: State) -> Tile:
         taken = last + config.fp_share - 1
         state = State(final, swap, taken, last, state.empty)
         rows.append((load, swap, first, full, final, *starts))
-    columns = np.array(rows, np.int64).T
+    load, swap, first, full, final, *passes = np.array(rows, np.int64).T
     empty = state.taken + config.latency + config.rows
-    after = State(state.final, state.swap, state.taken, state.start, empty)
-    return Tile(*columns[:5], start=columns[5:].T, ready=ready, after=after)
+    after = replace(state, empty=empty)
+    return Tile(load, swap, first, full, final, np.stack(passes, axis=1), ready, after)
 
 
 def run(config: AndaConfig, mantissa: int, groups: int, tiles: int) -> list[Tile]:
@@ -139,18 +139,15 @@ def totals(
     Tiles are alike: soon each takes what the one before it took, seen from its final plane.
     """
     state = State()
-    origin, found = (
-        0,
-        dict.fromkeys(stalls(config, tile(config, mantissa, groups, state), state), 0),
-    )
-    done = 0
+    origin = done = 0
+    found: dict[str, int] = {}
     while done < tiles:
         one = tile(config, mantissa, groups, state)
         length = one.after.final
         after = one.after.seen_from(length)
         repeats = tiles - done if after == state else 1
         for name, cycles in stalls(config, one, state).items():
-            found[name] += repeats * len(cycles)
+            found[name] = found.get(name, 0) + repeats * len(cycles)
         origin += repeats * length
         state = after
         done += repeats

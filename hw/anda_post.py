@@ -29,8 +29,8 @@ def product_layout(config: AndaConfig) -> data.StructLayout:
 class PostProcessor(Part[AndaConfig]):
     """``sum = sum + fl(value) * 2^adjust * factor`` for S processors in turn, and their results.
 
-    ``start``, ``added`` and ``done`` tell which processor's value enters, meets its running sum, and
-    is done. Final sums become results; with ``pull`` these take those of the row below.
+    ``start``, ``added`` and ``done`` tell whose value enters, meets its running sum, and is done.
+    Final sums become results; with ``pull`` these take those of the row below.
     """
 
     def __init__(self, config: AndaConfig):

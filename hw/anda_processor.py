@@ -52,9 +52,9 @@ class WeightRegisters(Part[AndaConfig]):
 class BitPlaneProcessor(Part[AndaConfig]):
     """Dot product of a group's mantissas with its weights, one plane a cycle.
 
-    With ``step``: ``sum = 2 * (first ? 0 : sum) + sum_i (positive_i ? w_i : negative_i ? -w_i : 0)``
-    and with ``load`` the new sum becomes the value. ``correction`` is the number of ``negative``
-    bits, which the row counts once for all columns: ``-w = ~w + 1``.
+    With ``step``, ``sum = 2 * (first ? 0 : sum) + sum of w_i where positive_i is set - sum of w_i
+    where negative_i is``, and with ``load`` the new sum becomes the value. ``correction`` is the
+    number of ``negative`` bits, which the row counts once for all columns: ``-w = ~w + 1``.
     """
 
     def __init__(self, config: AndaConfig):
@@ -103,7 +103,7 @@ class BitPlaneProcessor(Part[AndaConfig]):
     def _carry_save(self, m: Module, slices: list[Value], before: Value) -> Value:
         """All bits at once: the top slice counts negatively, so add its complement and a constant.
 
-        ``-8 * t = 8 * ~t - 8``, and the terms of a plane are chosen by an AND-OR an element and bit.
+        ``-8 * t = 8 * ~t - 8``; an AND-OR an element and bit chooses the terms of a plane.
         """
         group, bits = self.config.group, self.config.accumulator_bits
         columns: dict[int, list[Value]] = {k: [before[k]] for k in range(bits)}

@@ -55,12 +55,14 @@ def layer(
     mantissa = int(rng.integers(1, config.max_mantissa + 1))
     weight_group = config.group * int(rng.integers(1, 4))
     w = rng.integers(-8, 8, (outputs, features))
-    w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w).astype(np.int8)
+    w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
     shape = (outputs, -(-features // weight_group))
     d, minimum = (random_scales(rng, shape) for _ in range(2))
     optional = {"minimum": minimum} if config.asymmetric else {}
     x = _numbers(rng, tokens, features, config.group)
-    return AndaLayer(x, np.array(mantissa), w, d, np.array(weight_group), **optional)
+    return AndaLayer(
+        x, np.array(mantissa), w.astype(np.int8), d, np.array(weight_group), **optional
+    )
 
 
 def _numbers(
