@@ -9,6 +9,7 @@ from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
 from .dequantizer import Dequantizer
+from .fp16 import Fp16Array
 from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
@@ -16,6 +17,7 @@ COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "bitmap_encoder": BitmapEncoder,
     "dense_array": DenseArray,
     "dequantizer": Dequantizer,
+    "fp16_array": Fp16Array,
     "sparqle_array": HybridArray,
 }
 

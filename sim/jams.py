@@ -12,9 +12,10 @@ import numpy as np
 from ..golden.config import Config
 from ..golden.dense import DenseConfig
 from ..golden.design import Design
+from ..golden.fp16 import Fp16Config
 from ..golden.ports import Port
 from ..golden.schedule import Schedule
-from ..tb import tb_dense
+from ..tb import tb_dense, tb_fp16
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
@@ -23,6 +24,7 @@ WAITED_FOR = {
     "bitmap_decoder": {"values": "stall_values", "pairs": "stall_out", "dense": "stall_out"},
     "bitmap_encoder": {"bitmap": "stall_out", "values": "stall_out"},
     "dense_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
+    "fp16_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
 }
 """Which event counts the cycles that wait for a port, for every port that one does count."""
 
@@ -52,6 +54,9 @@ def _operands(design: Design, config: Config, seed: int) -> object:
     rng = np.random.default_rng(seed)
     if isinstance(config, DenseConfig):
         return tb_dense.layer(config, rng, 2 * config.rows, 2 * max(BEATS), config.columns + 1)
+    if isinstance(config, Fp16Config):
+        beats = 2 * max(BEATS) * config.add_latency
+        return tb_fp16.layer(rng, 2 * config.rows, beats * config.lanes, config.columns + 1)
     return STIMULI[design.name].random(config, rng)
 
 
