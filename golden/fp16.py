@@ -169,14 +169,14 @@ def ports(config: Fp16Config) -> tuple[Port, ...]:
         Field("value", OPERAND_BITS, "FP16 activation of each row and lane", count=rows * lanes),
         Field("last", 1, "final input features of the tile"),
     )
-    w = (Field("value", OPERAND_BITS, "FP16 weight of each column and lane", count=columns * lanes),)
+    w = Field("value", OPERAND_BITS, "FP16 weight of each column and lane", count=columns * lanes)
     y = (
         Field("value", RESULT_BITS, "FP32 sum of each column", count=columns),
         Field("last", 1, "final row of the tile"),
     )
     return (
         Port("x", "in", x, "activations, one input feature a lane and beat"),
-        Port("w", "in", w, "weights, one input feature a lane and beat"),
+        Port("w", "in", (w,), "weights, one input feature a lane and beat"),
         Port("y", "out", y, "results, one row a beat, row 0 first"),
     )
 

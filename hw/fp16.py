@@ -11,8 +11,6 @@ from .dense import _Operand
 from .emission import place
 from .floating import FloatAdd, FloatMultiply, Fp16ToFp32
 
-PRODUCT = {"significand": 11, "first": 11}
-
 
 class Fp16PE(Part[Fp16Config]):
     """L multipliers and adders, and a result register for each of the A * L sums.
@@ -39,10 +37,9 @@ class Fp16PE(Part[Fp16Config]):
         m = Module()
         config, control = self.config, self.control
         sums = Signal(config.lanes * RESULT_BITS)
+        product = FloatMultiplyConfig(significand=11, first=11, stages=config.multiply_latency)
         for lane in range(config.lanes):
-            multiply = FloatMultiply(
-                FloatMultiplyConfig(stages=config.multiply_latency, **PRODUCT)
-            )
+            multiply = FloatMultiply(product)
             add = FloatAdd(FloatAddConfig(stages=config.add_latency))
             place(m, platform, f"multiply_{lane}", multiply)
             place(m, platform, f"add_{lane}", add)

@@ -56,7 +56,7 @@ def _operands(design: Design, config: Config, seed: int) -> object:
         return tb_dense.layer(config, rng, 2 * config.rows, 2 * max(BEATS), config.columns + 1)
     if isinstance(config, Fp16Config):
         beats = 2 * max(BEATS) * config.add_latency
-        return tb_fp16.layer(rng, 2 * config.rows, beats * config.lanes, config.columns + 1)
+        return tb_fp16.layer(config, rng, config.rows, beats * config.lanes, 2 * config.columns + 1)
     return STIMULI[design.name].random(config, rng)
 
 
