@@ -126,7 +126,7 @@ class Fp16Tree(Part[Fp16Config]):
                 for lane in range(config.lanes)
             ]
             total = self._tree(m, platform, lanes, f"turn_{turn}")
-            turns.append(self._wait(m, total, config.add_latency - 1 - turn))
+            turns.append(self._wait(m, total, config.add_latency - 1 - turn, f"total_{turn}"))
         m.d.comb += self.result.eq(self._tree(m, platform, turns, "turns"))
         return m
 
@@ -146,12 +146,12 @@ class Fp16Tree(Part[Fp16Config]):
                 ]
                 totals.append(add.result)
             if len(values) % 2:
-                totals.append(self._wait(m, values[-1], stages))
+                totals.append(self._wait(m, values[-1], stages, f"{name}_{level}_last"))
             values, level = totals, level + 1
         return values[0]
 
-    def _wait(self, m: Module, value: Value, cycles: int) -> Value:
-        return _late(m, self.enable, value, cycles, reset_less=True)[-1]
+    def _wait(self, m: Module, value: Value, cycles: int, name: str) -> Value:
+        return _late(m, self.enable, value, cycles, name, reset_less=True)[-1]
 
 
 class Fp16Array(Unit[Fp16Config]):
@@ -173,8 +173,9 @@ class Fp16Array(Unit[Fp16Config]):
       cycle 0). Tile i's ``c[i]`` is step ``(i+1)*T + multiply_latency + 1``; before that step all
       steps wait until ``c[i] = c[i-1] + max(T, R)``.
 
-    Stalls while a finished tile waits for the one before to drain. A beat that misses its turn for
-    want of operands waits until the turn comes again, A cycles later.
+    Stalls while a finished tile waits for the one before to drain (with A > 1 also while the
+    consumer is not ready and only part of a tile's sums are kept): then only rows move. A beat that
+    misses its turn for want of operands waits until the turn comes again, A cycles later.
 
     Parameters
     ----------
@@ -193,9 +194,9 @@ class Fp16Array(Unit[Fp16Config]):
         x.take(m, self.x, step)
         w.take(m, self.w, step)
         control = Signal(_control_layout(config))
-        turns = _Turns(m, config, go)
+        turns = _Turns(config, go)
         turns.take(m, x.valid & w.valid, x.payload.last, step)
-        rows = self._drain(m, turns, control, go, flow)
+        self._drain(m, turns, control, go, flow)
         self._count(m, turns, step, go)
 
         weights = _widened(m, platform, w.payload.value.as_value(), config.columns * config.lanes)
@@ -208,29 +209,28 @@ class Fp16Array(Unit[Fp16Config]):
             inputs = {"x": Mux(step, lanes, 0), "w": weights, "control": control, "below": below}
             place(m, platform, f"row_{r}", row, **inputs)
             below = row.result
-        m.d.comb += rows.eq(below)
         for c in range(config.columns):
             tree = Fp16Tree(config)
-            sums = rows.word_select(c, config.sums * RESULT_BITS)
+            sums = below.word_select(c, config.sums * RESULT_BITS)
             place(m, platform, f"tree_{c}", tree, enable=flow, sums=sums)
             m.d.comb += self.y.payload.value[c].eq(tree.result)
         return m
 
     def _drain(
         self, m: Module, turns: "_Turns", control: data.View, go: Signal, flow: Signal
-    ) -> Signal:
-        """Sums to the result registers, rows through the trees; the row that leaves the array.
+    ) -> None:
+        """Sums to the result registers, rows through the trees.
 
         Registers i are always a row and a cycle behind registers i - 1. So once a tile's first
         sums are in theirs, the next ones go in step with the rows that leave.
         """
         config = self.config
-        clear = _late(m, go, turns.fresh, config.multiply_latency)[-1]
-        ends = _late(m, go, turns.ends, config.multiply_latency + config.add_latency)
+        clear = _late(m, go, turns.fresh, config.multiply_latency, "clear")[-1]
+        ends = _late(m, go, turns.ends, config.multiply_latency + config.add_latency, "ends")
         ends = ends[config.multiply_latency + 1 :]
         left = Signal(range(config.rows + 1))  # rows still to leave registers 0
         more = left > 1 if config.rows > 1 else Const(0)  # a single row leaves nothing to compare
-        leaving = _late(m, flow, Cat(left != 0, left == 1), self._behind)[-1]
+        leaving = _late(m, flow, Cat(left != 0, left == 1), self._behind, "leaving")[-1]
         m.d.comb += [
             go.eq(~(ends[0] & (more | ((left == 1) & ~flow)) | Cat(ends[1:]).any() & ~flow)),
             control.enable.eq(go),
@@ -245,7 +245,6 @@ class Fp16Array(Unit[Fp16Config]):
             m.d.sync += left.eq(config.rows)
         with m.Elif(flow & (left != 0)):
             m.d.sync += left.eq(left - 1)
-        return Signal(config.columns * config.sums * RESULT_BITS, name="rows")
 
     @property
     def _behind(self) -> int:
@@ -271,7 +270,7 @@ class _Turns:
     ``starves``: the tile waits for operands.
     """
 
-    def __init__(self, m: Module, config: Fp16Config, go: Signal):
+    def __init__(self, config: Fp16Config, go: Signal):
         self.config = config
         self.go = go
         self.fresh = Signal(init=1)
@@ -330,12 +329,12 @@ def _widened(m: Module, platform: object, halves: Value, count: int) -> Value:
 
 
 def _late(
-    m: Module, enable: Value, value: Value, cycles: int, *, reset_less: bool = False
+    m: Module, enable: Value, value: Value, cycles: int, name: str, *, reset_less: bool = False
 ) -> list[Value]:
     """A value now, one cycle with ``enable`` later, and so on up to ``cycles`` later."""
     values = [value]
     for cycle in range(cycles):
-        late = Signal(Value.cast(value).shape(), name=f"late_{cycle}", reset_less=reset_less)
+        late = Signal(Value.cast(value).shape(), name=f"{name}_{cycle + 1}", reset_less=reset_less)
         with m.If(enable):
             m.d.sync += late.eq(values[-1])
         values.append(late)
