@@ -39,6 +39,8 @@ class FloatMultiplyConfig(Config):
 
     significand: Literal[11, 24] = 24
     """Bits of the second operand's significand, hidden one included: 11 for a widened FP16."""
+    first: Literal[11, 24] = 24
+    """Bits of the first operand's significand."""
     stages: int = Parameter(default=1, ge=1, le=3)
     """Cycles of latency."""
 
@@ -47,6 +49,15 @@ class FloatAddConfig(Config):
     """Parameters of the adder."""
 
     stages: int = Parameter(default=1, ge=1, le=4)
+    """Cycles of latency."""
+
+
+class FloatToHalfConfig(Config):
+    """Parameters of the conversion to FP16."""
+
+    overflow: Literal["saturate", "inf"] = "saturate"
+    """What becomes of numbers that round beyond 65504, the infinite ones included."""
+    stages: int = Parameter(default=1, ge=1, le=2)
     """Cycles of latency."""
 
 

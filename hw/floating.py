@@ -1,4 +1,4 @@
-"""FP32 arithmetic in pipelines: conversion of integers, product, sum; widening of FP16.
+"""FP32 arithmetic in pipelines: conversion of integers, product, sum; from and to FP16.
 
 Results equal those of :mod:`nibbleforge.golden.floating` for all finite operands.
 """
@@ -11,7 +11,12 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import NoSettings
-from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from ..golden.floating import (
+    FloatAddConfig,
+    FloatMultiplyConfig,
+    FloatToHalfConfig,
+    IntToFloatConfig,
+)
 from .base import Part
 
 FP16_BITS = 16
@@ -19,6 +24,9 @@ FP32_BITS = 32
 BIAS = 127
 SIGNIFICAND = 24  # bits, hidden one included
 INFINITE = 255  # exponent
+HALF_BIAS = 15
+HALF_SIGNIFICAND = 11
+HALF_INFINITE = 31 << (HALF_SIGNIFICAND - 1)
 
 _fp16 = data.StructLayout({"fraction": 10, "exponent": 5, "sign": 1})
 _fp32 = data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1})
@@ -56,7 +64,7 @@ class IntToFloat(Part[IntToFloatConfig]):
 
 
 class FloatMultiply(Part[FloatMultiplyConfig]):
-    """Product of two FP32 numbers, of which the second may be a widened FP16.
+    """Product of two FP32 numbers, each of which may be a widened FP16.
 
     ``result`` follows ``a`` and ``b`` by ``stages`` cycles with ``enable``; without it everything
     holds.
@@ -77,24 +85,29 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
         m = Module()
         steps = _Steps(m, self.enable, {1: {3}, 2: {1, 3}, 3: {1, 2, 3}}[self.config.stages])
         a, b = _fp32(self.a), _fp32(self.b)
-        short = self.config.significand - 1
+        first, second = (bits - 1 for bits in (self.config.first, self.config.significand))
+        within = first + second < SIGNIFICAND  # two FP16: neither too large nor too small
         step = steps.end(
             sign=a.sign ^ b.sign,
             zero=(a.exponent == 0) | (b.exponent == 0),
             exponent=(a.exponent + b.exponent - BIAS).as_signed(),
-            product=Cat(a.fraction, 1) * Cat(b.fraction[-short:], 1),
+            product=Cat(a.fraction[-first:], 1) * Cat(b.fraction[-second:], 1),
         )
         high = step.product[-1]
         exponent = Signal(signed(10))
         m.d.comb += exponent.eq(step.exponent + high)
         step = steps.end(
             sign=step.sign,
-            zero=step.zero | (exponent <= 0),
+            zero=step.zero if within else step.zero | (exponent <= 0),
             exponent=exponent,
             normal=Mux(high, step.product, step.product << 1)[: len(step.product)],
         )
         rounded = _rounded(step.normal, step.exponent)
-        step = steps.end(result=_packed(m, step.sign, step.zero, rounded))
+        if within:
+            result = Cat(Mux(step.zero, 0, rounded)[: FP32_BITS - 1], step.sign)
+        else:
+            result = _packed(m, step.sign, step.zero, rounded)
+        step = steps.end(result=result)
         m.d.comb += self.result.eq(step.result)
         return m
 
@@ -185,6 +198,39 @@ class Fp16ToFp32(Part[NoSettings]):
         return m
 
 
+class FloatToHalf(Part[FloatToHalfConfig]):
+    """FP32 to FP16, rounded to nearest even, subnormal results included.
+
+    ``result`` follows ``value`` by ``stages`` cycles with ``enable``; without it everything holds.
+    """
+
+    def __init__(self, config: FloatToHalfConfig):
+        super().__init__(
+            config, {"enable": In(1), "value": In(FP32_BITS), "result": Out(FP16_BITS)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        steps = _Steps(m, self.enable, {1: {2}, 2: {1, 2}}[self.config.stages])
+        value = _fp32(self.value)
+        rebased = Signal(signed(9))  # exponent of FP16, not above 0 for subnormal numbers
+        m.d.comb += rebased.eq(value.exponent - (BIAS - HALF_BIAS))
+        subnormal = rebased <= 0
+        distance = Mux(subnormal, 1 - rebased, 0)[:8]
+        step = steps.end(
+            sign=value.sign,
+            exponent=Mux(subnormal, 0, rebased)[:8],
+            aligned=_align(m, _significand(value), distance),
+        )
+        rounded = Signal(HALF_SIGNIFICAND - 1 + 8)
+        m.d.comb += rounded.eq(_rounded(step.aligned, step.exponent, HALF_SIGNIFICAND))
+        limit = HALF_INFINITE - (self.config.overflow == "saturate")
+        finite = Mux(rounded >= HALF_INFINITE, limit, rounded)[: FP16_BITS - 1]
+        step = steps.end(result=Cat(finite, step.sign))
+        m.d.comb += self.result.eq(step.result)
+        return m
+
+
 class _Steps:
     """The steps of a calculation, some of which end in registers.
 
@@ -254,14 +300,14 @@ def _align(m: Module, significand: Value, distance: Value) -> Value:
     return Mux(far, value.any(), value)
 
 
-def _rounded(significand: Value, exponent: Value) -> Value:
+def _rounded(significand: Value, exponent: Value, bits: int = SIGNIFICAND) -> Value:
     """Fraction below exponent, rounded to nearest even; a carry goes on into the exponent."""
-    rest = len(significand) - SIGNIFICAND
+    rest = len(significand) - bits
     if rest <= 0:
         return Cat(Const(0, -rest), significand[:-1], exponent)
     up = significand[rest - 1] & significand[: rest - 1].any()
     up |= significand[rest - 1] & significand[rest]
-    return (Cat(significand[rest:-1], exponent) + up)[: SIGNIFICAND - 1 + len(exponent)]
+    return (Cat(significand[rest:-1], exponent) + up)[: bits - 1 + len(exponent)]
 
 
 def _packed(m: Module, sign: Value, zero: Value, rounded: Value) -> Value:

@@ -15,11 +15,12 @@ from ..golden.config import Config
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import DequantizerConfig
 from ..golden.design import Design
+from ..golden.fp16 import Fp16Config
 from ..golden.layer import Layer
 from ..golden.ports import Port
 from ..golden.schedule import Schedule
 from ..golden.sparqle_config import SparqleConfig
-from ..tb import tb_dense, tb_dequantizer
+from ..tb import tb_dense, tb_dequantizer, tb_fp16
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
@@ -36,6 +37,7 @@ WAITED_FOR = {
         "values": "stall_list",
         "y": "stall_drain",
     },
+    "fp16_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
 }
 """Which event counts the cycles that wait for a port, for every port that one does count.
 
@@ -76,6 +78,9 @@ def _operands(design: Design, config: Config, seed: int) -> object:
     if isinstance(config, DequantizerConfig):
         sums = tb_dequantizer.random_sums(config, rng)
         return replace(sums, last=np.arange(len(sums.last)) == len(sums.last) - 1)
+    if isinstance(config, Fp16Config):
+        beats = 2 * max(BEATS) * config.add_latency
+        return tb_fp16.layer(config, rng, config.rows, beats * config.lanes, 2 * config.columns + 1)
     return STIMULI[design.name].random(config, rng)
 
 

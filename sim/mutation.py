@@ -22,6 +22,7 @@ from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
 from ..golden.dequantizer import DequantizerConfig
 from ..golden.design import Design
+from ..golden.fp16 import Fp16Config
 from ..golden.schedule import Schedule
 from ..hw.generate import generate
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_timing, check_values
@@ -279,10 +280,10 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
 
 
 def _has_small_space(config: Config) -> bool:
-    """Whether all bitmaps, or all products, are few; of scales there are many."""
+    """Whether all bitmaps, or all products, are few; of FP16 numbers there are many."""
     if isinstance(config, BitmapConfig):
         return config.group <= EXHAUSTIVE_BITS
-    return not isinstance(config, DequantizerConfig)
+    return not isinstance(config, DequantizerConfig | Fp16Config)
 
 
 def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:

@@ -1,7 +1,7 @@
 """Which simulation serves which unit; one that has none is refused."""
 
 from ..golden.errors import UserError
-from . import bitmap, dense, sparqle
+from . import bitmap, dense, fp16, sparqle
 from .simulate import Simulator
 
 
@@ -16,5 +16,6 @@ SIMULATORS = _Simulators(
         "dense": dense.simulate,
         "dense2k": dense.simulate,
         "sparqle": sparqle.simulate,
+        "fp16": fp16.simulate,
     }
 )

@@ -8,9 +8,10 @@ from ..golden.anda import AndaLayer
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
+from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
-from . import tb_anda, tb_bitmap, tb_dense, tb_dequantizer, tb_grouped, tb_sparqle
+from . import tb_anda, tb_bitmap, tb_dense, tb_dequantizer, tb_fp16, tb_grouped, tb_sparqle
 
 
 @dataclass(frozen=True)
@@ -123,5 +124,15 @@ STIMULI: dict[str, Stimuli] = {
         tb_dequantizer.bins,
         tb_dequantizer.all_bins,
         GroupSums,
+    ),
+    "fp16_array": Stimuli(
+        tb_fp16.random_config,
+        tb_fp16.random_layer,
+        tb_fp16.corner_layer,
+        tb_fp16.SMALL,
+        tb_fp16.exhaustive_products,
+        tb_fp16.bins,
+        tb_fp16.all_bins,
+        Fp16Layer,
     ),
 }

@@ -7,13 +7,18 @@ from nibbleforge.golden import floating
 from nibbleforge.golden.config import Config
 from nibbleforge.golden.design import Design
 from nibbleforge.golden.events import Event
-from nibbleforge.golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from nibbleforge.golden.floating import (
+    FloatAddConfig,
+    FloatMultiplyConfig,
+    FloatToHalfConfig,
+    IntToFloatConfig,
+)
 from nibbleforge.golden.ports import Field, Port
 from nibbleforge.golden.schedule import Beats, Pulses, Schedule
 from nibbleforge.hw import units
 from nibbleforge.hw.base import Unit
 from nibbleforge.hw.emission import place
-from nibbleforge.hw.floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
+from nibbleforge.hw.floating import FloatAdd, FloatMultiply, FloatToHalf, Fp16ToFp32, IntToFloat
 from nibbleforge.sim import verify
 from nibbleforge.sim.native import Model
 
@@ -29,15 +34,20 @@ class ProbeConfig(Config):
     @property
     def parts(self):
         """Part and how many cycles it takes, by name; none has more stages than it supports."""
-        few = min(self.stages, 3)
+        few, fewer = min(self.stages, 3), min(self.stages, 2)
         convert = IntToFloatConfig(bits=self.bits, stages=few)
         product = FloatMultiplyConfig(stages=few)
         narrow = FloatMultiplyConfig(stages=few, significand=11)
+        exact = FloatMultiplyConfig(stages=few, significand=11, first=11)
+        saturate = FloatToHalfConfig(stages=fewer)
         return {
             "converted": (IntToFloat(convert), few),
             "product": (FloatMultiply(product), few),
             "narrow": (FloatMultiply(narrow), few),
+            "exact": (FloatMultiply(exact), few),
             "total": (FloatAdd(FloatAddConfig(stages=self.stages)), self.stages),
+            "saturated": (FloatToHalf(saturate), fewer),
+            "infinite": (FloatToHalf(saturate.replace(overflow="inf")), fewer),
         }
 
 
@@ -47,25 +57,36 @@ def ports(config):
         Field("a", 32, "FP32 operand"),
         Field("b", 32, "FP32 operand"),
         Field("half", 16, "FP16 operand"),
+        Field("other", 16, "FP16 operand"),
+        Field("wide", 32, "FP32 operand of the conversion to FP16"),
     )
     y = tuple(
         Field(name, 32, "FP32 result")
-        for name in ("converted", "product", "narrow", "total", "widened")
+        for name in ("converted", "product", "narrow", "exact", "total", "widened")
     )
+    y += tuple(Field(name, 16, "FP16 result") for name in ("saturated", "infinite"))
     return Port("x", "in", x, "operands"), Port("y", "out", y, "results")
 
 
-def expected(config, integer, a, b, half):
-    wide = half.view(np.float16).astype(np.float32)
-    a, b = a.view(np.float32), b.view(np.float32)
+def expected(config, integer, a, b, half, other, wide):
+    half, other = half.view(np.float16), other.view(np.float16)
+    a, b, wide = (values.view(np.float32) for values in (a, b, wide))
     results = {
         "converted": floating.int_to_fp32(integer, config.bits),
         "product": floating.multiply(a, b),
-        "narrow": floating.multiply(a, half.view(np.float16)),
+        "narrow": floating.multiply(a, half),
+        "exact": half.astype(np.float32) * other.astype(np.float32),
         "total": floating.add(a, b),
-        "widened": wide,
+        "widened": half.astype(np.float32),
+        "saturated": narrowed(np.clip(wide, -65504, 65504)),
+        "infinite": narrowed(wide),
     }
-    return {name: values.view(np.uint32) for name, values in results.items()}
+    return {name: values.view(f"u{values.itemsize}") for name, values in results.items()}
+
+
+def narrowed(wide):
+    with np.errstate(over="ignore", under="ignore"):
+        return wide.astype(np.float16)
 
 
 def schedule(config, operands):
@@ -91,19 +112,22 @@ class Probe(Unit):
         enable, valid = Signal(), self.x.valid
         m.d.comb += enable.eq(~self.y.valid | self.y.ready)
         m.d.comb += self.x.ready.eq(enable)
-        widen = Fp16ToFp32()
+        widen, widen_other = Fp16ToFp32(), Fp16ToFp32()
         place(m, platform, "widen", widen)
+        place(m, platform, "widen_other", widen_other)
         x = self.x.payload
-        m.d.comb += widen.value.eq(x.half)
+        m.d.comb += [widen.value.eq(x.half), widen_other.value.eq(x.other)]
         results = {"widened": (widen.result, 0)}
         for name, (part, stages) in self.config.parts.items():
             place(m, platform, name, part)
             m.d.comb += part.enable.eq(enable)
             if name == "converted":
                 m.d.comb += part.value.eq(x.integer)
+            elif name in ("saturated", "infinite"):
+                m.d.comb += part.value.eq(x.wide)
             else:
-                m.d.comb += part.a.eq(x.a)
-                m.d.comb += part.b.eq(widen.result if name == "narrow" else x.b)
+                m.d.comb += part.a.eq(widen_other.result if name == "exact" else x.a)
+                m.d.comb += part.b.eq(widen.result if name in ("narrow", "exact") else x.b)
             results[name] = part.result, stages
         for stage in range(self.config.stages):
             late = Signal(name=f"valid_{stage}")
@@ -114,7 +138,7 @@ class Probe(Unit):
         m.d.comb += self.events.results.eq(valid & self.y.ready)
         for name, (result, stages) in results.items():
             for stage in range(stages, self.config.stages):
-                late = Signal(32, name=f"{name}_{stage}")
+                late = Signal(len(result), name=f"{name}_{stage}")
                 with m.If(enable):
                     m.d.sync += late.eq(result)
                 result = late
@@ -188,6 +212,30 @@ def halves(rng, count):
     return np.resize(rng.permutation(finite), count).astype(np.uint16)
 
 
+HALF_CORNERS = np.array(
+    [
+        *(0x477FE000, 0x477FEFFF, 0x477FF000, 0x477FF001, 0x47800000),  # 65504 to 65536
+        *(0x7F7FFFFF, 0x7F800000, 0x387FC000, 0x387FDFFF, 0x387FE000, 0x387FF000, 0x38800000),
+        *(0x33000000, 0x33000001, 0x32FFFFFF, 0x33800000, 0x33BFFFFF, 0x33C00000, 0x33C00001),
+        *(0x00000000, 0x00000001, 0x007FFFFF, 0x00800000, 0x3F801000, 0x3F803000, 0x3F802FFF),
+    ],
+    np.uint32,
+)
+
+
+def wides(rng, count):
+    """Numbers mostly within the range of FP16 or close to it; many ties and their neighbours."""
+    near = of_exponent(floats(rng, count), rng.integers(100, 146, count))
+    lost = np.clip(126 - (near >> 23 & 255).astype(np.int64), 13, 23)  # bits that FP16 has not
+    tie = (near >> lost << lost | 1 << (lost - 1)) + rng.integers(-1, 2, count)
+    limit = rng.integers(0x477FD000, 0x47801000, count) | rng.integers(0, 2, count) << 31
+    kind = rng.choice(4, count, p=[0.4, 0.35, 0.2, 0.05])
+    values = np.choose(kind, [near, tie, floats(rng, count), limit]).astype(np.uint32)
+    corners = np.concatenate([HALF_CORNERS, HALF_CORNERS | 0x80000000])
+    values[: len(corners)] = corners
+    return values
+
+
 def operands(config, seed, count):
     rng = np.random.default_rng(seed)
     corners = np.concatenate([CORNERS, CORNERS | 0x80000000])
@@ -198,6 +246,8 @@ def operands(config, seed, count):
         "a": np.concatenate([a, more]),
         "b": np.concatenate([b, partners(rng, more)]),
         "half": halves(rng, count),
+        "other": halves(rng, count),
+        "wide": wides(rng, count),
     }
 
 
@@ -244,6 +294,21 @@ def test_operands_are_worth_it():
         "product of subnormal size": (product == 0) & (a * b != 0),
         "near the smallest product": np.abs(product) == floating.SMALLEST,
         "negative zero": np.signbit(total) & (total == 0),
+    }
+    wide = drawn["wide"].view(np.float32).astype(np.float64)
+    half = narrowed(drawn["wide"].view(np.float32)).astype(np.float64)
+    inside = np.isfinite(half) & (half != 0)
+    off = half[inside] - wide[inside]
+    ulp = np.exp2(np.maximum(np.frexp(half[inside])[1], -13) - 11.0)
+    facts |= {
+        "half rounded up": off > 0,
+        "half rounded down": off < 0,
+        "half tie": np.abs(off) == ulp / 2,
+        "subnormal half": np.abs(half[inside]) < 2.0**-14,
+        "half overflows": np.isinf(half) & np.isfinite(wide),
+        "half vanishes": (half == 0) & (wide != 0),
+        "smallest half": np.abs(half) == 2.0**-24,
+        "largest half": (np.abs(half) == 65504) & (np.abs(wide) > 65504),
     }
     rare = {name: int(hit.sum()) for name, hit in facts.items() if hit.sum() < 10}
     assert not rare
