@@ -217,7 +217,7 @@ def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
     begins = taken[:: config.beats(mantissa)]  # first beat of each group
     loads = np.concatenate([one.load for one in tiles])
     fresh = np.tile(np.diff(layer.scale_of(config), prepend=-1) > 0, len(tiles))
-    leaves = np.array([one.after.taken + config.latency + 1 for one in tiles])
+    leaves = np.array([one.after.taken for one in tiles]) + config.result_latency + 1
     cycles = {
         "sign": begins,
         "exponent": begins,

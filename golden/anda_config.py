@@ -84,6 +84,11 @@ class AndaConfig(AndaFormat, FloatLatencies):
         return self.convert_latency + self.multiply_latency + self.add_latency
 
     @property
+    def result_latency(self) -> int:
+        """Cycles from a tile's final group sum to the cycle before its first row leaves."""
+        return self.latency + (self.output == "fp16")
+
+    @property
     def period(self) -> int:
         """Cycles between passes over the same running sums."""
         return max(self.fp_share, self.add_latency)

@@ -11,8 +11,8 @@ The recurrence, all in cycles of a free-flowing run, for group j of a run:
   ``start[j, 0] = max(final[j] + 1, start of the pass before + (S if the tile is new else period))``
   on, those of pass 1 a period later. The final pass of a tile also waits for ``empty[i-1] + 1``.
   ``taken[j] = start of its final pass + S - 1``.
-* Results: row r of a tile leaves in ``taken[final group] + latency + 1 + r``; ``empty`` is when its
-  last row does.
+* Results: row r of a tile leaves the array in ``taken[final group] + latency + 1 + r``, the unit
+  as FP16 a cycle later; ``empty`` is when its last row leaves the array.
 
 Beat n of the planes is taken when beat n - 1 is worked off, the first in cycle 0.
 """
@@ -151,7 +151,7 @@ def totals(
         origin += repeats * length
         state = after
         done += repeats
-    return origin + state.empty + 1, found
+    return origin + state.empty + config.result_latency - config.latency + 1, found
 
 
 def pulses(config: AndaConfig, mantissa: int, tiles: list[Tile]) -> dict[str, Pulses]:

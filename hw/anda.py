@@ -11,6 +11,7 @@ from ..golden.anda import ARRAY
 from ..golden.anda_config import AndaConfig
 from ..golden.anda_format import BIAS
 from ..golden.dequantizer import SCALE_BITS
+from ..golden.floating import FloatToHalfConfig
 from ..golden.layer import WEIGHT_BITS
 from .adders import carry_save
 from .anda_post import ADJUST_BITS, PostProcessor, product_layout
@@ -23,7 +24,7 @@ from .anda_processor import (
 )
 from .base import Part, Unit
 from .emission import place
-from .floating import FP32_BITS, Fp16ToFp32
+from .floating import FP32_BITS, FloatToHalf, Fp16ToFp32
 
 
 class AndaRow(Part[AndaConfig]):
@@ -141,8 +142,8 @@ class AndaArray(Unit[AndaConfig]):
       taken[j-1])`` its last one. Its pass enters from ``start = max(final[j] + 1, start of the pass
       before + (S if the tile is new, else max(S, add_latency)))`` on, one processor of S a cycle;
       a tile's final pass not before the rows of the tile before have left; ``taken[j]`` is the last
-      cycle of its final pass. Row r of a tile leaves in ``taken + latency + 1 + r``. A plane is
-      taken when the one before is worked off, the run's first in cycle 0.
+      cycle of its final pass. Row r of a tile leaves in ``taken + latency + 1 + r``, as FP16 a
+      cycle later. A plane is taken when the one before is worked off, the run's first in cycle 0.
 
     Stalls while planes (with what they need) or weights are missing, while post-processors have not
     taken the group before, and at a tile's end while the tile before drains.
@@ -159,17 +160,18 @@ class AndaArray(Unit[AndaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        operand = self._operand(m)
+        operand = _Operand(m, config)
         step, ending = Signal(), Signal()
         m.d.comb += ending.eq(step & operand.last)
         weights, active = self._weights(m, ending)
         control = self._planes(m, operand, step)
         start = Signal(product_layout(config))
-        busy = self._sequence_post(m, control.load, operand, start)
+        emptied = Signal()
+        busy = self._sequence_post(m, control.load, operand, start, emptied)
         self._step(m, operand, step, active, busy)
         added = _after(m, start, config.convert_latency + config.multiply_latency, "added")
         done = _after(m, added, config.add_latency, "done")
-        pull = self._drain(m, start, done)
+        left, pull = self._drain(m, done)
 
         w = self._columns(m, platform, weights)
         factors = self._factors(m, platform, control.load, operand, start)
@@ -196,12 +198,9 @@ class AndaArray(Unit[AndaConfig]):
             if config.weight_registers == "processor":
                 m.d.comb += row.weights.eq(weights)
             below = row.results
-        m.d.comb += self.y.payload.value.as_value().eq(below)
+        self._results(m, platform, below, left, pull)
+        m.d.comb += emptied.eq(pull & (left == 1))
         return m
-
-    def _operand(self, m: Module) -> "_Operand":
-        """Registers of a plane and of what came with its group."""
-        return _Operand(m, self.config)
 
     def _weights(self, m: Module, ending: Value) -> tuple[data.View, Signal]:
         """Take beats of weights, make them the active ones; whether there are active ones."""
@@ -280,7 +279,7 @@ class AndaArray(Unit[AndaConfig]):
             m.d.sync += open_tile.eq(~(operand.last & operand.ends_tile))
 
     def _sequence_post(
-        self, m: Module, load: Value, operand: "_Operand", start: data.View
+        self, m: Module, load: Value, operand: "_Operand", start: data.View, emptied: Value
     ) -> Value:
         """Which products start in this cycle; whether the group before is still being taken."""
         config = self.config
@@ -322,25 +321,44 @@ class AndaArray(Unit[AndaConfig]):
                 m.d.sync += left.eq(left - 1)
         with m.If(start.valid & start.final & (position == 0)):
             m.d.sync += draining.eq(1)
-        with m.Elif(self.y.valid & self.y.ready & self.y.payload.last):
+        with m.Elif(emptied):
             m.d.sync += draining.eq(0)
         return full & ~ends
 
-    def _drain(self, m: Module, start: data.View, done: data.View) -> Signal:
-        """Let the rows of a tile leave when its final sums are there."""
+    def _drain(self, m: Module, done: data.View) -> tuple[Signal, Signal]:
+        """Rows of a tile still to leave, from its final sums on; one goes with ``pull``."""
         left = Signal(range(self.config.rows + 1))
         pull = Signal()
-        m.d.comb += [
-            self.y.valid.eq(left != 0),
-            self.y.payload.last.eq(left == 1),
-            pull.eq(self.y.valid & self.y.ready),
-            self.events.y_beats.eq(pull),
-        ]
         with m.If(done.valid & done.final & done.last):
             m.d.sync += left.eq(self.config.rows)
         with m.Elif(pull):
             m.d.sync += left.eq(left - 1)
-        return pull
+        return left, pull
+
+    def _results(self, m: Module, platform: object, row: Value, left: Signal, pull: Signal) -> None:
+        """Row 0 of what is there, for FP16 rounded on its way out."""
+        y, leaving = self.y, Signal()
+        m.d.comb += [leaving.eq(left != 0), self.events.y_beats.eq(y.valid & y.ready)]
+        if self.config.output == "fp32":
+            m.d.comb += [
+                y.valid.eq(leaving),
+                y.payload.value.as_value().eq(row),
+                y.payload.last.eq(left == 1),
+                pull.eq(leaving & y.ready),
+            ]
+            return
+        room = Signal()
+        m.d.comb += [room.eq(~y.valid | y.ready), pull.eq(leaving & room)]
+        with m.If(room):
+            m.d.sync += [y.valid.eq(leaving), y.payload.last.eq(left == 1)]
+        for c in range(self.config.columns):
+            half = FloatToHalf(FloatToHalfConfig())
+            place(m, platform, f"half_{c}", half)
+            m.d.comb += [
+                half.enable.eq(room),
+                half.value.eq(row.word_select(c, FP32_BITS)),
+                y.payload.value[c].eq(half.result),
+            ]
 
     def _columns(self, m: Module, platform: object, weights: data.View) -> Value:
         """Active weights of all columns, or the beat where processors hold them."""
