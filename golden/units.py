@@ -1,12 +1,19 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import bitmap, dense, dequantizer, sparqle
+from . import anda_compressor, bitmap, dense, dequantizer, sparqle
 from .design import Unit
 from .errors import UserError
 
 UNITS: dict[str, Unit] = {
     unit.name: unit
-    for unit in (bitmap.UNIT, dense.UNIT, dense.UNIT_2K, sparqle.UNIT, dequantizer.UNIT)
+    for unit in (
+        bitmap.UNIT,
+        dense.UNIT,
+        dense.UNIT_2K,
+        sparqle.UNIT,
+        dequantizer.UNIT,
+        anda_compressor.UNIT,
+    )
 }
 
 

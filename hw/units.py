@@ -8,6 +8,7 @@ from ..golden.config import Config
 from ..golden.dense import GROUPED as DENSE_GROUPED
 from ..golden.design import Design
 from ..golden.sparqle import GROUPED as SPARQLE_GROUPED
+from .anda_compressor import Compressor
 from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
@@ -16,6 +17,7 @@ from .grouped import GroupedArray
 from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
+    "anda_compressor": Compressor,
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,
     "dense_array": DenseArray,

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..golden.anda_compressor import LaneGroups
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
-from . import tb_bitmap, tb_dense, tb_dequantizer, tb_grouped, tb_sparqle
+from . import tb_anda_compressor, tb_bitmap, tb_dense, tb_dequantizer, tb_grouped, tb_sparqle
 
 
 @dataclass(frozen=True)
@@ -112,5 +113,15 @@ STIMULI: dict[str, Stimuli] = {
         tb_dequantizer.bins,
         tb_dequantizer.all_bins,
         GroupSums,
+    ),
+    "anda_compressor": Stimuli(
+        tb_anda_compressor.random_config,
+        tb_anda_compressor.random_groups,
+        tb_anda_compressor.corner_groups,
+        tb_anda_compressor.SMALL,
+        tb_anda_compressor.exhaustive_groups,
+        tb_anda_compressor.bins,
+        tb_anda_compressor.all_bins,
+        LaneGroups,
     ),
 }
