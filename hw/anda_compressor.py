@@ -49,7 +49,9 @@ class CompressorFields(Part[FieldsConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beat = self.config.beat
-        patterns = to_planes([self.value.word_select(i, VALUE_BITS) for i in range(beat)])
+        given = to_planes([self.value.word_select(i, VALUE_BITS) for i in range(beat)])
+        patterns = [Signal(beat, name=f"value_bit{bit}") for bit in range(VALUE_BITS)]
+        m.d.comb += [plane.eq(bits) for plane, bits in zip(patterns, given, strict=True)]
         fraction, exponent = patterns[:FRACTION_BITS], patterns[FRACTION_BITS:-1]
         nonfinite = Signal(beat)
         m.d.comb += nonfinite.eq(_all(exponent))
