@@ -25,7 +25,7 @@ class FieldsConfig(Config):
     """Parameters of the field extraction."""
 
     beat: int
-    """Elements."""
+    """Elements of a beat."""
 
 
 class CompressorFields(Part[FieldsConfig]):
@@ -142,18 +142,22 @@ class CompressorLane(Part[LaneConfig]):
         emits: Value = Const(-1, group)  # exponent >= reached
         for bit, plane in enumerate(exponent):
             emits = Mux(reached[bit], plane & emits, plane | emits)
-        active = Signal(group)
-        m.d.comb += [active.eq(emits), self.plane.eq(significand[-1] & active)]
+        active, shifts = Signal(group), Signal(group)
+        m.d.comb += [
+            active.eq(emits),
+            self.plane.eq(significand[-1] & active),
+            shifts.eq(Mux(self.control.step, active, 0)),
+        ]
+        below: Value = Const(0, group)
+        for plane in significand:
+            m.d.sync += plane.eq((below & shifts) | (plane & ~shifts))
+            below = plane
+        with m.If(self.control.step):
+            m.d.sync += reached.eq(reached - (reached != 0))
         with m.If(self.control.load):
             m.d.sync += reached.eq(largest)
             loaded = [field[0] | ~normal, *field[1:], *fraction, normal]
             m.d.sync += [a.eq(b) for a, b in zip(exponent + significand, loaded, strict=True)]
-        with m.Elif(self.control.step):
-            m.d.sync += reached.eq(reached - (reached != 0))
-            below: Value = Const(0, group)
-            for plane in significand:
-                m.d.sync += plane.eq((below & active) | (plane & ~active))
-                below = plane
         return m
 
     def _collect(self, m: Module) -> Planes:
