@@ -102,11 +102,18 @@ class AndaConfig(AndaFormat, FloatLatencies):
         return max(self.beats(mantissa), self.passes * self.period, self.weight_beats)
 
 
-class AndaSettings(Config):
+class MantissaSettings(Config):
     """What the hardware takes as it runs."""
 
     mantissa: int = Parameter(default=8, ge=1, le=MANTISSA_MAX)
     """Bits of a mantissa (M), hidden one included."""
+
+
+class AndaSettings(MantissaSettings):
+    """What the hardware takes as it runs, and how weights are prepared for it."""
+
+    weight_group: Literal[16, 32, 64, 128] = 128
+    """Input features that share a scale; a multiple of the Anda group."""
 
 
 # --- ports and events -------------------------------------------------------------------------

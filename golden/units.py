@@ -1,6 +1,6 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import anda, bitmap, dense, dequantizer, fp16, sparqle
+from . import anda, anda_compressor, bitmap, dense, dequantizer, fp16, sparqle
 from .design import Unit
 from .errors import UserError
 
@@ -12,6 +12,7 @@ UNITS: dict[str, Unit] = {
         dense.UNIT_2K,
         sparqle.UNIT,
         anda.UNIT,
+        anda_compressor.UNIT,
         fp16.UNIT,
         dequantizer.UNIT,
     )

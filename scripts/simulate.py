@@ -10,7 +10,7 @@ from ..golden.quantise import Int8Policy
 from ..sim.measure import Runner
 from ..sim.results import check_output, new_files, write_arrays, write_json
 from ..sim.simulate import Simulation, Tensors, of_capture
-from ..sim.simulators import SIMULATORS
+from ..sim.simulators import SIMULATORS, WITHOUT_WEIGHTS
 from ..sim.tensors import Capture, load_matrix
 from ..sim.workers import Workers
 from .options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
@@ -70,7 +70,7 @@ def _tensors(
 ) -> Tensors:
     if policy not in get_args(Int8Policy):
         raise UserError(f"--int8-policy must be error, saturate or twos, got {policy!r}.")
-    takes_weights = unit != "bitmap"
+    takes_weights = unit not in WITHOUT_WEIGHTS
     if capture is not None:
         if activations is not None or weights is not None or layer is None:
             raise UserError("--capture goes with --layer and without --activations and --weights.")

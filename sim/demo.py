@@ -25,7 +25,7 @@ from .bitmap import format_of, high_halves
 from .grouped import grouped_layer, take_groups
 from .measure import Progress, Runner
 from .simulate import Simulation, of_capture
-from .simulators import SIMULATORS
+from .simulators import SIMULATORS, WITHOUT_WEIGHTS
 from .tensors import Capture, sample_path
 from .workers import Workers
 
@@ -103,7 +103,7 @@ def _native_tasks(
 
     def native(shown: str, name: str, preset: str) -> None:
         unit = UNITS[name]
-        tensors = of_capture(capture, result.layer, with_weights=name != "bitmap")
+        tensors = of_capture(capture, result.layer, with_weights=name not in WITHOUT_WEIGHTS)
         result.simulations[shown] = SIMULATORS[name](
             name, unit.presets[preset], unit.settings(), tensors, Runner(workers)
         )

@@ -1,5 +1,6 @@
 """Simulation of the dense array on a user's layer."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from ..golden.config import Config
 from ..golden.dense import DenseConfig
 from ..golden.errors import UserError
 from ..golden.layer import ArrayConfig, Layer
-from ..golden.ports import Port
 from ..golden.quantise import (
     Activations,
     QuantisedWeights,
@@ -18,8 +18,8 @@ from ..golden.quantise import (
     take_activations,
     take_weights,
 )
-from .grouped import fp32_results, grouped_layer, take_groups
-from .measure import Measured, Runner
+from .grouped import grouped_layer, take_groups
+from .measure import Measured, Runner, fp32_results, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -48,7 +48,7 @@ def simulate(
     tokens, in_features = layer.x.shape
     golden = dense.cycles(config, tokens, in_features, len(w.q))
     measured = runner.measure(design, config, traffic, golden)
-    results = _results(config, layer, x, w, measured)
+    found = _results(config, layer, x, w, measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
     counts = counts_of(
         unit_name,
@@ -60,11 +60,11 @@ def simulate(
         bits_per_activation=float(config.activation_bits),
         bits_per_activation_padded=float(config.activation_bits),
         bits_per_weight=w.bits_per_weight,
-        sqnr_db=sqnr_db(exact, results["y"]),
+        sqnr_db=sqnr_db(exact, found["y"]),
         utilisation=_utilisation(config, layer, measured.cycles),
     )
     arrays: dict[str, NDArray] = {
-        **results,
+        **found,
         "x_q": x.q,
         "x_scale": x.scale,
         "w_q": w.q,
@@ -79,9 +79,9 @@ def _results(
     """What the hardware gave, and the float32 result that it stands for."""
     port = dense.design(config).ports(config)[-1]
     if config.dequant == "group":
-        sums = fp32_results(config, layer, port, measured)
+        sums = fp32_results(replace(layer.tiling(config), groups=1), port, measured)
         return {"y": sums * x.scale[:, None], "y_sums": sums}
-    y_int = accumulators(config, layer, port, measured)
+    y_int = results(layer.tiling(config), port, measured)
     scale = x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64)
     return {"y": (y_int * scale).astype(np.float32), "y_int": y_int}
 
@@ -103,14 +103,3 @@ def _utilisation(config: DenseConfig, layer: Layer, cycles: int) -> float:
     """Share of multiplier slots that did work on real tokens and outputs."""
     useful = config.passes * layer.x.size * len(layer.w)
     return useful / (config.macs_per_step * cycles)
-
-
-def accumulators(
-    config: ArrayConfig, layer: Layer, port: Port, measured: Measured
-) -> NDArray[np.int64]:
-    """What the hardware gave, as ``(tokens, outputs)``; zeros if beats are missing."""
-    tiling = layer.tiling(config)
-    values = port.unpack(measured.run.seen.words[port.name])["value"]
-    whole = np.zeros((len(tiling) * config.rows, config.columns), np.int64)
-    whole[: len(values)] = values[: len(whole)]
-    return tiling.join_result(whole.reshape(len(tiling), config.rows, config.columns))

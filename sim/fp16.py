@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden import fp16
+from ..golden.anda_format import to_fp16
 from ..golden.config import Config
 from ..golden.errors import UserError
 from ..golden.fp16 import ARRAY, OPERAND_BITS, Fp16Config, Fp16Layer
 from ..golden.layer import WEIGHT_BITS
 from ..golden.quantise import check_matrix, take_weights
-from .measure import Measured, Runner
+from .measure import Runner, fp32_results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -27,14 +28,16 @@ def simulate(
     activations = check_matrix("activations", tensors.activations)
     weights = check_matrix("weights", tensors.weights)
     w = take_weights(weights)
-    layer = Fp16Layer(to_half("activations", activations), to_half("weights", w.dequantise()))
+    layer = Fp16Layer(
+        to_fp16("activations", tensors.activations), to_fp16("weights", w.dequantise())
+    )
     fp16.check(config, layer)
 
     tokens, in_features = activations.shape
     shape = {"tokens": tokens, "in_features": in_features, "out_features": len(weights)}
     golden = fp16.cycles(config, tokens, in_features, len(weights))
     measured = runner.measure(ARRAY, config, fp16.traffic(config, layer), golden)
-    y = _results(config, layer, measured)
+    y = fp32_results(layer.tiling(config), fp16.ports(config)[-1], measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
     useful = layer.x.size * len(layer.w)
     counts = counts_of(
@@ -53,31 +56,6 @@ def simulate(
     return Simulation(counts, arrays, measured.mismatches)
 
 
-def to_half(name: str, matrix: NDArray) -> NDArray[np.float16]:
-    """A finite matrix rounded to FP16; what overflows is a :class:`UserError`."""
-    with np.errstate(over="ignore"):
-        half = matrix.astype(np.float16)
-    wrong = np.argwhere(~np.isfinite(half))
-    if len(wrong):
-        row, column = wrong[0]
-        raise UserError(
-            f"{name} must fit FP16 (at most 65504), "
-            f"got {matrix[row, column]:g} in row {row}, column {column}."
-        )
-    return half
-
-
 def _padded(config: Fp16Config, in_features: int) -> float:
     """Bits per activation that a row reads, the empty lanes of its final beat included."""
     return OPERAND_BITS * config.beats(in_features) * config.lanes / in_features
-
-
-def _results(config: Fp16Config, layer: Fp16Layer, measured: Measured) -> NDArray[np.float32]:
-    """What the hardware gave, as ``(tokens, outputs)``; zeros if beats are missing."""
-    tiling = layer.tiling(config)
-    port = fp16.ports(config)[2]
-    values = port.unpack(measured.run.seen.words[port.name])["value"]
-    whole = np.zeros((len(tiling) * config.rows, config.columns), np.uint32)
-    whole[: len(values)] = values[: len(whole)]
-    tiles = whole.reshape(len(tiling), config.rows, config.columns)
-    return tiling.join_result(tiles).view(np.float32)

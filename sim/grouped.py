@@ -1,15 +1,10 @@
 """Simulation of arrays whose weights have group scales: what it shares between arrays."""
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.grouped import GroupedConfig, GroupedLayer, check_grouped
-from ..golden.layer import Layer
-from ..golden.ports import Port
 from ..golden.quantise import QuantisedWeights, take_weights
-from .measure import Measured
 
 
 def take_groups(
@@ -35,15 +30,3 @@ def grouped_layer(
     layer = GroupedLayer(*integers, w.scale, *([] if w.minimum is None else [w.minimum]))
     check_grouped(config, layer)
     return layer
-
-
-def fp32_results(
-    config: GroupedConfig, layer: Layer, port: Port, measured: Measured
-) -> NDArray[np.float32]:
-    """What the hardware gave, as ``(tokens, outputs)``; zeros if beats are missing."""
-    tiling = replace(layer.tiling(config), groups=1)
-    values = port.unpack(measured.run.seen.words[port.name])["value"]
-    whole = np.zeros((len(tiling) * config.rows, config.columns), np.uint32)
-    whole[: len(values)] = values[: len(whole)]
-    tiles = whole.view(np.float32).reshape(len(tiling), config.rows, config.columns)
-    return tiling.join_result(tiles)

@@ -26,6 +26,12 @@ from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
 
 WAITED_FOR = {
+    "anda_compressor": {
+        "x": "stall_input",
+        "sign": "stall_out",
+        "exponent": "stall_out",
+        "plane": "stall_out",
+    },
     "bitmap_decoder": {"values": "stall_values", "pairs": "stall_out", "dense": "stall_out"},
     "bitmap_encoder": {"bitmap": "stall_out", "values": "stall_out"},
     "dense_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},

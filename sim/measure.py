@@ -4,10 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.events import Counts
+from ..golden.ports import Port
 from ..golden.schedule import Traffic
+from ..golden.tiling import Tiling
 from ..tb.scoreboard import Mismatch, check_counts, check_values
 from .native import Model, Run
 from .workers import Workers
@@ -52,6 +57,19 @@ class Measured:
                 "cycles_per_s": round(self.run.cycles_per_second),
             },
         }
+
+
+def results(tiling: Tiling, port: Port, measured: Measured) -> NDArray[np.int64]:
+    """Values that the hardware gave, as ``(tokens, outputs)``; zeros where beats are missing."""
+    values = port.unpack(measured.run.seen.words[port.name])["value"]
+    whole = np.zeros((len(tiling) * tiling.rows, tiling.columns), np.int64)
+    whole[: len(values)] = values[: len(whole)]
+    return tiling.join_result(whole.reshape(len(tiling), tiling.rows, tiling.columns))
+
+
+def fp32_results(tiling: Tiling, port: Port, measured: Measured) -> NDArray[np.float32]:
+    """The same where values are patterns of FP32 numbers."""
+    return results(tiling, port, measured).astype(np.uint32).view(np.float32)
 
 
 class Runner:

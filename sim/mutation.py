@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..golden.anda_compressor import CompressorConfig
+from ..golden.anda_config import AndaConfig
 from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
 from ..golden.dequantizer import DequantizerConfig
@@ -283,7 +285,7 @@ def _has_small_space(config: Config) -> bool:
     """Whether all bitmaps, or all products, are few; of FP16 numbers there are many."""
     if isinstance(config, BitmapConfig):
         return config.group <= EXHAUSTIVE_BITS
-    return not isinstance(config, DequantizerConfig | Fp16Config)
+    return not isinstance(config, AndaConfig | CompressorConfig | DequantizerConfig | Fp16Config)
 
 
 def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:

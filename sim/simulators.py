@@ -1,7 +1,7 @@
 """Which simulation serves which unit; one that has none is refused."""
 
 from ..golden.errors import UserError
-from . import bitmap, dense, fp16, sparqle
+from . import anda, anda_compressor, bitmap, dense, fp16, sparqle
 from .simulate import Simulator
 
 
@@ -16,6 +16,11 @@ SIMULATORS = _Simulators(
         "dense": dense.simulate,
         "dense2k": dense.simulate,
         "sparqle": sparqle.simulate,
+        "anda": anda.simulate,
+        "compressor": anda_compressor.simulate,
         "fp16": fp16.simulate,
     }
 )
+
+WITHOUT_WEIGHTS = ("bitmap", "compressor")
+"""Units whose simulation takes activations only."""

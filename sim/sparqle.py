@@ -1,5 +1,6 @@
 """Simulation of the hybrid array on a user's layer."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from ..golden.quantise import (
     take_weights,
 )
 from ..golden.sparqle_config import SparqleConfig, SparqleSettings, y_port
-from .dense import accumulators, baselines
-from .grouped import fp32_results, grouped_layer, take_groups
-from .measure import Measured, Runner
+from .dense import baselines
+from .grouped import grouped_layer, take_groups
+from .measure import Measured, Runner, fp32_results, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -56,10 +57,10 @@ def simulate(
     packed = hybrid.encode(config.format, layer.x)
     golden = sparqle_timing.cycles(config, packed.bitmap, layer.x.shape[1], len(w.q))
     measured = runner.measure(design, config, traffic, golden)
-    results = _results(config, layer, w, measured)
+    found = _results(config, layer, w, measured)
     unordered = np.argsort(order)
     arrays = {
-        **{name: rows[unordered] for name, rows in results.items()},
+        **{name: rows[unordered] for name, rows in found.items()},
         "x_q": q,
         "x_scale": x.scale,
         "w_q": w.q,
@@ -91,11 +92,12 @@ def _results(
     """What the hardware gave, tokens in the order of the tiles."""
     port = sparqle.design(config).ports(config)[-1]
     if config.dequant == "group":
-        return {"y_sums": fp32_results(config, layer, port, measured)}
-    results = {"y_int": accumulators(config, layer, port, measured)}
+        tiling = replace(layer.tiling(config), groups=1)
+        return {"y_sums": fp32_results(tiling, port, measured)}
+    found: dict[str, NDArray] = {"y_int": results(layer.tiling(config), port, measured)}
     if w.minimum is not None:
-        results["ones"] = _ones(config, layer, measured)
-    return results
+        found["ones"] = _ones(config, layer, measured)
+    return found
 
 
 def _ones(config: SparqleConfig, layer: Layer, measured: Measured) -> NDArray[np.int64]:

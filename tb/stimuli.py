@@ -5,13 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..golden.anda import AndaLayer
+from ..golden.anda_compressor import LaneGroups
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
 from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
-from . import tb_anda, tb_bitmap, tb_dense, tb_dequantizer, tb_fp16, tb_grouped, tb_sparqle
+from . import (
+    tb_anda,
+    tb_anda_compressor,
+    tb_bitmap,
+    tb_dense,
+    tb_dequantizer,
+    tb_fp16,
+    tb_grouped,
+    tb_sparqle,
+)
 
 
 @dataclass(frozen=True)
@@ -134,5 +144,15 @@ STIMULI: dict[str, Stimuli] = {
         tb_fp16.bins,
         tb_fp16.all_bins,
         Fp16Layer,
+    ),
+    "anda_compressor": Stimuli(
+        tb_anda_compressor.random_config,
+        tb_anda_compressor.random_groups,
+        tb_anda_compressor.corner_groups,
+        tb_anda_compressor.SMALL,
+        tb_anda_compressor.exhaustive_groups,
+        tb_anda_compressor.bins,
+        tb_anda_compressor.all_bins,
+        LaneGroups,
     ),
 }
