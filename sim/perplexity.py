@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..golden.anda_format import AndaFormat, check_mantissa
-from ..golden.anda_search import BopsWeights, Mantissas
+from ..golden.anda_search import Mantissas
 from ..golden.errors import UserError
 from ..golden.llm import Linear
 from .llm import (
@@ -239,14 +239,6 @@ def find(model: str, progress: Progress | None = None) -> Source:
     """
     require("torch", "transformers")
     return find_source(model, progress or (lambda stage, done, total: None))
-
-
-def weights(linears: tuple[tuple[str, Linear], ...]) -> BopsWeights:
-    """Weights of a model by kind of layer."""
-    counted = dict.fromkeys(KINDS, 0)
-    for kind, linear in linears:
-        counted[kind] += linear.in_features * linear.outputs
-    return BopsWeights(**counted)
 
 
 def _linear_layers(network: Any) -> tuple[tuple[str, Linear, Any], ...]:
