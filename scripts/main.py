@@ -9,7 +9,7 @@ import typer
 
 from ..golden.errors import UserError
 from ..golden.version import VERSION
-from . import area, cache, capture, demo, doctor, generate, regress, simulate, units
+from . import area, cache, capture, demo, doctor, generate, regress, search, simulate, units
 from .show import console, errors
 
 INTERRUPTED = 130
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (units, generate, simulate, regress, area, capture, doctor, demo):
+for module in (units, generate, simulate, regress, area, capture, search, doctor, demo):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(cache.app, name="cache")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nibbleforge.golden.errors import UserError
 from nibbleforge.sim import capture as module
+from nibbleforge.sim import llm
 from nibbleforge.sim.cache import Cache
 from nibbleforge.sim.capture import capture, q4_1_blocks
 from nibbleforge.sim.tensors import Capture, sample_path
@@ -252,14 +253,14 @@ class TestHuggingFace:
         assert not any(tmp_path.iterdir())
 
     def test_what_overflows_float16_is_an_error(self, tmp_path, hugging_face, text, monkeypatch):
-        load = module._load
+        load = module.load
 
         def scaled(source):
             loaded = load(source)
             loaded.network.model.layers[1].post_attention_layernorm.weight.data[5] = 1e6
             return loaded
 
-        monkeypatch.setattr(module, "_load", scaled)
+        monkeypatch.setattr(module, "load", scaled)
         with pytest.raises(
             UserError, match=r"the input of layers\.1\.mlp\.up_proj must fit float16"
         ):
@@ -308,7 +309,7 @@ class TestGguf:
         assert (from_gguf.weights(DOWN) == weight.astype(np.float16)).all()
 
     def test_unknown_order_of_rows_becomes_float16(self, tmp_path, gguf_file, text, monkeypatch):
-        load = module._load
+        load = module.load
 
         def reversed_rows(source):
             loaded = load(source)
@@ -316,7 +317,7 @@ class TestGguf:
             weight.data = weight.data.flip(0)
             return loaded
 
-        monkeypatch.setattr(module, "_load", reversed_rows)
+        monkeypatch.setattr(module, "load", reversed_rows)
         made = capture(str(gguf_file), [UP], 5, text=text, output=tmp_path / "c.npz")
         assert made.meta["layers"][UP] == "float16"
 
@@ -374,9 +375,9 @@ class TestModelNames:
 
 
 SMOLLM2_KEY = {
-    "wheel": module.SMOLLM2_WHEEL,
-    "file": module.SMOLLM2_FILE,
-    "sha256": module.SMOLLM2_SHA256,
+    "wheel": llm.SMOLLM2_WHEEL,
+    "file": llm.SMOLLM2_FILE,
+    "sha256": llm.SMOLLM2_SHA256,
 }
 
 
@@ -429,7 +430,7 @@ class TestArguments:
         with pytest.raises(UserError) as caught:
             capture("smollm2", output=tmp_path / "c.npz")
         assert str(caught.value) == (
-            "capture needs the package torch: pip install nibbleforge[llm]."
+            "running an LLM needs the package torch: pip install nibbleforge[llm]."
         )
 
 
