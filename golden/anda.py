@@ -189,7 +189,7 @@ def _weights(config: AndaConfig, layer: AndaLayer, tiling: Tiling) -> NDArray[np
     w = tiling.blocks_of_outputs(padded).reshape(
         tiling.output_blocks, config.columns, -1, config.weight_beat
     )
-    beats = w.transpose(0, 2, 1, 3).reshape(-1, config.columns * config.weight_beat)
+    beats = w.transpose(0, 2, 3, 1).reshape(-1, config.columns * config.weight_beat)
     return _port(config, "w").pack(value=beats)
 
 

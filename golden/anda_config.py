@@ -134,7 +134,7 @@ def ports(config: AndaConfig) -> tuple[Port, ...]:
         Field("last", 1, "final plane of the group"),
     )
     weights = config.columns * config.weight_beat
-    w = (Field("value", WEIGHT_BITS, "weights of each column", True, weights),)
+    w = (Field("value", WEIGHT_BITS, "weights of each element's columns", True, weights),)
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=config.columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=config.columns)
     result = f"{config.output.upper()} result of each column"

@@ -7,26 +7,30 @@ from operator import add
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
 
-def carry_save(m: Module, bits: Mapping[int, Iterable[Value]], width: int) -> Value:
-    """Sum, modulo ``2^width``, of bits by their weight's exponent.
+def carry_save(
+    m: Module, bits: Mapping[int, Iterable[Value]], width: int, lanes: int = 1
+) -> list[Value]:
+    """Sums, modulo ``2^width``, of bits by their weight's exponent, for some lanes side by side.
 
     Full adders take three bits of a weight to one of it and one of the next, all weights level
-    after level (Wallace), until two rows are left for one adder. The full adders of a weight and
-    level are one operation on vectors: the same gates, but short to write and to simulate.
+    after level (Wallace), until two rows are left for one adder a lane. The full adders of a weight
+    and level, of all lanes, are one operation on vectors: the same gates, but short to write and
+    quick to simulate.
 
     Parameters
     ----------
     bits
-        Weight ``k`` to vectors of any width, each of whose bits counts ``2^k``.
+        Weight ``k`` to vectors of a multiple of ``lanes`` bits: bit ``i`` is lane ``i % lanes``'s
+        and counts ``2^k``.
     width
-        Bits of the sum; heavier ones fall off.
+        Bits of a sum; heavier ones fall off.
     """
     rows = {k: Cat(*bits.get(k, ())) for k in range(width)}
     level = 0
-    while any(len(row) > 2 for row in rows.values()):
+    while any(len(row) > 2 * lanes for row in rows.values()):
         after: dict[int, list[Value]] = {k: [] for k in range(width)}
         for k, row in rows.items():
-            third = len(row) // 3
+            third = len(row) // (3 * lanes) * lanes
             if third:
                 total, carry = _full_adders(m, row, third, f"{level}_{k}")
                 after[k].append(total)
@@ -35,10 +39,16 @@ def carry_save(m: Module, bits: Mapping[int, Iterable[Value]], width: int) -> Va
             after[k].append(row[3 * third :])
         rows = {k: Cat(*parts) for k, parts in after.items()}
         level += 1
-    pair = [
-        Cat(*(row[i] if len(row) > i else Const(0, 1) for row in rows.values())) for i in range(2)
-    ]
-    return (pair[0] + pair[1])[:width]
+    return [_sum_of_two(rows, lane, lanes)[:width] for lane in range(lanes)]
+
+
+def _sum_of_two(rows: Mapping[int, Value], lane: int, lanes: int) -> Value:
+    """Sum of the one or two bits of each weight that a lane has left."""
+    first, second = (
+        Cat(*(row[i] if len(row) > i else Const(0, 1) for row in rows.values()))
+        for i in (lane, lanes + lane)
+    )
+    return first + second
 
 
 def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, Value]:

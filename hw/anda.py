@@ -16,7 +16,7 @@ from ..golden.layer import WEIGHT_BITS
 from .adders import carry_save
 from .anda_post import ADJUST_BITS, PostProcessor, product_layout
 from .anda_processor import (
-    BitPlaneProcessor,
+    BitPlaneProcessors,
     OnesProcessor,
     WeightRegisters,
     control_layout,
@@ -57,10 +57,15 @@ class AndaRow(Part[AndaConfig]):
         positive, negative = Signal(config.group), Signal(config.group)
         m.d.comb += [positive.eq(self.bits & ~self.sign), negative.eq(self.bits & self.sign)]
         correction = Signal(config.group.bit_length())
-        m.d.comb += correction.eq(carry_save(m, {0: [negative]}, len(correction)))
-        values = [
-            self._processor(m, platform, c, positive, negative, correction)
-            for c in range(config.columns)
+        m.d.comb += correction.eq(carry_save(m, {0: [negative]}, len(correction))[0])
+        processors = BitPlaneProcessors(config)
+        place(m, platform, "processors", processors)
+        m.d.comb += [
+            processors.positive.eq(positive),
+            processors.negative.eq(negative),
+            processors.correction.eq(correction),
+            processors.control.eq(self.control),
+            processors.w.eq(self._weights(m, platform)),
         ]
         ones = self._ones(m, platform, positive, correction) if config.asymmetric else None
         share = config.fp_share
@@ -69,7 +74,7 @@ class AndaRow(Part[AndaConfig]):
             place(m, platform, f"post_{q}", post)
             words = share * FP32_BITS
             m.d.comb += [
-                post.values.eq(Cat(values[q * share : (q + 1) * share])),
+                post.values.eq(processors.values.word_select(q, len(post.values))),
                 post.adjust.eq(self.adjust),
                 post.factors.eq(self.factors.word_select(q, words)),
                 post.start.eq(self.start),
@@ -83,34 +88,20 @@ class AndaRow(Part[AndaConfig]):
                 m.d.comb += post.ones.eq(ones)
         return m
 
-    def _processor(
-        self,
-        m: Module,
-        platform: object,
-        column: int,
-        positive: Value,
-        negative: Value,
-        correction: Value,
-    ) -> Value:
-        """Value of one processor."""
-        processor = BitPlaneProcessor(self.config)
-        place(m, platform, f"processor_{column}", processor)
-        m.d.comb += [
-            processor.positive.eq(positive),
-            processor.negative.eq(negative),
-            processor.correction.eq(correction),
-            processor.control.eq(self.control),
-            processor.w.eq(self.w.word_select(column, len(processor.w))),
-        ]
-        if self.config.weight_registers == "processor":
-            m.d.comb += processor.weights.eq(self.weights)
-        return processor.value
+    def _weights(self, m: Module, platform: object) -> Value:
+        """Active weights: the columns', or the row's own."""
+        if self.config.weight_registers == "column":
+            return self.w
+        registers = WeightRegisters(self.config)
+        place(m, platform, "registers", registers)
+        m.d.comb += [registers.control.eq(self.weights), registers.beat.eq(self.w)]
+        return registers.active
 
     def _ones(self, m: Module, platform: object, positive: Value, negatives: Value) -> Value:
         """Signed sum of the group's mantissas."""
         ones = OnesProcessor(self.config)
         place(m, platform, "ones", ones)
-        positives = carry_save(m, {0: [positive]}, len(ones.positive))
+        (positives,) = carry_save(m, {0: [positive]}, len(ones.positive))
         m.d.comb += [
             ones.positive.eq(positives),
             ones.negative.eq(negatives),
@@ -362,20 +353,13 @@ class AndaArray(Unit[AndaConfig]):
 
     def _columns(self, m: Module, platform: object, weights: data.View) -> Value:
         """Active weights of all columns, or the beat where processors hold them."""
-        config = self.config
         beat = self.w.payload.value.as_value()
-        if config.weight_registers == "processor":
+        if self.config.weight_registers == "processor":
             return beat
-        columns = []
-        for c in range(config.columns):
-            registers = WeightRegisters(config)
-            place(m, platform, f"weights_{c}", registers)
-            m.d.comb += [
-                registers.control.eq(weights),
-                registers.beat.eq(beat.word_select(c, len(registers.beat))),
-            ]
-            columns.append(registers.active)
-        return Cat(columns)
+        registers = WeightRegisters(self.config)
+        place(m, platform, "weights", registers)
+        m.d.comb += [registers.control.eq(weights), registers.beat.eq(beat)]
+        return registers.active
 
     def _factors(
         self, m: Module, platform: object, load: Value, operand: "_Operand", start: data.View
