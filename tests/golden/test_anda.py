@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from nibbleforge.golden import anda
+from nibbleforge.golden import anda, anda_dot
 from nibbleforge.golden.anda_config import AndaConfig
 from nibbleforge.golden.errors import UserError
 from nibbleforge.tb import tb_anda
@@ -81,6 +81,22 @@ def test_results_of_every_kind_were_drawn():
 @pytest.mark.parametrize("config", tb_anda.SMALL, ids=["fp16", "asymmetric"])
 def test_results_of_the_largest_sums(config):
     layer = tb_anda.corner_layer(config)
+    assert same(anda.compute(config, layer), results(config, layer))
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_every_operation_rounds(asymmetric):
+    """Integers, products and sums that FP32 cannot hold."""
+    config = AndaConfig(rows=2, columns=2, fp_share=1, asymmetric=asymmetric)
+    random = tb_anda.with_mantissa(config, 16, 5)
+    rng = np.random.default_rng(5)
+    large = rng.uniform(1.8, 2, random.x.shape)
+    x = np.where(rng.random(large.shape) < 0.1, large / 64, large).astype(np.float16)
+    d = rng.uniform(-1, 1, random.d.shape).astype(np.float16)
+    w = np.where([[True], [False], [True]], np.maximum(random.w, 5), np.minimum(random.w, -7))
+    layer = replace(random, x=x, w=w, d=d)
+    acc = anda_dot.group_dots(layer.encoded(config), layer.w)
+    assert (acc.astype(np.float32) != acc).any()
     assert same(anda.compute(config, layer), results(config, layer))
 
 
@@ -215,12 +231,8 @@ def test_a_receiver_gets_the_operands_and_the_results(seed):
         expected = block(block(y, token, config.rows).T, output, config.columns).T
         real = np.s_[: len(layer.x) - token, : len(layer.w) - output]
         assert same(tile[real].copy(), expected[real].copy())
-        assert np.array_equal(tile.view(receiver_kind(tile)), receiver.rows())
+        assert np.array_equal(tile.view(f"u{tile.itemsize}"), receiver.rows())
     assert not any(stream.beats for stream in receiver.streams.values())
-
-
-def receiver_kind(values):
-    return np.dtype(f"u{values.itemsize}")
 
 
 # --- an independent model of the timing: one loop turn per cycle ----------------------------------
@@ -311,6 +323,8 @@ def check_timing(config, layer):
     for name, pulses in schedule.events.items():
         fired = list(zip(pulses.cycles.tolist(), pulses.increments.tolist(), strict=True))
         assert fired == log[name], name
+    for event in anda.events(config):
+        assert all(0 < increment < 1 << event.width for _, increment in log[event.name])
     return {name for name, fired in log.items() if fired}
 
 
@@ -334,3 +348,246 @@ def test_schedule_of_wide_arrays_equals_the_state_machine():
     fired = set.union(*(check_timing(*wide(seed)) for seed in range(40)))
     assert fired >= {"stall_weights", "stall_post", "stall_drain"}
     assert "stall_operands" not in fired
+
+
+# --- laws of whole layers -------------------------------------------------------------------------
+
+
+def law(config, layer):
+    shape = *layer.x.shape, len(layer.w)
+    return anda.cycles(config, int(layer.mantissa), *shape, int(layer.weight_group))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_law_equals_the_schedule(seed):
+    for config, layer in (drawn(1000 + seed), wide(1000 + seed)):
+        counts, totals = law(config, layer), anda.schedule(config, layer).counts()
+        assert (counts.cycles, counts.events) == (totals.cycles, totals.events)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_law_of_long_runs_equals_the_state_machine(seed):
+    """Enough tiles that each takes what the one before it took."""
+    config, layer = wide(2000 + seed)
+    mantissa, groups, tiles = int(layer.mantissa), 1 + seed % 5, 30
+    log = simulate(config, mantissa, groups, tiles, {0})
+    shape = tiles * config.rows, groups * config.group, config.columns
+    counts = anda.cycles(config, mantissa, *shape, 8 * config.group)
+    assert counts.cycles == log["y"][-1] + 1
+    assert counts.events == {
+        event.name: sum(increment for _, increment in log[event.name])
+        for event in anda.events(config)
+    }
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_steady_state(seed):
+    config, layer = drawn(seed)
+    mantissa, passes = int(layer.mantissa), 1 + config.asymmetric
+    beats = mantissa + (config.sign_plane == "serial")
+    period = passes * max(config.fp_share, config.add_latency)
+    group = max(beats, period, config.group // config.weight_beat)
+    assert config.group_cycles(mantissa) == group
+    short, long = (
+        anda.cycles(config, mantissa, config.rows, groups * config.group, config.columns)
+        for groups in (200, 500)
+    )
+    assert long.cycles - short.cycles == 300 * group
+    assert long.ideal_cycles - short.ideal_cycles == 300 * mantissa
+
+
+@pytest.mark.parametrize("features", [1024, 2048, 4096])
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_paper_array_is_kept_busy(features, asymmetric):
+    config = PAPER.replace(asymmetric=asymmetric)
+    assert (config.fp_share, config.add_latency) == (4, 3)
+    for mantissa in range(4 * (1 + asymmetric), 17):
+        counts = anda.cycles(config, mantissa, 256, features, 512)
+        planes = 16 * 32 * features // 64 * mantissa
+        assert counts.events["planes"] == counts.ideal_cycles == planes
+        assert planes / counts.cycles >= 0.99
+
+
+def test_law_of_a_large_layer():
+    """Weights of a group, planes without a gap, the pass of the final group, its 16 rows."""
+    counts = anda.cycles(PAPER, 5, 256, 1024, 512)
+    tiles, groups = 16 * 32, 16
+    assert counts.cycles == 5 + tiles * groups * 5 + 4 + (1 + 2 + 3) + 16
+    assert counts.events == {
+        "bit_macs": 256 * 1024 * 512 * 5,
+        "planes": tiles * groups * 5,
+        "groups": tiles * groups,
+        "w_beats": tiles * groups * 4,
+        "scales": tiles * groups // 2,
+        "products": 256 * 512 * groups,
+        "y_beats": tiles * 16,
+        "tiles": tiles,
+        "stall_operands": 0,
+        "stall_weights": 4,
+        "stall_post": 0,
+        "stall_drain": 0,
+    }
+
+
+@pytest.mark.parametrize("name", anda.UNIT.presets)
+@pytest.mark.parametrize("mantissa", [1, 5, 11])
+@pytest.mark.parametrize("sign_plane", ["banked", "serial"])
+def test_bandwidth(name, mantissa, sign_plane):
+    """Bits of a group of each port over its cycles; scales of 128 weights."""
+    config = anda.UNIT.presets[name].replace(sign_plane=sign_plane)
+    beats = {
+        "sign": 1,
+        "exponent": 1,
+        "plane": mantissa + (sign_plane == "serial"),
+        "w": config.group / config.weight_beat,
+        "scale": config.group / 128,
+    }
+    inputs = [port for port in anda.ports(config) if port.direction == "in"]
+    assert anda.bandwidth(config, mantissa) == pytest.approx(
+        {p.name: p.width * beats[p.name] / config.group_cycles(mantissa) for p in inputs}
+    )
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def most(name, value, limit):
+    return {name: value}, f"{name}: input should be less than or equal to {limit}, got {value}."
+
+
+def least(name, value):
+    return {name: value}, f"{name}: input should be greater than or equal to 1, got {value}."
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"group": 48}, "group: input should be 16, 32 or 64, got 48."),
+        least("rows", 0),
+        most("rows", 65, 64),
+        least("columns", 0),
+        most("columns", 65, 64),
+        least("max_mantissa", 0),
+        most("max_mantissa", 17, 16),
+        least("fp_share", 0),
+        least("weight_beat", 0),
+        most("convert_latency", 4, 3),
+        most("multiply_latency", 4, 3),
+        most("add_latency", 5, 4),
+        ({"sign_plane": "both"}, "sign_plane: input should be 'banked' or 'serial', got 'both'."),
+        ({"output": "bf16"}, "output: input should be 'fp32' or 'fp16', got 'bf16'."),
+        ({"fp_share": 3}, "fp_share must divide columns, got fp_share 3, columns 16."),
+        ({"fp_share": 32}, "fp_share must divide columns, got fp_share 32, columns 16."),
+        ({"weight_beat": 24}, "weight_beat must divide group, got weight_beat 24, group 64."),
+        (
+            {"group": 16, "weight_beat": 32},
+            "weight_beat must divide group, got weight_beat 32, group 16.",
+        ),
+    ],
+)
+def test_illegal_parameters(values, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        AndaConfig(**values)
+
+
+@pytest.mark.parametrize("setting", [least("mantissa", 0), most("mantissa", 17, 16)])
+def test_illegal_settings(setting):
+    values, sentence = setting
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        anda.AndaSettings(**values)
+
+
+SMALL = AndaConfig(group=16, rows=2, columns=2, fp_share=2, max_mantissa=11)
+BOTH = SMALL.replace(asymmetric=True)
+
+
+def ones(**changes):
+    """3 tokens, 40 in_features, 5 outputs, 2 weight groups."""
+    operands = {
+        "x": np.ones((3, 40), np.float16),
+        "mantissa": np.array(4),
+        "w": np.ones((5, 40), np.int8),
+        "d": np.ones((5, 2), np.float16),
+        "weight_group": np.array(32),
+        **changes,
+    }
+    return anda.AndaLayer(**operands)
+
+
+def last_is(value, *shape, dtype=np.float16):
+    matrix = np.ones(shape, dtype)
+    matrix.flat[-1] = value
+    return matrix
+
+
+A_MATRIX = "activations must be a matrix of float16 and not empty, got "
+INT8 = "weights must be int8 of shape (outputs, 40), got "
+NESTED = "group must divide the weight group, got group 16, weight group "
+ILLEGAL = [
+    (SMALL, {"mantissa": np.array(0)}, "mantissa must be in 1..16, got 0."),
+    (SMALL, {"mantissa": np.array(17)}, "mantissa must be in 1..16, got 17."),
+    (SMALL, {"mantissa": np.array(12)}, "mantissa must not exceed max_mantissa = 11, got 12."),
+    (SMALL, {"weight_group": np.array(24)}, NESTED + "24."),
+    (SMALL, {"weight_group": np.array(8)}, NESTED + "8."),
+    (SMALL, {"weight_group": np.array(0)}, NESTED + "0."),
+    (SMALL, {"x": np.ones((3, 40), np.float32)}, A_MATRIX + "float32 (3, 40)."),
+    (SMALL, {"x": np.ones(40, np.float16)}, A_MATRIX + "float16 (40,)."),
+    (SMALL, {"x": np.ones((0, 40), np.float16)}, A_MATRIX + "float16 (0, 40)."),
+    (SMALL, {"x": last_is(np.inf, 3, 40)}, "activations must be finite, got inf."),
+    (SMALL, {"x": last_is(np.nan, 3, 40)}, "activations must be finite, got nan."),
+    (SMALL, {"w": last_is(8, 5, 40, dtype=np.int8)}, "weights must be in -8..7, got 1..8."),
+    (SMALL, {"w": last_is(-9, 5, 40, dtype=np.int8)}, "weights must be in -8..7, got -9..1."),
+    (SMALL, {"w": np.ones((5, 40), np.int64)}, INT8 + "int64 (5, 40)."),
+    (SMALL, {"w": np.ones((5, 41), np.int8)}, INT8 + "int8 (5, 41)."),
+    (SMALL, {"w": np.ones(40, np.int8)}, INT8 + "int8 (40,)."),
+    (SMALL, {"d": last_is(np.inf, 5, 2)}, "d must be finite, got inf."),
+    (SMALL, {"d": last_is(np.nan, 5, 2)}, "d must be finite, got nan."),
+    (
+        SMALL,
+        {"d": np.ones((5, 2), np.float32)},
+        "d must be float16 of shape (5, 2), got float32 (5, 2).",
+    ),
+    (
+        SMALL,
+        {"weight_group": np.array(16)},
+        "d must be float16 of shape (5, 3), got float16 (5, 2).",
+    ),
+    (
+        SMALL,
+        {"minimum": np.ones((5, 2), np.float16)},
+        "minimum must be float16 of shape (0, 0), got float16 (5, 2).",
+    ),
+    (BOTH, {}, "minimum must be float16 of shape (5, 2), got float16 (0, 0)."),
+    (BOTH, {"minimum": last_is(-np.inf, 5, 2)}, "minimum must be finite, got -inf."),
+    (BOTH, {"minimum": last_is(np.nan, 5, 2)}, "minimum must be finite, got nan."),
+]
+
+
+@pytest.mark.parametrize(("config", "changes", "sentence"), ILLEGAL)
+@pytest.mark.parametrize("function", [anda.check, anda.compute, anda.schedule, anda.traffic])
+def test_illegal_operands(function, config, changes, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        function(config, ones(**changes))
+
+
+def test_one_weight_group_of_any_length():
+    layer = ones(d=np.full((5, 1), 0.5, np.float16), weight_group=np.array(40))
+    assert (anda.compute(SMALL, layer) == 20).all()
+
+
+AT_LEAST_1 = "tokens, in_features and outputs must be at least 1, got "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((0, 3, 40, 5), "mantissa must be in 1..16, got 0."),
+        ((17, 3, 40, 5), "mantissa must be in 1..16, got 17."),
+        ((4, 0, 40, 5), AT_LEAST_1 + "0, 40 and 5."),
+        ((4, 3, -1, 5), AT_LEAST_1 + "3, -1 and 5."),
+        ((4, 3, 40, 0), AT_LEAST_1 + "3, 40 and 0."),
+    ],
+)
+def test_illegal_shapes(arguments, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        anda.cycles(PAPER, *arguments)
