@@ -84,21 +84,30 @@ def check(config: AndaConfig, layer: AndaLayer) -> None:
         )
     if w.min() < INT4_MIN or w.max() > INT4_MAX:
         raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
-    mantissa = int(layer.mantissa)
+    for name in ("mantissa", "weight_group"):
+        number = getattr(layer, name)
+        if number.shape or not np.issubdtype(number.dtype, np.integer):
+            raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
+    _check_run(config, int(layer.mantissa), x.shape[1], int(layer.weight_group))
+    _check_scales(config, layer)
+
+
+def _check_run(config: AndaConfig, mantissa: int, in_features: int, weight_group: int) -> None:
+    """Refuse mantissas and weight groups that the array does not take."""
     check_mantissa(mantissa)
     if mantissa > config.max_mantissa:
         raise UserError(
             f"mantissa must not exceed max_mantissa = {config.max_mantissa}, got {mantissa}."
         )
-    _check_scales(config, layer)
+    if weight_group < 1 or (weight_group % config.group and weight_group < in_features):
+        raise UserError(
+            f"group must divide the weight group, got group {config.group}, "
+            f"weight group {weight_group}."
+        )
 
 
 def _check_scales(config: AndaConfig, layer: AndaLayer) -> None:
     group, features = int(layer.weight_group), layer.x.shape[1]
-    if group < 1 or (group % config.group and group < features):
-        raise UserError(
-            f"group must divide the weight group, got group {config.group}, weight group {group}."
-        )
     per_group = (len(layer.w), -(-features // group))
     expected = {"d": per_group, "minimum": per_group if config.asymmetric else (0, 0)}
     for name, shape in expected.items():
@@ -253,7 +262,7 @@ def cycles(
             "tokens, in_features and outputs must be at least 1, "
             f"got {tokens}, {in_features} and {outputs}."
         )
-    check_mantissa(mantissa)
+    _check_run(config, mantissa, in_features, weight_group)
     tiling = Tiling(tokens, outputs, config.rows, config.columns)
     tiles, groups = len(tiling), -(-in_features // config.group)
     spent, waits = anda_timing.totals(config, mantissa, groups, tiles)

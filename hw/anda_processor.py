@@ -18,7 +18,7 @@ weights_layout = data.StructLayout({"take": 1, "swap": 1})
 
 def spread(bit: Value, count: int) -> Value:
     """So many copies of a bit; a choice simulates faster than a concatenation."""
-    return Mux(bit, Const(-1, count), Const(0, count))
+    return Mux(bit, Const((1 << count) - 1, count), Const(0, count))
 
 
 class WeightRegisters(Part[AndaConfig]):
@@ -118,7 +118,7 @@ class BitPlaneProcessors(Part[AndaConfig]):
         constant = -(group << (WEIGHT_BITS - 1))
         for k in range(width):
             if constant >> k & 1:
-                bits[k].append(Const(-1, columns))
+                bits[k].append(Const((1 << columns) - 1, columns))
         return [total.as_signed() for total in carry_save(m, bits, width, columns)]
 
     def _binary(self, m: Module) -> list[Value]:

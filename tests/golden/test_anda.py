@@ -165,7 +165,8 @@ class Receiver:
         """Weights of each column."""
         columns = [[] for _ in range(self.config.columns)]
         while len(columns[0]) < self.config.group:
-            beat = split(self.streams["w"].take()["value"], self.config.columns)
+            flat, step = self.streams["w"].take()["value"], self.config.columns
+            beat = [flat[c::step] for c in range(step)]
             columns = [column + more for column, more in zip(columns, beat, strict=True)]
         return columns
 
