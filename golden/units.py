@@ -1,6 +1,6 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import anda, bitmap, dense, dequantizer, fp16, sparqle
+from . import anda, bitmap, dense, dequantizer, figna, fp16, sparqle
 from .design import Unit
 from .errors import UserError
 
@@ -13,6 +13,7 @@ UNITS: dict[str, Unit] = {
         sparqle.UNIT,
         anda.UNIT,
         fp16.UNIT,
+        figna.UNIT,
         dequantizer.UNIT,
     )
 }
