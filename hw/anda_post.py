@@ -127,8 +127,8 @@ class PostProcessor(Part[GroupArrayConfig]):
 
 def _chosen(words: Value, bits: int, position: Value) -> Value:
     """One of several words."""
-    count = len(words) // bits
-    return words if count == 1 else words.word_select(position, bits)
+    each = [words[i : i + bits] for i in range(0, len(words), bits)]
+    return Array(each)[position] if len(each) > 1 else words
 
 
 def _later(m: Module, value: Value, cycles: int, name: str) -> Value:
