@@ -52,8 +52,7 @@ class FignaConfig(GroupArrayConfig):
     fp_share: int = Parameter(default=16, ge=1, le=64)
     """Processors of a row that share a post-processor (S)."""
     tree: Literal["carry_save", "binary"] = "carry_save"
-    """How a processor adds up: carry-save adders of all partial products, or multipliers and a
-    tree of signed adders."""
+    """Carry-save adders of all partial products, or multipliers and a tree of signed adders."""
 
     @model_validator(mode="after")
     def _check_lanes(self) -> Self:

@@ -226,7 +226,7 @@ class PostSequence:
     Parameters
     ----------
     m, unit
-        The array and its module; events of the post-processors are driven here.
+        Module of the array and the array; events of the post-processors are driven here.
     group
         What came with the group whose sums become values with ``load``.
     load
