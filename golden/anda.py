@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import anda_dot, anda_timing
-from .anda_config import AndaConfig, AndaSettings, bandwidth, events, ports
+from .anda_config import (
+    AndaConfig,
+    AndaSettings,
+    GroupArrayConfig,
+    bandwidth,
+    events,
+    exponent_port,
+    ports,
+    scale_port,
+)
 from .anda_format import Anda, check_mantissa, encode
 from .config import Config
 from .design import Design, Unit
@@ -24,8 +33,36 @@ from .schedule import Beats, Pulses, Schedule, Traffic, final_of
 from .tiling import Tiling
 
 
+class GroupOperands:
+    """What arrays on groups have in common: operands of one layer, as :class:`AndaLayer` says."""
+
+    x: NDArray[np.float16]
+    w: NDArray[np.int8]
+    d: NDArray[np.float16]
+    weight_group: NDArray[np.integer]
+    minimum: NDArray[np.float16]
+
+    def groups(self, config: GroupArrayConfig) -> int:
+        """Groups along in_features."""
+        return -(-self.x.shape[1] // config.group)
+
+    def tiling(self, config: GroupArrayConfig) -> Tiling:
+        """Tiles of the layer on the array."""
+        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
+
+    def fresh(self, config: GroupArrayConfig) -> NDArray[np.bool_]:
+        """Whether each group is the first of a weight group."""
+        scale = np.arange(self.groups(config)) * config.group // int(self.weight_group)
+        return np.diff(scale, prepend=-1) > 0
+
+    def weights(self, config: GroupArrayConfig) -> QuantisedWeights:
+        """Weights with their scales and, if the array takes them, minima."""
+        minimum = self.minimum if config.asymmetric else None
+        return QuantisedWeights(self.w, self.d, minimum, int(self.weight_group))
+
+
 @dataclass(frozen=True)
-class AndaLayer:
+class AndaLayer(GroupOperands):
     """Operands of one layer.
 
     Attributes
@@ -56,21 +93,27 @@ class AndaLayer:
         """The activations in the number format."""
         return encode(config, int(self.mantissa), self.x)
 
-    def groups(self, config: AndaConfig) -> int:
-        """Anda groups along in_features."""
-        return -(-self.x.shape[1] // config.group)
-
-    def tiling(self, config: AndaConfig) -> Tiling:
-        """Tiles of the layer on the array."""
-        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
-
-    def scale_of(self, config: AndaConfig) -> NDArray[np.int64]:
-        """Weight group of each Anda group."""
-        return np.arange(self.groups(config)) * config.group // int(self.weight_group)
-
 
 def check(config: AndaConfig, layer: AndaLayer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
+    check_operands(config, layer)
+    number = layer.mantissa
+    if number.shape or not np.issubdtype(number.dtype, np.integer):
+        raise UserError(f"mantissa must be a 0-d integer array, got {number.dtype} {number}.")
+    _check_mantissa(config, int(number))
+
+
+def _check_mantissa(config: AndaConfig, mantissa: int) -> None:
+    """Refuse mantissas that the array does not take."""
+    check_mantissa(mantissa)
+    if mantissa > config.max_mantissa:
+        raise UserError(
+            f"mantissa must not exceed max_mantissa = {config.max_mantissa}, got {mantissa}."
+        )
+
+
+def check_operands(config: GroupArrayConfig, layer: GroupOperands) -> None:
+    """Raise :class:`UserError` unless the operands fit together and the array."""
     x, w = layer.x, layer.w
     if x.ndim != 2 or x.dtype != np.float16 or not x.size:
         raise UserError(
@@ -84,21 +127,15 @@ def check(config: AndaConfig, layer: AndaLayer) -> None:
         )
     if w.min() < INT4_MIN or w.max() > INT4_MAX:
         raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
-    for name in ("mantissa", "weight_group"):
-        number = getattr(layer, name)
-        if number.shape or not np.issubdtype(number.dtype, np.integer):
-            raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
-    _check_run(config, int(layer.mantissa), x.shape[1], int(layer.weight_group))
+    number = layer.weight_group
+    if number.shape or not np.issubdtype(number.dtype, np.integer):
+        raise UserError(f"weight_group must be a 0-d integer array, got {number.dtype} {number}.")
+    check_weight_group(config, int(number), x.shape[1])
     _check_scales(config, layer)
 
 
-def _check_run(config: AndaConfig, mantissa: int, in_features: int, weight_group: int) -> None:
-    """Refuse mantissas and weight groups that the array does not take."""
-    check_mantissa(mantissa)
-    if mantissa > config.max_mantissa:
-        raise UserError(
-            f"mantissa must not exceed max_mantissa = {config.max_mantissa}, got {mantissa}."
-        )
+def check_weight_group(config: GroupArrayConfig, weight_group: int, in_features: int) -> None:
+    """Refuse weight groups that Anda groups straddle."""
     if weight_group < 1 or (weight_group % config.group and weight_group < in_features):
         raise UserError(
             f"group must divide the weight group, got group {config.group}, "
@@ -106,7 +143,7 @@ def _check_run(config: AndaConfig, mantissa: int, in_features: int, weight_group
         )
 
 
-def _check_scales(config: AndaConfig, layer: AndaLayer) -> None:
+def _check_scales(config: GroupArrayConfig, layer: GroupOperands) -> None:
     group, features = int(layer.weight_group), layer.x.shape[1]
     per_group = (len(layer.w), -(-features // group))
     expected = {"d": per_group, "minimum": per_group if config.asymmetric else (0, 0)}
@@ -123,9 +160,7 @@ def _check_scales(config: AndaConfig, layer: AndaLayer) -> None:
 def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:
     """Results, ``(tokens, outputs)``, float32 or float16 as the array gives them."""
     check(config, layer)
-    minimum = layer.minimum if config.asymmetric else None
-    weights = QuantisedWeights(layer.w, layer.d, minimum, int(layer.weight_group))
-    y = anda_dot.compute(layer.encoded(config), weights)
+    y = anda_dot.compute(layer.encoded(config), layer.weights(config))
     return y if config.output == "fp32" else fp32_to_fp16(y)
 
 
@@ -135,13 +170,30 @@ def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:
 def traffic(config: AndaConfig, layer: AndaLayer) -> Traffic:
     """Payloads of every port for a layer, operands as segments so that nothing is copied."""
     check(config, layer)
+    y = compute(config, layer)
+    bits = y.view(np.uint32 if config.output == "fp32" else np.uint16)
+    anda = layer.encoded(config)
     tiling = layer.tiling(config)
-    token, output = tiling.order.T
+    declared = ports(config)
     words = {
-        **_activations(config, layer, tiling),
-        "w": _weights(config, layer, tiling),
-        "scale": _scales(config, layer, tiling),
+        **_planes(config, anda, tiling),
+        "exponent": exponent_words(config, anda, layer),
+        "w": weight_words(
+            port_of(declared, "w"), config, layer, config.weight_beat, by_element=True
+        ),
+        "scale": scale_words(config, layer),
     }
+    return joined(declared, tiling, words, bits)
+
+
+def joined(
+    declared: tuple[Port, ...],
+    tiling: Tiling,
+    words: dict[str, NDArray[np.uint32]],
+    y: NDArray,
+) -> Traffic:
+    """Traffic of a run from the words of each block of tokens or outputs, and the results."""
+    token, output = tiling.order.T
     beats = {}
     for name, packed in words.items():
         of_outputs = name in ("w", "scale")
@@ -150,67 +202,73 @@ def traffic(config: AndaConfig, layer: AndaLayer) -> Traffic:
         each = len(packed) // blocks
         segments = np.stack([block * each, np.full(len(tiling), each)], axis=1)
         beats[name] = Beats(packed, segments.astype(np.int64))
-    y = tiling.split_result(compute(config, layer)).reshape(-1, config.columns)
-    bits = y.view(np.uint32 if config.output == "fp32" else np.uint16)
-    last = final_of(config.rows, len(tiling))
-    beats["y"] = Beats(_port(config, "y").pack(value=bits, last=last))
-    return {port.name: beats[port.name] for port in ports(config)}
+    rows = tiling.split_result(y).reshape(-1, tiling.columns)
+    last = final_of(tiling.rows, len(tiling))
+    beats["y"] = Beats(port_of(declared, "y").pack(value=rows, last=last))
+    return {port.name: beats[port.name] for port in declared}
 
 
-def _port(config: AndaConfig, name: str) -> Port:
-    return next(port for port in ports(config) if port.name == name)
+def port_of(declared: tuple[Port, ...], name: str) -> Port:
+    """The port of this name."""
+    return next(port for port in declared if port.name == name)
 
 
-def _activations(
-    config: AndaConfig, layer: AndaLayer, tiling: Tiling
-) -> dict[str, NDArray[np.uint32]]:
-    """Words of the sign, exponent and plane ports, token block after token block."""
-    anda = layer.encoded(config)
-    groups, blocks = anda.groups, tiling.token_blocks
+def _planes(config: AndaConfig, anda: Anda, tiling: Tiling) -> dict[str, NDArray[np.uint32]]:
+    """Words of the sign and plane ports, token block after token block."""
     planes = anda.planes()  # token, group, sign and planes, element
     shape = planes.shape[1:]
     flat = tiling.blocks_of_tokens(planes.reshape(len(planes), -1))
-    beats = flat.reshape(blocks, config.rows, *shape).transpose(0, 2, 3, 1, 4)
-    beats = beats.reshape(blocks * groups, shape[1], config.rows * config.group)
-    exponents = tiling.blocks_of_tokens(anda.exponent)
-    exponents[exponents == 0] = 1  # rows of padding
-    fresh = np.diff(layer.scale_of(config), prepend=-1) > 0
-    words = {
-        "exponent": _port(config, "exponent").pack(
-            value=exponents.transpose(0, 2, 1).reshape(-1, config.rows),
-            fresh=np.tile(fresh, blocks),
-            last=final_of(groups, blocks),
-        )
-    }
+    beats = flat.reshape(tiling.token_blocks, config.rows, *shape).transpose(0, 2, 3, 1, 4)
+    beats = beats.reshape(-1, shape[1], config.rows * config.group)
+    declared, words = ports(config), {}
     if config.sign_plane == "banked":
-        words["sign"] = _port(config, "sign").pack(word=beats[:, 0])
+        words["sign"] = port_of(declared, "sign").pack(word=beats[:, 0])
         beats = beats[:, 1:]
-    each = beats.shape[1]
-    words["plane"] = _port(config, "plane").pack(
-        bits=beats.reshape(-1, beats.shape[2]), last=final_of(each, len(beats))
+    words["plane"] = port_of(declared, "plane").pack(
+        bits=beats.reshape(-1, beats.shape[2]), last=final_of(beats.shape[1], len(beats))
     )
     return words
 
 
-def _weights(config: AndaConfig, layer: AndaLayer, tiling: Tiling) -> NDArray[np.uint32]:
-    """Words of the weight port, output block after output block."""
-    padded = np.pad(layer.w, ((0, 0), (0, -layer.w.shape[1] % config.group)))
-    w = tiling.blocks_of_outputs(padded).reshape(
-        tiling.output_blocks, config.columns, -1, config.weight_beat
+def exponent_words(
+    config: GroupArrayConfig, anda: Anda, layer: GroupOperands
+) -> NDArray[np.uint32]:
+    """Words of the exponent port, token block after token block."""
+    tiling = layer.tiling(config)
+    exponents = tiling.blocks_of_tokens(anda.exponent)
+    exponents[exponents == 0] = 1  # rows of padding
+    return exponent_port(config).pack(
+        value=exponents.transpose(0, 2, 1).reshape(-1, config.rows),
+        fresh=np.tile(layer.fresh(config), tiling.token_blocks),
+        last=final_of(anda.groups, tiling.token_blocks),
     )
-    beats = w.transpose(0, 2, 3, 1).reshape(-1, config.columns * config.weight_beat)
-    return _port(config, "w").pack(value=beats)
 
 
-def _scales(config: AndaConfig, layer: AndaLayer, tiling: Tiling) -> NDArray[np.uint32]:
+def weight_words(
+    port: Port, config: GroupArrayConfig, layer: GroupOperands, each: int, *, by_element: bool
+) -> NDArray[np.uint32]:
+    """Words of the weight port, output block after output block.
+
+    A beat has ``each`` weights of a column: ``by_element`` element after element, each of all
+    columns, else column after column.
+    """
+    tiling = layer.tiling(config)
+    padded = np.pad(layer.w, ((0, 0), (0, -layer.w.shape[1] % config.group)))
+    w = tiling.blocks_of_outputs(padded).reshape(tiling.output_blocks, config.columns, -1, each)
+    w = w.transpose(0, 2, 3, 1) if by_element else w.transpose(0, 2, 1, 3)
+    return port.pack(value=w.reshape(-1, config.columns * each))
+
+
+def scale_words(config: GroupArrayConfig, layer: GroupOperands) -> NDArray[np.uint32]:
     """Words of the scale port, output block after output block."""
+    tiling = layer.tiling(config)
     names = {"d": layer.d, "minimum": layer.minimum} if config.asymmetric else {"d": layer.d}
     fields = {
         name: tiling.blocks_of_outputs(scales).transpose(0, 2, 1).reshape(-1, config.columns)
         for name, scales in names.items()
     }
     bits = {name: np.ascontiguousarray(rows).view(np.uint16) for name, rows in fields.items()}
-    return _port(config, "scale").pack(**bits)
+    return scale_port(config).pack(**bits)
 
 
 # --- schedule and law -------------------------------------------------------------------------
@@ -219,27 +277,29 @@ def _scales(config: AndaConfig, layer: AndaLayer, tiling: Tiling) -> NDArray[np.
 def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
     """Golden schedule of a layer: every tile in one run."""
     check(config, layer)
-    mantissa, groups = int(layer.mantissa), layer.groups(config)
-    tiles = anda_timing.run(config, mantissa, groups, len(layer.tiling(config)))
-    steps = np.concatenate([anda_timing.steps(config, mantissa, one).ravel() for one in tiles])
-    taken = np.concatenate([[0], steps[:-1]])
-    begins = taken[:: config.beats(mantissa)]  # first beat of each group
+    mantissa = int(layer.mantissa)
+    beats = config.beats(mantissa)
+    tiles = anda_timing.run(config, beats, layer.groups(config), len(layer.tiling(config)))
+    steps = anda_timing.steps(beats, tiles)
+    planes = steps[:, beats - mantissa :].ravel()
+    taken = anda_timing.taken(steps)
+    begins = taken[:, 0]
     loads = np.concatenate([one.load for one in tiles])
-    fresh = np.tile(np.diff(layer.scale_of(config), prepend=-1) > 0, len(tiles))
-    leaves = np.array([one.after.taken for one in tiles]) + config.result_latency + 1
     cycles = {
         "sign": begins,
         "exponent": begins,
-        "plane": taken,
+        "plane": taken.ravel(),
         "w": (loads[:, None] + np.arange(config.weight_beats)).ravel(),
-        "scale": begins[fresh],
-        "y": (leaves[:, None] + np.arange(config.rows)).ravel(),
+        "scale": begins[np.tile(layer.fresh(config), len(tiles))],
+        "y": anda_timing.leaving(config, tiles),
     }
     own = {
+        "bit_macs": Pulses(planes, np.full(planes.size, config.bit_macs)),
+        "planes": Pulses.strobes(planes),
         "w_beats": Pulses.strobes(cycles["w"]),
         "scales": Pulses.strobes(cycles["scale"]),
         "y_beats": Pulses.strobes(cycles["y"]),
-        **anda_timing.pulses(config, mantissa, tiles),
+        **anda_timing.pulses(config, tiles),
     }
     return Schedule(
         traffic(config, layer),
@@ -257,18 +317,12 @@ def cycles(
     weight_group: int = 128,
 ) -> Counts:
     """Counts of a layer of this shape in one free-flowing run."""
-    if min(tokens, in_features, outputs) < 1:
-        raise UserError(
-            "tokens, in_features and outputs must be at least 1, "
-            f"got {tokens}, {in_features} and {outputs}."
-        )
-    _check_run(config, mantissa, in_features, weight_group)
-    tiling = Tiling(tokens, outputs, config.rows, config.columns)
-    tiles, groups = len(tiling), -(-in_features // config.group)
-    spent, waits = anda_timing.totals(config, mantissa, groups, tiles)
-    bit_macs = config.rows * config.columns * config.group
+    _check_mantissa(config, mantissa)
+    tiles, groups = shape_of(config, tokens, in_features, outputs)
+    check_weight_group(config, weight_group, in_features)
+    spent, waits = anda_timing.totals(config, config.beats(mantissa), groups, tiles)
     work = {
-        "bit_macs": tiles * groups * mantissa * bit_macs,
+        "bit_macs": tiles * groups * mantissa * config.bit_macs,
         "planes": tiles * groups * mantissa,
         "groups": tiles * groups,
         "w_beats": tiles * groups * config.weight_beats,
@@ -278,6 +332,19 @@ def cycles(
         "tiles": tiles,
     }
     return Counts(spent, {**work, **waits}, float(tiles * groups * mantissa))
+
+
+def shape_of(
+    config: GroupArrayConfig, tokens: int, in_features: int, outputs: int
+) -> tuple[int, int]:
+    """Tiles of a layer of this shape, and groups of each."""
+    if min(tokens, in_features, outputs) < 1:
+        raise UserError(
+            "tokens, in_features and outputs must be at least 1, "
+            f"got {tokens}, {in_features} and {outputs}."
+        )
+    tiling = Tiling(tokens, outputs, config.rows, config.columns)
+    return len(tiling), -(-in_features // config.group)
 
 
 ARRAY = Design(

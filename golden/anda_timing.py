@@ -1,10 +1,11 @@
-"""Timing of the bit-plane array: the schedule of a run, and its counts for whole layers.
+"""Timing of arrays on groups: the schedule of a run, and its counts for whole layers.
 
 The recurrence, all in cycles of a free-flowing run, for group j of a run:
 
 * Weights: first beat in ``load[j] = swap[j-1]``, 0 for the first; they become the active ones in
-  ``swap[j] = max(load[j] + weight_beats, final[j-1])``.
-* Planes (before them the sign word, if serial), one a cycle: the first in
+  ``swap[j] = max(load[j] + weight_beats, final[j-1])``. Where weights stream with the operands,
+  ``weight_beats = 0`` and nothing waits for them.
+* Operands, so many ``beats`` a group, one a cycle: the first in
   ``first[j] = max(final[j-1], swap[j]) + 1``, the last in
   ``final[j] = max(first[j] + beats - 1, taken[j-1])``.
 * Post-processors: the sums of pass 0 enter, one of the S processors a cycle, from
@@ -14,7 +15,8 @@ The recurrence, all in cycles of a free-flowing run, for group j of a run:
 * Results: row r of a tile leaves the array in ``taken[final group] + latency + 1 + r``, the unit
   as FP16 a cycle later; ``empty`` is when its last row leaves the array.
 
-Beat n of the planes is taken when beat n - 1 is worked off, the first in cycle 0.
+Beats are planes (before them the sign word, if serial), or whole mantissas. Beat n is taken when
+beat n - 1 is worked off, the first in cycle 0.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .anda_config import AndaConfig
+from .anda_config import GroupArrayConfig
 from .schedule import Pulses, ranges
 
 _LONG_AGO = -(1 << 40)
@@ -57,7 +59,7 @@ class Tile:
     Attributes
     ----------
     load, swap, first, full, final
-        As in the recurrence, ``(groups,)``; ``full`` is when the final plane could be worked off
+        As in the recurrence, ``(groups,)``; ``full`` is when the final beat could be worked off
         but for the post-processors.
     start
         ``(groups, passes)``.
@@ -77,7 +79,7 @@ class Tile:
     after: State
 
 
-def tile(config: AndaConfig, mantissa: int, groups: int, before: State) -> Tile:
+def tile(config: GroupArrayConfig, beats: int, groups: int, before: State) -> Tile:
     """Run one tile."""
     rows = []
     state, ready = before, 0
@@ -85,7 +87,7 @@ def tile(config: AndaConfig, mantissa: int, groups: int, before: State) -> Tile:
         load = state.swap
         swap = max(load + config.weight_beats, state.final)
         first = max(state.final, swap) + 1
-        full = first + config.beats(mantissa) - 1
+        full = first + beats - 1
         final = max(full, state.taken)
         gap = config.period if group else config.fp_share
         ready = max(final + 1, state.start + gap)
@@ -103,16 +105,16 @@ def tile(config: AndaConfig, mantissa: int, groups: int, before: State) -> Tile:
     return Tile(load, swap, first, full, final, np.stack(passes, axis=1), ready, after)
 
 
-def run(config: AndaConfig, mantissa: int, groups: int, tiles: int) -> list[Tile]:
+def run(config: GroupArrayConfig, beats: int, groups: int, tiles: int) -> list[Tile]:
     """Every tile of a run."""
     found, state = [], State()
     for _ in range(tiles):
-        found.append(tile(config, mantissa, groups, state))
+        found.append(tile(config, beats, groups, state))
         state = found[-1].after
     return found
 
 
-def stalls(config: AndaConfig, one: Tile, before: State) -> dict[str, NDArray[np.int64]]:
+def stalls(one: Tile, before: State) -> dict[str, NDArray[np.int64]]:
     """Cycles of the time events."""
     earlier = np.concatenate([[max(before.final, 0)], one.final[:-1]])
     drain = int(one.start[-1, -1]) - one.ready
@@ -124,29 +126,40 @@ def stalls(config: AndaConfig, one: Tile, before: State) -> dict[str, NDArray[np
     }
 
 
-def steps(config: AndaConfig, mantissa: int, one: Tile) -> NDArray[np.int64]:
-    """Cycles in which the tile's beats of the plane port are worked off, ``(groups, beats)``."""
-    cycles = one.first[:, None] + np.arange(config.beats(mantissa))
-    cycles[:, -1] = one.final
+def steps(beats: int, tiles: list[Tile]) -> NDArray[np.int64]:
+    """Cycles in which beats are worked off, ``(groups of the run, beats)``."""
+    cycles = np.concatenate([one.first for one in tiles])[:, None] + np.arange(beats)
+    cycles[:, -1] = np.concatenate([one.final for one in tiles])
     return cycles
 
 
+def taken(worked_off: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cycles in which the beats with these steps are taken, of the same shape."""
+    return np.concatenate([[0], worked_off.ravel()[:-1]]).reshape(worked_off.shape)
+
+
+def leaving(config: GroupArrayConfig, tiles: list[Tile]) -> NDArray[np.int64]:
+    """Cycles in which rows of results leave the unit."""
+    first = np.array([one.after.taken for one in tiles]) + config.result_latency + 1
+    return (first[:, None] + np.arange(config.rows)).ravel()
+
+
 def totals(
-    config: AndaConfig, mantissa: int, groups: int, tiles: int
+    config: GroupArrayConfig, beats: int, groups: int, tiles: int
 ) -> tuple[int, dict[str, int]]:
     """Cycles of a run and totals of its time events.
 
-    Tiles are alike: soon each takes what the one before it took, seen from its final plane.
+    Tiles are alike: soon each takes what the one before it took, seen from its final beat.
     """
     state = State()
     origin = done = 0
     found: dict[str, int] = {}
     while done < tiles:
-        one = tile(config, mantissa, groups, state)
+        one = tile(config, beats, groups, state)
         length = one.after.final
         after = one.after.seen_from(length)
         repeats = tiles - done if after == state else 1
-        for name, cycles in stalls(config, one, state).items():
+        for name, cycles in stalls(one, state).items():
             found[name] = found.get(name, 0) + repeats * len(cycles)
         origin += repeats * length
         state = after
@@ -154,24 +167,17 @@ def totals(
     return origin + state.empty + config.result_latency - config.latency + 1, found
 
 
-def pulses(config: AndaConfig, mantissa: int, tiles: list[Tile]) -> dict[str, Pulses]:
-    """When every event fires that does not belong to a port."""
-    plane = np.concatenate(
-        [steps(config, mantissa, one)[:, config.beats(mantissa) - mantissa :] for one in tiles]
-    ).ravel()
+def pulses(config: GroupArrayConfig, tiles: list[Tile]) -> dict[str, Pulses]:
+    """When the events fire that belong neither to a port nor to a beat."""
     finals = np.concatenate([one.final for one in tiles])
     enters = np.concatenate(
         [(one.start[:, :, None] + np.arange(config.fp_share)).ravel() for one in tiles]
     )
-    products = config.rows * config.columns // config.fp_share
-    bit_macs = config.rows * config.columns * config.group
     before = [State(), *(one.after for one in tiles[:-1])]
-    waits = [stalls(config, one, state) for one, state in zip(tiles, before, strict=True)]
+    waits = [stalls(one, state) for one, state in zip(tiles, before, strict=True)]
     return {
-        "bit_macs": Pulses(plane, np.full(plane.size, bit_macs)),
-        "planes": Pulses.strobes(plane),
         "groups": Pulses.strobes(finals),
-        "products": Pulses(enters, np.full(enters.size, products)),
+        "products": Pulses(enters, np.full(enters.size, config.products)),
         "tiles": Pulses.strobes(np.array([one.after.taken for one in tiles])),
         **{
             name: Pulses.strobes(np.sort(np.concatenate([wait[name] for wait in waits])))

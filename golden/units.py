@@ -1,6 +1,6 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import anda, anda_compressor, bitmap, dense, dequantizer, fp16, sparqle
+from . import anda, anda_compressor, bitmap, dense, dequantizer, figna, fp16, sparqle
 from .design import Unit
 from .errors import UserError
 
@@ -14,6 +14,7 @@ UNITS: dict[str, Unit] = {
         anda.UNIT,
         anda_compressor.UNIT,
         fp16.UNIT,
+        figna.UNIT,
         dequantizer.UNIT,
     )
 }

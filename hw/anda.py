@@ -1,20 +1,15 @@
 """Anda: the bit-serial array."""
 
-from functools import reduce
-from operator import and_
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from ..golden.anda import ARRAY
 from ..golden.anda_config import AndaConfig
-from ..golden.anda_format import BIAS
-from ..golden.dequantizer import SCALE_BITS
 from ..golden.floating import FloatToHalfConfig
 from ..golden.layer import WEIGHT_BITS
 from .adders import carry_save
-from .anda_post import ADJUST_BITS, PostProcessor, product_layout
+from .anda_post import GroupRegisters, PostSequence, place_post, row_ports
 from .anda_processor import (
     BitPlaneProcessors,
     OnesProcessor,
@@ -24,28 +19,20 @@ from .anda_processor import (
 )
 from .base import Part, Unit
 from .emission import place
-from .floating import FP32_BITS, FloatToHalf, Fp16ToFp32
+from .floating import FP32_BITS, FloatToHalf
 
 
 class AndaRow(Part[AndaConfig]):
     """C bit-plane processors that share a token's planes, and their post-processors."""
 
     def __init__(self, config: AndaConfig):
-        product = product_layout(config)
         weights = config.group if config.weight_registers == "column" else config.weight_beat
         ports = {
             "bits": In(config.group),
             "sign": In(config.group),
             "control": In(control_layout),
             "w": In(config.columns * weights * WEIGHT_BITS),
-            "adjust": In(signed(ADJUST_BITS)),
-            "factors": In(config.columns * FP32_BITS),
-            "start": In(product),
-            "added": In(product),
-            "done": In(product),
-            "pull": In(1),
-            "below": In(config.columns * FP32_BITS),
-            "results": Out(config.columns * FP32_BITS),
+            **row_ports(config),
         }
         if config.weight_registers == "processor":
             ports["weights"] = In(weights_layout)
@@ -68,24 +55,7 @@ class AndaRow(Part[AndaConfig]):
             processors.w.eq(self._weights(m, platform)),
         ]
         ones = self._ones(m, platform, positive, correction) if config.asymmetric else None
-        share = config.fp_share
-        for q in range(config.columns // share):
-            post = PostProcessor(config)
-            place(m, platform, f"post_{q}", post)
-            words = share * FP32_BITS
-            m.d.comb += [
-                post.values.eq(processors.values.word_select(q, len(post.values))),
-                post.adjust.eq(self.adjust),
-                post.factors.eq(self.factors.word_select(q, words)),
-                post.start.eq(self.start),
-                post.added.eq(self.added),
-                post.done.eq(self.done),
-                post.pull.eq(self.pull),
-                post.below.eq(self.below.word_select(q, words)),
-                self.results.word_select(q, words).eq(post.results),
-            ]
-            if ones is not None:
-                m.d.comb += post.ones.eq(ones)
+        place_post(m, platform, self, processors.values, ones)
         return m
 
     def _weights(self, m: Module, platform: object) -> Value:
@@ -156,41 +126,24 @@ class AndaArray(Unit[AndaConfig]):
         m.d.comb += ending.eq(step & operand.last)
         weights, active = self._weights(m, ending)
         control = self._planes(m, operand, step)
-        start = Signal(product_layout(config))
-        emptied = Signal()
-        busy = self._sequence_post(m, control.load, operand, start, emptied)
-        self._step(m, operand, step, active, busy)
-        added = _after(m, start, config.convert_latency + config.multiply_latency, "added")
-        done = _after(m, added, config.add_latency, "done")
-        left, pull = self._drain(m, done)
-
+        post = PostSequence(m, self, operand.group, control.load)
+        self._step(m, operand, step, active, post.busy)
         w = self._columns(m, platform, weights)
-        factors = self._factors(m, platform, control.load, operand, start)
+        factors = post.factors(m, platform)
         below: Value = Const(0, config.columns * FP32_BITS)
         for r in reversed(range(config.rows)):
             row = AndaRow(config)
             place(m, platform, f"row_{r}", row)
-            adjust = Signal(signed(ADJUST_BITS), name=f"adjust_{r}", reset_less=True)
-            with m.If(control.load):
-                m.d.sync += adjust.eq(operand.exponent[r] - BIAS - operand.count)
             m.d.comb += [
                 row.bits.eq(operand.bits.word_select(r, config.group)),
                 row.sign.eq(operand.sign.word_select(r, config.group)),
                 row.control.eq(control),
                 row.w.eq(w),
-                row.adjust.eq(adjust),
-                row.factors.eq(factors),
-                row.start.eq(start),
-                row.added.eq(added),
-                row.done.eq(done),
-                row.pull.eq(pull),
-                row.below.eq(below),
             ]
             if config.weight_registers == "processor":
                 m.d.comb += row.weights.eq(weights)
-            below = row.results
-        self._results(m, platform, below, left, pull)
-        m.d.comb += emptied.eq(pull & (left == 1))
+            below = post.serve(m, row, r, operand.count, factors, below)
+        self._results(m, platform, below, post)
         return m
 
     def _weights(self, m: Module, ending: Value) -> tuple[data.View, Signal]:
@@ -217,20 +170,17 @@ class AndaArray(Unit[AndaConfig]):
         """Take planes into the operand register, and what comes with a group's first beat."""
         serial = self.config.sign_plane == "serial"
         begins = Signal(init=1)  # the next beat is a group's first
-        needed = [self.exponent, *([] if serial else [self.sign])]
-        fresh = self.exponent.payload.fresh
+        there = operand.group.there(self)
+        if not serial:
+            there = there & self.sign.valid
         room = ~operand.valid | step
-        there = [stream.valid for stream in needed] + [~fresh | self.scale.valid]
-        complete = reduce(and_, there)
         take, take_group = Signal(), Signal()
         m.d.comb += [
             take.eq(self.plane.valid & self.plane.ready),
-            self.plane.ready.eq(room & (~begins | complete)),
+            self.plane.ready.eq(room & (~begins | there)),
             take_group.eq(take & begins),
-            *(stream.ready.eq(take_group) for stream in needed),
-            self.scale.ready.eq(take_group & fresh),
-            self.events.scales.eq(self.scale.valid & self.scale.ready),
         ]
+        operand.group.take(m, self, take_group)
         with m.If(room):
             m.d.sync += operand.valid.eq(take)
         with m.If(take):
@@ -240,11 +190,11 @@ class AndaArray(Unit[AndaConfig]):
                 operand.last.eq(self.plane.payload.last),
                 operand.is_sign.eq(begins if serial else 0),
             ]
-        operand.take_group(m, take_group, self.exponent.payload, self.scale)
         if serial:
             with m.If(step & operand.is_sign):
                 m.d.sync += operand.sign.eq(operand.bits)
         else:
+            m.d.comb += self.sign.ready.eq(take_group)
             with m.If(take_group):
                 m.d.sync += operand.sign.eq(self.sign.payload.word.as_value())
         return operand.control(m, step)
@@ -253,13 +203,12 @@ class AndaArray(Unit[AndaConfig]):
         self, m: Module, operand: "_Operand", step: Signal, active: Value, busy: Value
     ) -> None:
         """Work off a plane when there are weights and, for the last one, room for the sums."""
-        config = self.config
         open_tile = Signal()
         mantissa = Signal()
         m.d.comb += [
             step.eq(operand.valid & active & ~(operand.last & busy)),
             mantissa.eq(step & ~operand.is_sign),
-            self.events.bit_macs.eq(Mux(mantissa, config.rows * config.columns * config.group, 0)),
+            self.events.bit_macs.eq(Mux(mantissa, self.config.bit_macs, 0)),
             self.events.planes.eq(mantissa),
             self.events.groups.eq(step & operand.last),
             self.events.stall_operands.eq(open_tile & ~operand.valid),
@@ -267,81 +216,22 @@ class AndaArray(Unit[AndaConfig]):
             self.events.stall_post.eq(operand.valid & active & operand.last & busy),
         ]
         with m.If(step):
-            m.d.sync += open_tile.eq(~(operand.last & operand.ends_tile))
+            m.d.sync += open_tile.eq(~(operand.last & operand.group.ends_tile))
 
-    def _sequence_post(
-        self, m: Module, load: Value, operand: "_Operand", start: data.View, emptied: Value
-    ) -> Value:
-        """Which products start in this cycle; whether the group before is still being taken."""
-        config = self.config
-        full, minima, from_zero = Signal(), Signal(), Signal(init=1)
-        ends_tile, draining = Signal(), Signal()
-        position, left = Signal.like(start.position), Signal(range(config.period + 1))
-        last_pass = minima if config.asymmetric else Const(1, 1)
-        ready, held, ends = Signal(), Signal(), Signal()
-        m.d.comb += [
-            ready.eq(full & (left == 0)),
-            held.eq(start.final & (position == 0) & draining),
-            start.valid.eq(ready & ~held),
-            start.position.eq(position),
-            start.minima.eq(minima),
-            start.from_zero.eq(from_zero),
-            start.final.eq(ends_tile & last_pass),
-            start.last.eq(position == config.fp_share - 1),
-            ends.eq(start.valid & start.last & last_pass),
-            self.events.products.eq(
-                Mux(start.valid, config.rows * config.columns // config.fp_share, 0)
-            ),
-            self.events.tiles.eq(start.valid & start.last & start.final),
-            self.events.stall_drain.eq(ready & held),
-        ]
-        with m.If(load):
-            m.d.sync += [full.eq(1), ends_tile.eq(operand.ends_tile)]
-        with m.Elif(ends):
-            m.d.sync += full.eq(0)
-        with m.If(start.valid):
-            m.d.sync += position.eq(Mux(start.last, 0, position + 1))
-        with m.If(start.valid & start.last):
-            m.d.sync += from_zero.eq(start.final)
-            if config.asymmetric:
-                m.d.sync += minima.eq(~minima)
-        if config.period > config.fp_share:  # the next pass needs sums that are not there yet
-            with m.If(start.valid & start.last & ~start.final):
-                m.d.sync += left.eq(config.period - config.fp_share)
-            with m.Elif(left != 0):
-                m.d.sync += left.eq(left - 1)
-        with m.If(start.valid & start.final & (position == 0)):
-            m.d.sync += draining.eq(1)
-        with m.Elif(emptied):
-            m.d.sync += draining.eq(0)
-        return full & ~ends
-
-    def _drain(self, m: Module, done: data.View) -> tuple[Signal, Signal]:
-        """Rows of a tile still to leave, from its final sums on; one goes with ``pull``."""
-        left = Signal(range(self.config.rows + 1))
-        pull = Signal()
-        with m.If(done.valid & done.final & done.last):
-            m.d.sync += left.eq(self.config.rows)
-        with m.Elif(pull):
-            m.d.sync += left.eq(left - 1)
-        return left, pull
-
-    def _results(self, m: Module, platform: object, row: Value, left: Signal, pull: Signal) -> None:
+    def _results(self, m: Module, platform: object, row: Value, post: PostSequence) -> None:
         """Row 0 of what is there, for FP16 rounded on its way out."""
-        y, leaving = self.y, Signal()
-        m.d.comb += [leaving.eq(left != 0), self.events.y_beats.eq(y.valid & y.ready)]
         if self.config.output == "fp32":
-            m.d.comb += [
-                y.valid.eq(leaving),
-                y.payload.value.as_value().eq(row),
-                y.payload.last.eq(left == 1),
-                pull.eq(leaving & y.ready),
-            ]
+            post.hand_over(m, self, row)
             return
-        room = Signal()
-        m.d.comb += [room.eq(~y.valid | y.ready), pull.eq(leaving & room)]
+        y, leaving, room = self.y, Signal(), Signal()
+        m.d.comb += [
+            leaving.eq(post.left != 0),
+            room.eq(~y.valid | y.ready),
+            post.pull.eq(leaving & room),
+            self.events.y_beats.eq(y.valid & y.ready),
+        ]
         with m.If(room):
-            m.d.sync += [y.valid.eq(leaving), y.payload.last.eq(left == 1)]
+            m.d.sync += [y.valid.eq(leaving), y.payload.last.eq(post.left == 1)]
         for c in range(self.config.columns):
             half = FloatToHalf(FloatToHalfConfig())
             place(m, platform, f"half_{c}", half)
@@ -361,25 +251,6 @@ class AndaArray(Unit[AndaConfig]):
         m.d.comb += [registers.control.eq(weights), registers.beat.eq(beat)]
         return registers.active
 
-    def _factors(
-        self, m: Module, platform: object, load: Value, operand: "_Operand", start: data.View
-    ) -> Value:
-        """Scales, or minima, of all columns in FP32 for the group that is being taken."""
-        factors = []
-        for c in range(self.config.columns):
-            kept = []
-            for name, words in operand.scales.items():
-                word = Signal(SCALE_BITS, name=f"{name}_{c}", reset_less=True)
-                with m.If(load):
-                    m.d.sync += word.eq(words[c])
-                kept.append(word)
-            widen = Fp16ToFp32()
-            place(m, platform, f"widen_{c}", widen)
-            chosen = Mux(start.minima, kept[1], kept[0]) if len(kept) > 1 else kept[0]
-            m.d.comb += widen.value.eq(chosen)
-            factors.append(widen.result)
-        return Cat(factors)
-
 
 class _Operand:
     """A plane, what came with its group, and how many planes of the group were before."""
@@ -391,25 +262,9 @@ class _Operand:
         self.sign = Signal(elements, name="sign_word", reset_less=True)
         self.last = Signal(name="last_plane", reset_less=True)
         self.is_sign = Signal(reset_less=True)
-        self.exponent = Signal(data.ArrayLayout(5, config.rows), name="exponents", reset_less=True)
-        self.ends_tile = Signal(reset_less=True)
-        names = ("d", "minimum") if config.asymmetric else ("d",)
-        self.scales = {
-            name: Signal(
-                data.ArrayLayout(SCALE_BITS, config.columns), name=f"next_{name}", reset_less=True
-            )
-            for name in names
-        }
+        self.group = GroupRegisters(config)
         self.first = Signal(init=1)
         self.count = Signal(range(config.max_mantissa))
-
-    def take_group(self, m: Module, take: Value, exponent: data.View, scale: object) -> None:
-        """Take what comes with a group's first beat."""
-        with m.If(take):
-            m.d.sync += [self.exponent.eq(exponent.value), self.ends_tile.eq(exponent.last)]
-        with m.If(take & exponent.fresh):
-            for name, words in self.scales.items():
-                m.d.sync += words.eq(getattr(scale.payload, name))  # type: ignore[attr-defined]
 
     def control(self, m: Module, step: Value) -> data.View:
         """What processors do when the plane is worked off."""
@@ -425,12 +280,3 @@ class _Operand:
                 self.count.eq(Mux(self.last, 0, self.count + 1)),
             ]
         return control
-
-
-def _after(m: Module, product: data.View, cycles: int, name: str) -> data.View:
-    """What goes along with products so many cycles later."""
-    for cycle in range(cycles):
-        late = Signal(product.shape(), name=f"{name}_{cycle}")
-        m.d.sync += late.eq(product)
-        product = late
-    return product

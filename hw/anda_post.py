@@ -1,21 +1,27 @@
-"""Post-processors of the Anda array: group sums to FP32, scaled, added up, handed on as results."""
+"""Post-processors of arrays on groups: sums to FP32, scaled, added up, handed on as results.
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+:class:`PostProcessor` is the datapath, :func:`place_post` puts those of a row in place, and
+:class:`PostSequence` controls all of them.
+"""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.anda_config import AndaConfig
+from ..golden.anda_config import GroupArrayConfig
 from ..golden.anda_dot import OFFSET
+from ..golden.anda_format import BIAS, EXPONENT_BITS
+from ..golden.dequantizer import SCALE_BITS
 from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
-from .base import Part
+from .base import Part, Unit
 from .emission import place
-from .floating import FP32_BITS, FloatAdd, FloatMultiply, IntToFloat
+from .floating import FP32_BITS, FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 
 ADJUST_BITS = 6
 """Bits of a signed exponent ``E - 15 - (M - 1)``."""
 
 
-def product_layout(config: AndaConfig) -> data.StructLayout:
+def product_layout(config: GroupArrayConfig) -> data.StructLayout:
     """What goes along with the products of a cycle.
 
     ``position``: which of the processors that share; ``minima``: the pass of the minima;
@@ -26,14 +32,14 @@ def product_layout(config: AndaConfig) -> data.StructLayout:
     return data.StructLayout({"position": position, **flags})
 
 
-class PostProcessor(Part[AndaConfig]):
+class PostProcessor(Part[GroupArrayConfig]):
     """``sum = sum + fl(value) * 2^adjust * factor`` for S processors in turn, and their results.
 
     ``start``, ``added`` and ``done`` tell whose value enters, meets its running sum, and is done.
     Final sums become results; with ``pull`` these take those of the row below.
     """
 
-    def __init__(self, config: AndaConfig):
+    def __init__(self, config: GroupArrayConfig):
         share, product = config.fp_share, product_layout(config)
         ports = {
             "values": In(share * config.accumulator_bits),
@@ -121,8 +127,8 @@ class PostProcessor(Part[AndaConfig]):
 
 def _chosen(words: Value, bits: int, position: Value) -> Value:
     """One of several words."""
-    count = len(words) // bits
-    return words if count == 1 else words.word_select(position, bits)
+    each = [words[i : i + bits] for i in range(0, len(words), bits)]
+    return Array(each)[position] if len(each) > 1 else words
 
 
 def _later(m: Module, value: Value, cycles: int, name: str) -> Value:
@@ -132,3 +138,217 @@ def _later(m: Module, value: Value, cycles: int, name: str) -> Value:
         m.d.sync += late.eq(value)
         value = late
     return value
+
+
+# --- rows and arrays ----------------------------------------------------------------------------
+
+
+def row_ports(config: GroupArrayConfig) -> dict[str, object]:
+    """Ports of a row for its post-processors, as :class:`PostProcessor` has them."""
+    product = product_layout(config)
+    words = config.columns * FP32_BITS
+    return {
+        "adjust": In(signed(ADJUST_BITS)),
+        "factors": In(words),
+        "start": In(product),
+        "added": In(product),
+        "done": In(product),
+        "pull": In(1),
+        "below": In(words),
+        "results": Out(words),
+    }
+
+
+def place_post(
+    m: Module,
+    platform: object,
+    row: Part[GroupArrayConfig],
+    values: Value,
+    ones: Value | None,
+) -> None:
+    """Put the post-processors of a row in place; ``ones`` only for asymmetric weights."""
+    share = row.config.fp_share
+    words = share * FP32_BITS
+    for q in range(row.config.columns // share):
+        post = PostProcessor(row.config)
+        place(m, platform, f"post_{q}", post)
+        m.d.comb += [
+            post.values.eq(values.word_select(q, len(post.values))),
+            post.adjust.eq(row.adjust),
+            post.factors.eq(row.factors.word_select(q, words)),
+            post.start.eq(row.start),
+            post.added.eq(row.added),
+            post.done.eq(row.done),
+            post.pull.eq(row.pull),
+            post.below.eq(row.below.word_select(q, words)),
+            row.results.word_select(q, words).eq(post.results),
+        ]
+        if ones is not None:
+            m.d.comb += post.ones.eq(ones)
+
+
+class GroupRegisters:
+    """What came with a group's first beat: exponents, whether it ends the tile, scales."""
+
+    def __init__(self, config: GroupArrayConfig):
+        exponents = data.ArrayLayout(EXPONENT_BITS, config.rows)
+        scales = data.ArrayLayout(SCALE_BITS, config.columns)
+        self.exponent = Signal(exponents, name="exponents", reset_less=True)
+        self.ends_tile = Signal(reset_less=True)
+        self.scales = {
+            name: Signal(scales, name=f"next_{name}", reset_less=True)
+            for name in (("d", "minimum") if config.asymmetric else ("d",))
+        }
+
+    def there(self, unit: Unit) -> Value:
+        """Whether the unit's ports have what comes with the next group."""
+        return unit.exponent.valid & (~unit.exponent.payload.fresh | unit.scale.valid)
+
+    def take(self, m: Module, unit: Unit, take: Value) -> None:
+        """Take it from the unit's ports."""
+        exponent = unit.exponent.payload
+        fresh = take & exponent.fresh
+        m.d.comb += [
+            unit.exponent.ready.eq(take),
+            unit.scale.ready.eq(fresh),
+            unit.events.scales.eq(unit.scale.valid & unit.scale.ready),
+        ]
+        with m.If(take):
+            m.d.sync += [self.exponent.eq(exponent.value), self.ends_tile.eq(exponent.last)]
+        with m.If(fresh):
+            for name, words in self.scales.items():
+                m.d.sync += words.eq(getattr(unit.scale.payload, name))
+
+
+class PostSequence:
+    """Which products start in a cycle, what goes along with them, and rows that leave.
+
+    Parameters
+    ----------
+    m, unit
+        Module of the array and the array; events of the post-processors are driven here.
+    group
+        What came with the group whose sums become values with ``load``.
+    load
+        The group's sums are there in the next cycle; not while ``busy``.
+
+    Attributes
+    ----------
+    busy
+        Whether the group before is still being taken.
+    left, pull
+        Rows of a tile still to leave; one goes with ``pull``, which the array drives or
+        :meth:`hand_over`.
+    """
+
+    def __init__(self, m: Module, unit: Unit, group: GroupRegisters, load: Value):
+        config = unit.config
+        self.config, self._group, self._load = config, group, load
+        self.left, self.pull = Signal(range(config.rows + 1)), Signal()
+        self._start = Signal(product_layout(config), name="start")
+        self.busy = self._sequence(m, unit.events)
+        before_sum = config.convert_latency + config.multiply_latency
+        self._added = _after(m, self._start, before_sum, "added")
+        self._done = _after(m, self._added, config.add_latency, "done")
+        with m.If(self._done.valid & self._done.final & self._done.last):
+            m.d.sync += self.left.eq(config.rows)
+        with m.Elif(self.pull):
+            m.d.sync += self.left.eq(self.left - 1)
+
+    def _sequence(self, m: Module, events: data.View) -> Value:
+        """Start products; whether the group before is still being taken."""
+        config, start, load = self.config, self._start, self._load
+        full, minima, from_zero = Signal(), Signal(), Signal(init=1)
+        ends_tile, draining = Signal(), Signal()
+        position, left = Signal.like(start.position), Signal(range(config.period + 1))
+        last_pass = minima if config.asymmetric else Const(1, 1)
+        ready, held, ends = Signal(), Signal(), Signal()
+        m.d.comb += [
+            ready.eq(full & (left == 0)),
+            held.eq(start.final & (position == 0) & draining),
+            start.valid.eq(ready & ~held),
+            start.position.eq(position),
+            start.minima.eq(minima),
+            start.from_zero.eq(from_zero),
+            start.final.eq(ends_tile & last_pass),
+            start.last.eq(position == config.fp_share - 1),
+            ends.eq(start.valid & start.last & last_pass),
+            events.products.eq(Mux(start.valid, config.products, 0)),
+            events.tiles.eq(start.valid & start.last & start.final),
+            events.stall_drain.eq(ready & held),
+        ]
+        with m.If(load):
+            m.d.sync += [full.eq(1), ends_tile.eq(self._group.ends_tile)]
+        with m.Elif(ends):
+            m.d.sync += full.eq(0)
+        with m.If(start.valid):
+            m.d.sync += position.eq(Mux(start.last, 0, position + 1))
+        with m.If(start.valid & start.last):
+            m.d.sync += from_zero.eq(start.final)
+            if config.asymmetric:
+                m.d.sync += minima.eq(~minima)
+        if config.period > config.fp_share:  # the next pass needs sums that are not there yet
+            with m.If(start.valid & start.last & ~start.final):
+                m.d.sync += left.eq(config.period - config.fp_share)
+            with m.Elif(left != 0):
+                m.d.sync += left.eq(left - 1)
+        with m.If(start.valid & start.final & (position == 0)):
+            m.d.sync += draining.eq(1)
+        with m.Elif(self.pull & (self.left == 1)):
+            m.d.sync += draining.eq(0)
+        return full & ~ends
+
+    def factors(self, m: Module, platform: object) -> Value:
+        """Scales, or minima, of all columns in FP32 for the group that is being taken."""
+        factors = []
+        for c in range(self.config.columns):
+            kept = []
+            for name, words in self._group.scales.items():
+                word = Signal(SCALE_BITS, name=f"{name}_{c}", reset_less=True)
+                with m.If(self._load):
+                    m.d.sync += word.eq(words[c])
+                kept.append(word)
+            widen = Fp16ToFp32()
+            place(m, platform, f"widen_{c}", widen)
+            chosen = Mux(self._start.minima, kept[1], kept[0]) if len(kept) > 1 else kept[0]
+            m.d.comb += widen.value.eq(chosen)
+            factors.append(widen.result)
+        return Cat(factors)
+
+    def serve(
+        self, m: Module, row: Part, index: int, shift: ValueLike, factors: Value, below: Value
+    ) -> Value:
+        """Control a row; ``shift`` is M - 1 of the group that is loaded. Returns its results."""
+        adjust = Signal(signed(ADJUST_BITS), name=f"adjust_{index}", reset_less=True)
+        with m.If(self._load):
+            m.d.sync += adjust.eq(self._group.exponent[index] - BIAS - shift)
+        m.d.comb += [
+            row.adjust.eq(adjust),
+            row.factors.eq(factors),
+            row.start.eq(self._start),
+            row.added.eq(self._added),
+            row.done.eq(self._done),
+            row.pull.eq(self.pull),
+            row.below.eq(below),
+        ]
+        return row.results
+
+    def hand_over(self, m: Module, unit: Unit, row: Value) -> None:
+        """Row 0 of what is there to the unit's port, as it is."""
+        y = unit.y
+        m.d.comb += [
+            y.valid.eq(self.left != 0),
+            y.payload.value.as_value().eq(row),
+            y.payload.last.eq(self.left == 1),
+            self.pull.eq(y.valid & y.ready),
+            unit.events.y_beats.eq(self.pull),
+        ]
+
+
+def _after(m: Module, product: data.View, cycles: int, name: str) -> data.View:
+    """What goes along with products so many cycles later."""
+    for cycle in range(cycles):
+        late = Signal(product.shape(), name=f"{name}_{cycle}")
+        m.d.sync += late.eq(product)
+        product = late
+    return product

@@ -14,6 +14,7 @@ from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
 from .dequantizer import Dequantizer
+from .figna import FignaArray
 from .fp16 import Fp16Array
 from .grouped import GroupedArray
 from .sparqle import HybridArray
@@ -26,6 +27,7 @@ COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "dense_array": DenseArray,
     "dense_grouped": partial(GroupedArray, design=DENSE_GROUPED, array=DenseArray),
     "dequantizer": Dequantizer,
+    "figna_array": FignaArray,
     "fp16_array": Fp16Array,
     "sparqle_array": HybridArray,
     "sparqle_grouped": partial(GroupedArray, design=SPARQLE_GROUPED, array=HybridArray),

@@ -15,12 +15,13 @@ from ..golden.config import Config
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import DequantizerConfig
 from ..golden.design import Design
+from ..golden.figna import FignaConfig
 from ..golden.fp16 import Fp16Config
 from ..golden.layer import Layer
 from ..golden.ports import Port
 from ..golden.schedule import Schedule
 from ..golden.sparqle_config import SparqleConfig
-from ..tb import tb_dense, tb_dequantizer, tb_fp16
+from ..tb import tb_dense, tb_dequantizer, tb_figna, tb_fp16
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
@@ -41,6 +42,13 @@ WAITED_FOR = {
         "lsb": "stall_lsb",
         "bitmap": "stall_list",
         "values": "stall_list",
+        "y": "stall_drain",
+    },
+    "figna_array": {
+        "exponent": "stall_operands",
+        "x": "stall_operands",
+        "w": "stall_operands",
+        "scale": "stall_operands",
         "y": "stall_drain",
     },
     "fp16_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
@@ -87,6 +95,8 @@ def _operands(design: Design, config: Config, seed: int) -> object:
     if isinstance(config, Fp16Config):
         beats = 2 * max(BEATS) * config.add_latency
         return tb_fp16.layer(config, rng, config.rows, beats * config.lanes, 2 * config.columns + 1)
+    if isinstance(config, FignaConfig):
+        return tb_figna.waiting_layer(config, rng)
     return STIMULI[design.name].random(config, rng)
 
 
@@ -114,6 +124,8 @@ def _waiting(design: Design, config: Config, port: Port) -> dict[str, int]:
     event = WAITED_FOR[design.name].get(re.sub(r"_\d+$", "", port.name))
     if event is None:
         return {}
+    if isinstance(config, FignaConfig) and event == "stall_drain":
+        return {event: 1, "stall_post": 1}  # the group behind waits, too
     if not isinstance(config, SparqleConfig):
         return {event: 1}
     everyone = config.row_groups

@@ -9,6 +9,7 @@ from ..golden.anda_compressor import LaneGroups
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
+from ..golden.figna import FignaLayer
 from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
@@ -18,6 +19,7 @@ from . import (
     tb_bitmap,
     tb_dense,
     tb_dequantizer,
+    tb_figna,
     tb_fp16,
     tb_grouped,
     tb_sparqle,
@@ -134,6 +136,16 @@ STIMULI: dict[str, Stimuli] = {
         tb_dequantizer.bins,
         tb_dequantizer.all_bins,
         GroupSums,
+    ),
+    "figna_array": Stimuli(
+        tb_figna.random_config,
+        tb_figna.random_layer,
+        tb_figna.corner_layer,
+        tb_figna.SMALL,
+        tb_figna.exhaustive_products,
+        tb_figna.bins,
+        tb_figna.all_bins,
+        FignaLayer,
     ),
     "fp16_array": Stimuli(
         tb_fp16.random_config,

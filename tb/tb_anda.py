@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda import AndaLayer, compute
-from ..golden.anda_config import AndaConfig
-from ..golden.anda_format import MANTISSA_MAX
+from ..golden.anda import AndaLayer, GroupOperands, compute
+from ..golden.anda_config import AndaConfig, GroupArrayConfig
+from ..golden.anda_format import MANTISSA_MAX, Anda
 from .tb_dequantizer import random_scales
 
 SMALL = (
@@ -42,10 +42,15 @@ def random_config(rng: np.random.Generator) -> AndaConfig:
 
 def random_layer(config: AndaConfig, rng: np.random.Generator) -> AndaLayer:
     """A layer of a few tiles with ragged edges, mantissas and weight groups of every kind."""
+    return layer(config, rng, *random_shape(config, rng))
+
+
+def random_shape(config: GroupArrayConfig, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Tokens, in_features and outputs."""
     features = int(rng.choice([1, config.group, int(rng.integers(1, 4 * config.group))]))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
-    return layer(config, rng, tokens, features, outputs)
+    return tokens, features, outputs
 
 
 def layer(
@@ -53,19 +58,29 @@ def layer(
 ) -> AndaLayer:
     """Random operands of a shape; numbers of like and of very different size."""
     mantissa = int(rng.integers(1, config.max_mantissa + 1))
+    operands = drawn(config, rng, tokens, features, outputs)
+    return AndaLayer(mantissa=np.array(mantissa), **operands)
+
+
+def drawn(
+    config: GroupArrayConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int
+) -> dict[str, NDArray]:
+    """Operands of arrays on groups, by name."""
     weight_group = config.group * int(rng.integers(1, 4))
     w = rng.integers(-8, 8, (outputs, features))
     w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
     shape = (outputs, -(-features // weight_group))
     d, minimum = (random_scales(rng, shape) for _ in range(2))
-    optional = {"minimum": minimum} if config.asymmetric else {}
-    x = _numbers(rng, tokens, features, config.group)
-    return AndaLayer(
-        x, np.array(mantissa), w.astype(np.int8), d, np.array(weight_group), **optional
-    )
+    return {
+        "x": numbers(rng, tokens, features, config.group),
+        "w": w.astype(np.int8),
+        "d": d,
+        "weight_group": np.array(weight_group),
+        **({"minimum": minimum} if config.asymmetric else {}),
+    }
 
 
-def _numbers(
+def numbers(
     rng: np.random.Generator, tokens: int, features: int, group: int
 ) -> NDArray[np.float16]:
     """Finite FP16 numbers: groups of any, of like size, subnormal, of zeros, of the largest."""
@@ -82,6 +97,11 @@ def _numbers(
 
 def corner_layer(config: AndaConfig) -> AndaLayer:
     """The largest sums of either sign, and every element alone."""
+    return AndaLayer(mantissa=np.array(config.max_mantissa), **corners(config))
+
+
+def corners(config: GroupArrayConfig) -> dict[str, NDArray]:
+    """Their operands, by name."""
     features = 2 * config.group
     largest = np.full((2, features), np.finfo(np.float16).max, np.float16)
     largest[1] *= -1
@@ -92,17 +112,29 @@ def corner_layer(config: AndaConfig) -> AndaLayer:
     w[-1] = np.resize(np.arange(-8, 8), features)
     d = np.ones((len(w), 1), np.float16)
     optional = {"minimum": -d} if config.asymmetric else {}
-    mantissa = np.array(config.max_mantissa)
-    return AndaLayer(x, mantissa, w, d, np.array(features), **optional)
+    return {"x": x, "w": w, "d": d, "weight_group": np.array(features), **optional}
 
 
 def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
     """Functional bins that these operands hit."""
-    tiling, groups = operands.tiling(config), operands.groups(config)
     mantissa = int(operands.mantissa)
-    anda = operands.encoded(config)
-    magnitudes = anda.magnitude
     y = compute(config, operands)
+    facts = {
+        "mantissa of 1 bit": mantissa == 1,
+        "longest mantissa": mantissa == config.max_mantissa,
+    }
+    if config.output == "fp16":
+        facts["saturated result"] = (np.abs(y) == np.finfo(np.float16).max).any()
+    hit = {name for name, hit in facts.items() if hit}
+    return hit | shared_bins(config, operands, operands.encoded(config), y)
+
+
+def shared_bins(
+    config: GroupArrayConfig, operands: GroupOperands, anda: Anda, y: NDArray[np.floating]
+) -> set[str]:
+    """Functional bins of all arrays on groups that these operands and results hit."""
+    tiling, groups = operands.tiling(config), operands.groups(config)
+    mantissa, magnitudes = anda.mantissa, anda.magnitude
     scales = np.abs(operands.d)
     facts = {
         "single tile": len(tiling) == 1,
@@ -114,8 +146,6 @@ def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
         "ragged token edge": len(operands.x) % config.rows != 0,
         "ragged output edge": len(operands.w) % config.columns != 0,
         "padded group": operands.x.shape[1] % config.group != 0,
-        "mantissa of 1 bit": mantissa == 1,
-        "longest mantissa": mantissa == config.max_mantissa,
         "group of zeros": (magnitudes.reshape(-1, config.group) == 0).all(axis=1).any(),
         "negative zero": (anda.sign & (magnitudes == 0)).any(),
         "element shifted out": ((magnitudes[:, : anda.in_features] == 0) & (operands.x != 0)).any(),
@@ -128,13 +158,19 @@ def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
         "negative scale": (operands.d < 0).any(),
         "result of zero": (y == 0).any(),
     }
-    if config.output == "fp16":
-        facts["saturated result"] = (np.abs(y) == np.finfo(np.float16).max).any()
     return {name for name, hit in facts.items() if hit}
 
 
 def all_bins(config: AndaConfig) -> set[str]:
     """Every bin that must be hit."""
+    names = {"mantissa of 1 bit", "longest mantissa", *all_shared_bins(config)}
+    if config.output == "fp16":
+        names.add("saturated result")
+    return names
+
+
+def all_shared_bins(config: GroupArrayConfig) -> set[str]:
+    """Every bin of all arrays on groups that must be hit."""
     names = {
         "single tile",
         "several tiles",
@@ -143,8 +179,6 @@ def all_bins(config: AndaConfig) -> set[str]:
         "several weight groups",
         "several groups a weight group",
         "padded group",
-        "mantissa of 1 bit",
-        "longest mantissa",
         "group of zeros",
         "negative zero",
         "element shifted out",
@@ -160,8 +194,6 @@ def all_bins(config: AndaConfig) -> set[str]:
         names.add("ragged token edge")
     if config.columns > 1:
         names.add("ragged output edge")
-    if config.output == "fp16":
-        names.add("saturated result")
     return names
 
 
@@ -181,5 +213,5 @@ def exhaustive_products(config: AndaConfig) -> AndaLayer:
 def with_mantissa(config: AndaConfig, mantissa: int, seed: int) -> AndaLayer:
     """Random operands of a few tiles for a mantissa."""
     rng = np.random.default_rng(seed)
-    drawn = layer(config, rng, 2 * config.rows - 1, 3 * config.group - 5, config.columns + 1)
-    return replace(drawn, mantissa=np.array(mantissa))
+    operands = layer(config, rng, 2 * config.rows - 1, 3 * config.group - 5, config.columns + 1)
+    return replace(operands, mantissa=np.array(mantissa))

@@ -1,0 +1,246 @@
+"""FIGNA-like bit-parallel array: the baseline ``figna``."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ..golden.figna import ARRAY, FignaConfig
+from ..golden.layer import WEIGHT_BITS
+from .adders import binary_tree, carry_save
+from .anda_post import GroupRegisters, PostSequence, place_post, row_ports
+from .anda_processor import control_layout
+from .base import Part, Unit
+from .dense import _Operand
+from .emission import place
+from .floating import FP32_BITS
+
+
+class MantissaProcessor(Part[FignaConfig]):
+    """Dot product of a group's mantissas with its weights, L elements a cycle.
+
+    With ``step``, ``sum = (first ? 0 : sum) + sum of x_i * w_i``, and with ``load`` the new sum
+    becomes the value.
+    """
+
+    def __init__(self, config: FignaConfig):
+        super().__init__(
+            config,
+            {
+                "x": In(config.lanes * config.operand_bits),
+                "w": In(config.lanes * WEIGHT_BITS),
+                "control": In(control_layout),
+                "value": Out(signed(config.accumulator_bits)),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        running = Signal(self.config.accumulator_bits, reset_less=True)
+        before, total = Signal.like(running), Signal.like(running)
+        m.d.comb += before.eq(Mux(self.control.first, 0, running))
+        if self.config.tree == "carry_save":
+            m.d.comb += total.eq(self._carry_save(m, before))
+        else:
+            m.d.comb += total.eq(before.as_signed() + self._binary())
+        with m.If(self.control.step):
+            m.d.sync += running.eq(total)
+        with m.If(self.control.load):
+            m.d.sync += self.value.eq(total)
+        return m
+
+    def _carry_save(self, m: Module, before: Value) -> Value:
+        """All partial products at once, those of one sign bit complemented (Baugh-Wooley).
+
+        They count negatively, and ``-2^n * t = 2^n * ~t - 2^n``.
+        """
+        config, bits = self.config, self.config.accumulator_bits
+        columns: dict[int, list[Value]] = {k: [before[k]] for k in range(bits)}
+        constant = 0
+        for j in range(config.operand_bits):
+            for k in range(WEIGHT_BITS):
+                both = Cat(self.x[j :: config.operand_bits]) & Cat(self.w[k::WEIGHT_BITS])
+                negative = (j == config.mantissa) != (k == WEIGHT_BITS - 1)
+                term = Signal(config.lanes, name=f"term_{j}_{k}")
+                m.d.comb += term.eq(~both if negative else both)
+                columns[j + k].append(term)
+                constant -= negative * config.lanes << (j + k)
+        for k in range(bits):
+            if constant >> k & 1:
+                columns[k].append(Const(1, 1))
+        return carry_save(m, columns, bits)
+
+    def _binary(self) -> Value:
+        """A multiplier a lane, then a tree of adders."""
+        x, w = self.x, self.w
+        return binary_tree(
+            [
+                x.word_select(i, self.config.operand_bits).as_signed()
+                * w.word_select(i, WEIGHT_BITS).as_signed()
+                for i in range(self.config.lanes)
+            ]
+        )
+
+
+class MantissaSum(Part[FignaConfig]):
+    """The same where all weights are 1: a group's signed sum of mantissas, once a row."""
+
+    def __init__(self, config: FignaConfig):
+        super().__init__(
+            config,
+            {
+                "x": In(config.lanes * config.operand_bits),
+                "control": In(control_layout),
+                "value": Out(signed(config.ones_bits)),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        running = Signal(signed(config.ones_bits), reset_less=True)
+        total = Signal.like(running)
+        words = [self.x.word_select(i, config.operand_bits) for i in range(config.lanes)]
+        terms = binary_tree([word.as_signed() for word in words])
+        m.d.comb += total.eq(Mux(self.control.first, 0, running) + terms)
+        with m.If(self.control.step):
+            m.d.sync += running.eq(total)
+        with m.If(self.control.load):
+            m.d.sync += self.value.eq(total)
+        return m
+
+
+class FignaRow(Part[FignaConfig]):
+    """C mantissa processors that share a token's mantissas, and their post-processors."""
+
+    def __init__(self, config: FignaConfig):
+        super().__init__(
+            config,
+            {
+                "x": In(config.lanes * config.operand_bits),
+                "w": In(config.columns * config.lanes * WEIGHT_BITS),
+                "control": In(control_layout),
+                **row_ports(config),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        values: list[Value] = []
+        for c in range(config.columns):
+            processor = MantissaProcessor(config)
+            w = self.w.word_select(c, config.lanes * WEIGHT_BITS)
+            place(m, platform, f"processor_{c}", processor, x=self.x, w=w, control=self.control)
+            values.append(processor.value)
+        ones = None
+        if config.asymmetric:
+            sums = MantissaSum(config)
+            place(m, platform, "ones", sums, x=self.x, control=self.control)
+            ones = sums.value
+        place_post(m, platform, self, Cat(values), ones)
+        return m
+
+
+class FignaArray(Unit[FignaConfig]):
+    """R x C bit-parallel array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
+
+    Activations come in groups of G: ``x`` brings the signed mantissas of L consecutive elements of
+    R tokens a beat, ``last`` on the group's final one, and ``w`` those elements' weights of C
+    columns; with a group's first mantissas ``exponent`` brings its exponents, ``last`` on the
+    tile's final group, and where that says ``fresh``, ``scale`` the C scales that hold from then
+    on. ``y`` gives R rows of C results a tile, row 0 first.
+
+    * Equation: per group ``acc = sum of x_i * w_i``, ``sum = sum + fl(acc) * 2^(E - 15 - (M - 1)) *
+      d``; with minima, ``acc + 8 * acc_1`` for ``acc``, then ``sum = sum + fl(acc_1) * 2^(...) *
+      minimum``; every operation rounded to FP32.
+    * Throughput: a group every ``max(G / L, p * max(S, add_latency))`` cycles whatever M, p the
+      passes, S the processors that share a post-processor.
+    * Latency: a group's sum enters the post-processors in the cycle after its final step, or up to
+      S - 1 later; ``convert_latency + multiply_latency + add_latency`` cycles on it is added.
+    * Schedule: for group j of the run, ``first[j] = final[j-1] + 1`` (1 for the first) its first
+      step, ``final[j] = max(first[j] + G / L - 1, taken[j-1])`` its last one. Its pass enters from
+      ``start = max(final[j] + 1, start of the pass before + (S if the tile is new, else max(S,
+      add_latency)))`` on, one processor of S a cycle; a tile's final pass not before the rows of
+      the tile before have left; ``taken[j]`` is the last cycle of its final pass. Row r of a tile
+      leaves in ``taken + latency + 1 + r``. A beat is taken when the one before is worked off, the
+      run's first in cycle 0.
+
+    Stalls while mantissas (with what they need) or weights are missing, while post-processors have
+    not taken the group before, and at a tile's end while the tile before drains.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.figna.FignaConfig`.
+    """
+
+    def __init__(self, config: FignaConfig):
+        super().__init__(config, ARRAY)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        x, w = _Operand(self.x.payload.shape()), _Operand(self.w.payload.shape())
+        group = GroupRegisters(config)
+        control = Signal(control_layout)
+        self._take(m, x, group, control.step)
+        w.take(m, self.w, control.step)
+        post = PostSequence(m, self, group, control.load)
+        self._step(m, x, w, control, group.ends_tile, post.busy)
+        factors = post.factors(m, platform)
+        weights = w.payload.value.as_value()
+        mantissas = x.payload.value.as_value()
+        below: Value = Const(0, config.columns * FP32_BITS)
+        for r in reversed(range(config.rows)):
+            row = FignaRow(config)
+            words = mantissas.word_select(r, config.lanes * config.operand_bits)
+            place(m, platform, f"row_{r}", row, x=words, w=weights, control=control)
+            below = post.serve(m, row, r, config.mantissa - 1, factors, below)
+        post.hand_over(m, self, below)
+        return m
+
+    def _take(self, m: Module, x: _Operand, group: GroupRegisters, step: Value) -> None:
+        """Take mantissas into their register, and what comes with a group's first ones."""
+        begins = Signal(init=1)  # the next beat is a group's first
+        whole = stream.Signature(self.x.payload.shape()).create()  # none without what they need
+        there = ~begins | group.there(self)
+        m.d.comb += [
+            whole.payload.eq(self.x.payload),
+            whole.valid.eq(self.x.valid & there),
+            self.x.ready.eq(whole.ready & there),
+        ]
+        x.take(m, whole, step)
+        taken = whole.valid & whole.ready
+        group.take(m, self, taken & begins)
+        with m.If(taken):
+            m.d.sync += begins.eq(self.x.payload.last)
+
+    def _step(
+        self,
+        m: Module,
+        x: _Operand,
+        w: _Operand,
+        control: data.View,
+        ends_tile: Value,
+        busy: Value,
+    ) -> None:
+        """Multiply when both operands are there and, for a group's last ones, room for the sums."""
+        ready, held, last = Signal(), Signal(), x.payload.last
+        first, open_tile = Signal(init=1), Signal()
+        m.d.comb += [
+            ready.eq(x.valid & w.valid),
+            held.eq(ready & last & busy),
+            control.step.eq(ready & ~held),
+            control.first.eq(first),
+            control.load.eq(control.step & last),
+        ]
+        with m.If(control.step):
+            m.d.sync += [first.eq(last), open_tile.eq(~(last & ends_tile))]
+        m.d.comb += [
+            self.events.macs.eq(Mux(control.step, self.config.macs_per_step, 0)),
+            self.events.groups.eq(control.load),
+            self.events.x_beats.eq(self.x.valid & self.x.ready),
+            self.events.w_beats.eq(self.w.valid & self.w.ready),
+            self.events.stall_operands.eq(open_tile & ~ready),
+            self.events.stall_post.eq(held),
+        ]

@@ -1,0 +1,86 @@
+"""Stimuli of the mantissa array."""
+
+from typing import Any
+
+import numpy as np
+
+from ..golden.figna import FignaConfig, FignaLayer, compute
+from .tb_anda import all_shared_bins, corners, drawn, random_shape, shared_bins
+
+SMALL = (
+    FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4),
+    FignaConfig(
+        group=16, rows=4, columns=4, mantissa=11, fp_share=2, asymmetric=True, tree="binary"
+    ),
+)
+"""Arrays that multiply every mantissa of 11 bits with every weight."""
+
+
+def random_config(rng: np.random.Generator) -> FignaConfig:
+    """A small array of any kind."""
+    columns = int(rng.integers(1, 5))
+    values: dict[str, Any] = {
+        "group": int(rng.choice([16, 16, 32, 64])),
+        "rows": int(rng.integers(1, 5)),
+        "columns": columns,
+        "mantissa": int(rng.integers(4, 17)),
+        "lanes": int(rng.choice([1, 2, 4, 8, 16])),
+        "fp_share": int(rng.choice([n for n in range(1, columns + 1) if columns % n == 0])),
+        "asymmetric": bool(rng.integers(2)),
+        "tree": str(rng.choice(["carry_save", "carry_save", "binary"])),
+        "convert_latency": int(rng.integers(1, 4)),
+        "multiply_latency": int(rng.integers(1, 4)),
+        "add_latency": int(rng.integers(1, 5)),
+    }
+    return FignaConfig(**values)
+
+
+def random_layer(config: FignaConfig, rng: np.random.Generator) -> FignaLayer:
+    """A layer of a few tiles with ragged edges and weight groups of every kind."""
+    return layer(config, rng, *random_shape(config, rng))
+
+
+def layer(
+    config: FignaConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int
+) -> FignaLayer:
+    """Random operands of a shape; numbers of like and of very different size."""
+    return FignaLayer(**drawn(config, rng, tokens, features, outputs))
+
+
+def corner_layer(config: FignaConfig) -> FignaLayer:
+    """The largest sums of either sign, and every element alone."""
+    return FignaLayer(**corners(config))
+
+
+def waiting_layer(config: FignaConfig, rng: np.random.Generator) -> FignaLayer:
+    """Several tiles of several groups, each of which takes scales."""
+    outputs = 2 * config.columns
+    operands = drawn(config, rng, 2 * config.rows, 4 * config.group, outputs)
+    operands["weight_group"] = np.array(config.group)
+    for name in {"d", "minimum"} & operands.keys():
+        operands[name] = np.ones((outputs, 4), np.float16)
+    return FignaLayer(**operands)
+
+
+def bins(config: FignaConfig, operands: FignaLayer) -> set[str]:
+    """Functional bins that these operands hit."""
+    y = compute(config, operands)
+    return shared_bins(config, operands, operands.encoded(config), y)
+
+
+def all_bins(config: FignaConfig) -> set[str]:
+    """Every bin that must be hit."""
+    return all_shared_bins(config)
+
+
+def exhaustive_products(config: FignaConfig) -> FignaLayer:
+    """Every 11-bit mantissa of either sign times every weight, alone in its group."""
+    significands = np.arange(2048, dtype=np.uint16)
+    both = np.concatenate([significands, significands | np.uint16(1 << 15)])
+    x = np.zeros((len(both), config.group), np.float16)
+    x[:, 5] = both.view(np.float16)  # exponents 0 and 1
+    w = np.zeros((16, config.group), np.int8)
+    w[:, 5] = np.arange(-8, 8)
+    d = np.full((16, 1), 2.0**10, np.float16)
+    optional = {"minimum": -d} if config.asymmetric else {}
+    return FignaLayer(x, w, d, np.array(config.group), **optional)
