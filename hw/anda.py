@@ -1,6 +1,6 @@
 """Anda: the bit-serial array."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
@@ -150,17 +150,19 @@ class AndaArray(Unit[AndaConfig]):
         """Take beats of weights, make them the active ones; whether there are active ones."""
         config = self.config
         weights = Signal(weights_layout)
+        take, swap = Signal(), Signal()  # apart from their record: one depends on the other
         active = Signal()
         count = Signal(range(config.weight_beats + 1))
         full = count == config.weight_beats
         m.d.comb += [
-            weights.swap.eq(full & (~active | ending)),
-            self.w.ready.eq(~full | weights.swap),
-            weights.take.eq(self.w.valid & self.w.ready),
-            self.events.w_beats.eq(weights.take),
+            swap.eq(full & (~active | ending)),
+            self.w.ready.eq(~full | swap),
+            take.eq(self.w.valid & self.w.ready),
+            weights.eq(Cat(take, swap)),
+            self.events.w_beats.eq(take),
         ]
-        m.d.sync += count.eq(Mux(weights.swap, 0, count) + weights.take)
-        with m.If(weights.swap):
+        m.d.sync += count.eq(Mux(swap, 0, count) + take)
+        with m.If(swap):
             m.d.sync += active.eq(1)
         with m.Elif(ending):
             m.d.sync += active.eq(0)

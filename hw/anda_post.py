@@ -263,16 +263,19 @@ class PostSequence:
         position, left = Signal.like(start.position), Signal(range(config.period + 1))
         last_pass = minima if config.asymmetric else Const(1, 1)
         ready, held, ends = Signal(), Signal(), Signal()
+        final, last = Signal(), Signal()
         m.d.comb += [
             ready.eq(full & (left == 0)),
-            held.eq(start.final & (position == 0) & draining),
+            final.eq(ends_tile & last_pass),
+            last.eq(position == config.fp_share - 1),
+            held.eq(final & (position == 0) & draining),
             start.valid.eq(ready & ~held),
             start.position.eq(position),
             start.minima.eq(minima),
             start.from_zero.eq(from_zero),
-            start.final.eq(ends_tile & last_pass),
-            start.last.eq(position == config.fp_share - 1),
-            ends.eq(start.valid & start.last & last_pass),
+            start.final.eq(final),
+            start.last.eq(last),
+            ends.eq(ready & ~held & last & last_pass),
             events.products.eq(Mux(start.valid, config.products, 0)),
             events.tiles.eq(start.valid & start.last & start.final),
             events.stall_drain.eq(ready & held),

@@ -29,6 +29,7 @@ def command(
     with progress() as report:
         results = run(capture, jobs, report)
     _figures(results)
+    _anda(results)
     _events(results)
     for result in results:
         for failure in result.failures:
@@ -88,6 +89,29 @@ def _figures(results: list[LayerResult]) -> None:
         rows,
         title="cycles of 16 x 16 arrays and of a decoder, G = 64, one nibble a cycle",
     )
+
+
+def _anda(results: list[LayerResult]) -> None:
+    rows = []
+    for result in results:
+        array = result.simulations["anda"].counts
+        compressor = result.simulations["compressor"].counts
+        rival = array["baselines"][0]
+        rows.append(
+            [
+                result.layer,
+                array["runtime"]["mantissa"],
+                array["bits_per_activation"],
+                compressor["cycles"],
+                rival["cycles"],
+                array["cycles"],
+                rival["speedup"],
+                array["utilisation"],
+                array["sqnr_db"],
+            ]
+        )
+    columns = ["layer", "M", "bits/act.", "compressor", "fp16", "anda", "x fp16", "of ideal"]
+    table([*columns, "SQNR dB"], rows, title="cycles with activations in Anda, 16 x 16, G = 64")
 
 
 def _events(results: list[LayerResult]) -> None:

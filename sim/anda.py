@@ -27,17 +27,7 @@ def simulate(
     activations = check_matrix("activations", tensors.activations)
     weights = check_matrix("weights", tensors.weights)
     w = _weights(config, settings, tensors, weights)
-    minimum = [] if w.minimum is None else [w.minimum]
-    layer = AndaLayer(
-        to_fp16("activations", tensors.activations),
-        np.array(settings.mantissa),
-        w.q,
-        w.scale,
-        np.array(w.group),
-        *minimum,
-    )
-    anda.check(config, layer)
-
+    layer = layer_of(config, settings, to_fp16("activations", tensors.activations), w)
     shape = (len(layer.x), layer.x.shape[1], len(w.q))
     golden = anda.cycles(config, settings.mantissa, *shape, w.group)
     measured = runner.measure(ARRAY, config, anda.traffic(config, layer), golden)
@@ -64,6 +54,17 @@ def simulate(
     if w.minimum is not None:
         arrays["w_min"] = w.minimum
     return Simulation(counts, arrays, measured.mismatches)
+
+
+def layer_of(
+    config: AndaConfig, settings: AndaSettings, x: NDArray[np.float16], w: QuantisedWeights
+) -> AndaLayer:
+    """Operands of the array, checked."""
+    minimum = [] if w.minimum is None else [w.minimum]
+    mantissa, group = np.array(settings.mantissa), np.array(w.group)
+    layer = AndaLayer(x, mantissa, w.q, w.scale, group, *minimum)
+    anda.check(config, layer)
+    return layer
 
 
 def _weights(

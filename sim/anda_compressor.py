@@ -23,13 +23,8 @@ def simulate(
     activations = check_matrix("activations", tensors.activations)
     x = to_fp16("activations", tensors.activations)
     tokens, in_features = x.shape
-    padded = np.pad(x, ((0, -tokens % config.lanes), (0, -in_features % config.group)))
-    blocks = padded.reshape(-1, config.lanes, padded.shape[1] // config.group, config.group)
-    values = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).view(np.uint16)
-    values = values.reshape(-1, config.lanes, config.group)
-    operands = LaneGroups(values, np.full(len(values), settings.mantissa, np.uint8))
-
-    golden = anda_compressor.cycles(config, len(values), settings.mantissa)
+    operands = groups_of(config, settings, x)
+    golden = anda_compressor.cycles(config, len(operands.values), settings.mantissa)
     traffic = anda_compressor.traffic(config, operands)
     measured = runner.measure(COMPRESSOR, config, traffic, golden)
     encoded = encode(config, settings.mantissa, x)
@@ -51,3 +46,15 @@ def simulate(
         "exponent": encoded.exponent,
     }
     return Simulation(counts, arrays, measured.mismatches)
+
+
+def groups_of(
+    config: CompressorConfig, settings: MantissaSettings, x: NDArray[np.float16]
+) -> LaneGroups:
+    """Operands of the compressor: tokens side by side in lanes, groups along in_features."""
+    tokens, in_features = x.shape
+    padded = np.pad(x, ((0, -tokens % config.lanes), (0, -in_features % config.group)))
+    blocks = padded.reshape(-1, config.lanes, padded.shape[1] // config.group, config.group)
+    values = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).view(np.uint16)
+    values = values.reshape(-1, config.lanes, config.group)
+    return LaneGroups(values, np.full(len(values), settings.mantissa, np.uint8))

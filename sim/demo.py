@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..golden.anda_compressor import CompressorConfig
+from ..golden.anda_config import AndaConfig, AndaSettings, MantissaSettings
 from ..golden.bitmap import BitmapConfig
 from ..golden.config import Config
 from ..golden.dense import DenseConfig
@@ -21,6 +23,8 @@ from ..golden.sparqle_config import SparqleConfig
 from ..golden.units import UNITS
 from ..tb.job import Job
 from . import cocotb
+from .anda import layer_of
+from .anda_compressor import groups_of
 from .bitmap import format_of, high_halves
 from .grouped import grouped_layer, take_groups
 from .measure import Progress, Runner
@@ -30,10 +34,10 @@ from .tensors import Capture, sample_path
 from .workers import Workers
 
 RUNS = {
-    **{name: (name, "paper") for name in SIMULATORS},
+    **{name: (name, "paper") for name in SIMULATORS if name not in ("fp16", "figna")},
     "sparqle q4_1": ("sparqle", "q4_1"),
 }
-"""What runs, by the name it is shown under: unit and preset."""
+"""What runs, by the name it is shown under: unit and preset. Rivals of Anda are counted only."""
 
 CORNER = 32  # tokens and outputs that the cocotb harness takes
 
@@ -143,6 +147,12 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
 def _operands(config: Config, capture: Capture, layer: str) -> Any:
     """First tokens and outputs of a layer, quantised as the unit's simulation does."""
     x, w = capture.activations(layer)[:CORNER], capture.weights(layer)[:CORNER]
+    if isinstance(config, CompressorConfig):
+        return groups_of(config, MantissaSettings(), x)
+    if isinstance(config, AndaConfig):
+        settings = AndaSettings()
+        weights = take_weights(w, "group", settings.weight_group, not config.asymmetric)
+        return layer_of(config, settings, x, weights)
     if isinstance(config, BitmapConfig):
         form = format_of(config)
         return high_halves(form, take_activations(x, form.limit).q)
