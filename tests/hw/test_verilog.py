@@ -52,8 +52,15 @@ def _generated(design, config, reset) -> Generated:
     return generate(design, config, reset=reset)
 
 
+SLOW = {("fp16", "paper"), ("figna", "paper"), ("figna", "m11"), ("figna", "m8")}
+"""Seconds to emit or to lint: once is enough, and that not in every run."""
+
 CASES = [
-    Case(unit.name, preset, design, config, reset)
+    pytest.param(
+        Case(unit.name, preset, design, config, reset),
+        marks=pytest.mark.slow if (unit.name, preset) in SLOW else (),
+        id=f"{unit.name}-{preset}-{design.name}-{reset}",
+    )
     for unit in UNITS.values()
     for preset, config in unit.presets.items()
     for design in unit.designs(config)
@@ -61,9 +68,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(
-    scope="module", params=CASES, ids=lambda c: f"{c.unit}-{c.preset}-{c.design.name}-{c.reset}"
-)
+@pytest.fixture(scope="module", params=CASES)
 def case(request) -> Case:
     """One case after the other, so that each is generated once."""
     return request.param

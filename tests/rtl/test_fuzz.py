@@ -41,6 +41,11 @@ LIKELY = {
     "passes": st.integers(0, 3),
     "recode": st.sampled_from(["balanced", "twos"]),
     "max_k": st.integers(0, (1 << 20) + 1),
+    "dequant": st.sampled_from(["none", "group"]),
+    "weight_group": st.sampled_from([4, 16, 32, 48, 128]),
+    "convert_latency": st.integers(0, 4),
+    "multiply_latency": st.integers(0, 4),
+    "add_latency": st.integers(0, 5),
 }
 
 

@@ -35,6 +35,7 @@ def describe(value):
     return value.config_hash[:6] if hasattr(value, "config_hash") else getattr(value, "name", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
