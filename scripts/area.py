@@ -35,6 +35,9 @@ def command(
         Path | None, typer.Option(metavar="F.toml", help="Prices of memories for the library.")
     ] = None,
     timing: Annotated[bool, typer.Option(help="Whether to look for the critical path.")] = True,
+    full_adders: Annotated[
+        bool, typer.Option("--full-adders", help="Make adders of the library's full adder.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for area.json.")
     ] = None,
@@ -57,6 +60,7 @@ def command(
                 pricing,
                 table=memory_table,
                 timing=timing,
+                full_adders=full_adders,
                 progress=report,
             )
             for design in owner.designs(configuration)

@@ -4,7 +4,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +285,7 @@ def area(
     *,
     table: Path | None = None,
     timing: bool = True,
+    full_adders: bool = False,
     jobs: int | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> AreaReport:
@@ -307,6 +308,8 @@ def area(
         Memory table for the library; by default the one that comes with nibbleforge.
     timing
         Whether to look for the critical path, where OpenSTA is installed.
+    full_adders
+        Whether adders are made of the library's full adder.
     jobs
         Processes at once; by default one a processor.
     progress
@@ -324,7 +327,7 @@ def area(
         raise UserError(f"memories must be {' or '.join(PRICINGS)}, got {memories!r}.")
     installed = toolchain.find("liberty")
     path = liberty or (installed.path if installed else None)
-    library = read_library(path) if path else None
+    library = replace(read_library(path), full_adders=full_adders) if path else None
     prices = _prices(library, table)
     verilog = generate(design, config).verilog
     with (

@@ -50,6 +50,18 @@ class Cell:
         repeats = self.pins[outputs[0]].function.strip("() ") == inputs[0]
         return (inputs[0], outputs[0]) if repeats else None
 
+    @property
+    def full_adder(self) -> tuple[list[str], str, str] | None:
+        """Inputs, sum and carry pins where the outputs are those of a full adder."""
+        inputs = [name for name, pin in self.pins.items() if pin.direction == "input"]
+        outputs = [name for name, pin in self.pins.items() if pin.direction == "output"]
+        if len(inputs) != 3 or len(outputs) != 2:
+            return None
+        tables = {_truth(self.pins[name].function, inputs): name for name in outputs}
+        if set(tables) != {_SUM, _CARRY}:
+            return None
+        return inputs, tables[_SUM], tables[_CARRY]
+
 
 @dataclass(frozen=True)
 class Library:
@@ -59,6 +71,14 @@ class Library:
     path: Path
     sha256: str
     cells: Mapping[str, Cell]
+    full_adders: bool = False
+    """Whether adders are made of the library's full adder."""
+
+    @property
+    def full_adder(self) -> Cell | None:
+        """The smallest full adder."""
+        adders = [cell for cell in self.cells.values() if cell.full_adder and cell.usable]
+        return min((cell for cell in adders if cell.area > 0), key=lambda c: c.area, default=None)
 
     @property
     def buffer(self) -> Cell | None:
@@ -69,6 +89,32 @@ class Library:
             return None
         bound = 2 * min(cell.area for cell in buffers)
         return max((cell for cell in buffers if cell.area <= bound), key=_strength)
+
+
+_SUM = tuple(i.bit_count() & 1 for i in range(8))
+_CARRY = tuple(int(i.bit_count() > 1) for i in range(8))
+_OPERATORS = {"*": "&", "+": "|", "!": "not ", "&": "&", "|": "|", "^": "^", "(": "(", ")": ")"}
+
+
+def _truth(function: str, inputs: list[str]) -> tuple[int, ...] | None:
+    """Values of a function of three inputs; None if it is not written with plain operators."""
+    tokens = re.findall(r"\w+|\S", function)
+    if any(token not in _OPERATORS and token not in inputs for token in tokens):
+        return None
+    text, before = "", ""
+    for token in tokens:
+        if before and before not in "(!*&+|^" and token not in ")*&+|^":
+            text += " & "  # side by side: and
+        text += f" {_OPERATORS.get(token, token)} "
+        before = token
+    values = []
+    for i in range(1 << len(inputs)):
+        names = {name: bool(i >> bit & 1) for bit, name in enumerate(inputs)}
+        try:
+            values.append(int(eval(text, {"__builtins__": {}}, names)))
+        except SyntaxError:
+            return None
+    return tuple(values)
 
 
 def _strength(cell: Cell) -> tuple[float, float]:

@@ -159,6 +159,7 @@ def library_map(
     shutil.copyfile(library.path, folder / LIBRARY_FILE)
     commands = (
         "read_rtlil gates.il",
+        *_extract_full_adders(library, folder),
         f"dfflibmap -liberty {LIBRARY_FILE}",
         f"abc -liberty {LIBRARY_FILE} -script {ABC_SCRIPT}",
         "opt_clean",
@@ -179,6 +180,27 @@ def library_map(
         for name, counts in kinds.items()
     }
     return Mapped(_own(totals, kinds), cells, insert_buffers(netlist, library), netlist)
+
+
+def _extract_full_adders(library: Library, folder: Path) -> tuple[str, ...]:
+    """Commands that make adders of the library's full adder, if that is wished."""
+    if not library.full_adders:
+        return ()
+    cell = library.full_adder
+    if cell is None or cell.full_adder is None:
+        raise UserError(f"the library {library.path} has no full adder with an area.")
+    inputs, total, carry = cell.full_adder
+    names = dict(
+        zip([*inputs, total, carry], ["A[i]", "B[i]", "C[i]", "Y[i]", "X[i]"], strict=True)
+    )
+    pins = ", ".join(f".{pin}({wire})" for pin, wire in names.items())
+    Path(folder, "full_adders.v").write_text(
+        '(* techmap_celltype = "$fa" *) module full_adders (A, B, C, X, Y);\n'
+        "parameter WIDTH = 1; input [WIDTH-1:0] A, B, C; output [WIDTH-1:0] X, Y; genvar i;\n"
+        "generate for (i = 0; i < WIDTH; i = i + 1) begin\n"
+        f"{cell.name} fa ({pins});\nend endgenerate endmodule\n"
+    )
+    return ("extract_fa -fa", "opt_clean", "techmap -map full_adders.v", "techmap", "opt_clean")
 
 
 _CELL = re.compile(r"^(?:  attribute [^\n]*\n)*  cell .*?^  end\n", re.MULTILINE | re.DOTALL)
