@@ -93,7 +93,7 @@ class Library:
 
 _SUM = tuple(i.bit_count() & 1 for i in range(8))
 _CARRY = tuple(int(i.bit_count() > 1) for i in range(8))
-_OPERATORS = {"*": "&", "+": "|", "!": "not ", "&": "&", "|": "|", "^": "^", "(": "(", ")": ")"}
+_OPERATORS = {"*": "&", "+": "|", "!": "~", "&": "&", "|": "|", "^": "^", "(": "(", ")": ")"}
 
 
 def _truth(function: str, inputs: list[str]) -> tuple[int, ...] | None:
@@ -109,9 +109,9 @@ def _truth(function: str, inputs: list[str]) -> tuple[int, ...] | None:
         before = token
     values = []
     for i in range(1 << len(inputs)):
-        names = {name: bool(i >> bit & 1) for bit, name in enumerate(inputs)}
+        names = {name: i >> bit & 1 for bit, name in enumerate(inputs)}
         try:
-            values.append(int(eval(text, {"__builtins__": {}}, names)))
+            values.append(eval(text, {"__builtins__": {}}, names) & 1)
         except SyntaxError:
             return None
     return tuple(values)

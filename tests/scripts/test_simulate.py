@@ -161,6 +161,46 @@ def test_a_hybrid_layer(run, save, tmp_path, sort):
     assert in_order == (sort == "false")
 
 
+SMALL_ANDA = ("--set", "rows=4", "--set", "columns=4", "--set", "mantissa=6")
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
+def test_a_layer_in_anda(run, save, tmp_path, kind):
+    x, w = operands(kind)
+    out = tmp_path / "out"
+    given = ("--activations", save("a", x), "--weights", save("w", w))
+    done = run("simulate", "anda", *given, *SMALL_ANDA, "-o", out)
+    assert done.status == 0, done.err
+    arrays, counts = results(out)
+    assert set(arrays) == {"y", "x", "w_q", "w_scale"}
+    assert arrays["x"].tobytes() == x.astype(np.float16).tobytes()
+    assert (counts["mismatches"], counts["bits_per_weight"]) == (0, 4.125)
+    assert counts["bits_per_activation"] == 6 + 1 + 5 / 64
+    assert counts["cycles"] == counts["golden_cycles"]
+    y = np.zeros((TOKENS, OUTPUTS), np.float32)
+    for start in range(0, FEATURES, 64):  # every operation rounded once, groups in order
+        group = arrays["x"][:, start : start + 64].astype(np.float64)
+        exponent = np.maximum(np.frexp(np.abs(group).max(axis=1))[1] - 1, -14)  # of the largest
+        step = np.ldexp(1.0, exponent - 5)[:, None]
+        integers = np.trunc(group / step)
+        dots = integers @ arrays["w_q"][:, start : start + 64].T.astype(np.float64)
+        scale = arrays["w_scale"][:, start // 128].astype(np.float32)
+        y += dots.astype(np.float32) * step.astype(np.float32) * scale
+    assert arrays["y"].tobytes() == y.tobytes()
+
+
+def test_activations_through_the_compressor(run, save, tmp_path):
+    x, _ = operands("float16")
+    out = tmp_path / "out"
+    small = ("--preset", "fpga", "--set", "mantissa=5")
+    done = run("simulate", "compressor", "--activations", save("a", x), *small, "-o", out)
+    assert done.status == 0, done.err
+    arrays, counts = results(out)
+    assert set(arrays) == {"x", "sign", "magnitude", "exponent"}
+    assert (counts["mismatches"], counts["bits_per_activation"]) == (0, 5 + 1 + 5 / 32)
+    assert arrays["magnitude"].max() == 31
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
 def test_activations_through_the_codec(run, save, tmp_path, kind):
     x, _ = operands(kind)

@@ -513,6 +513,43 @@ def test_cells_of_a_library():
     assert not library.cells["DFF"].pins["D"].clock
 
 
+def full_adder(total="((A^B)^C)", carry="(((A B)+(B C))+(C A))"):
+    inputs = "".join(f"pin ({name}) {{ direction : input; }}\n" for name in "ABC")
+    outputs = "".join(
+        f'pin ({name}) {{ direction : output; function : "{function}"; }}\n'
+        for name, function in (("S", total), ("K", carry))
+    )
+    return f"cell (ADDER) {{ area : 9\n{inputs}{outputs} }}\n"
+
+
+@pytest.mark.parametrize(
+    ("functions", "found"),
+    [
+        ({}, True),
+        ({"total": "A ^ B ^ C", "carry": "(A*B)|(C*(A^B))"}, True),
+        ({"total": "(A*B*C)+(A*!B*!C)+(!A*B*!C)+(!A*!B*C)"}, True),
+        ({"total": "(A^B)"}, False),
+        ({"carry": "(A+B+C)"}, False),
+        ({"total": "A'^B^C"}, False),
+    ],
+)
+def test_a_full_adder_is_known_by_what_it_does(changed, functions, found):
+    head = "cell (INV)" if "cell (INV)" in TINY.read_text() else 'cell ("INV")'
+    library = read_library(changed(head, full_adder(**functions) + head))
+    assert (library.full_adder is not None) == found
+    if found:
+        assert library.cells["ADDER"].full_adder == (["A", "B", "C"], "S", "K")
+
+
+def test_adders_of_full_adders(changed, report):
+    head = "cell (INV)" if "cell (INV)" in TINY.read_text() else 'cell ("INV")'
+    path = changed(head, full_adder() + head)
+    found = area(DENSE_ARRAY, DENSE, path, runs=1, timing=False, full_adders=True)
+    assert found.area.median < area(DENSE_ARRAY, DENSE, path, runs=1, timing=False).area.median
+    with pytest.raises(UserError, match=r"tiny\.lib has no full adder with an area\.$"):
+        area(DENSE_ARRAY, DENSE, TINY, runs=1, timing=False, full_adders=True)
+
+
 def test_the_strongest_small_buffer_is_taken(tmp_path):
     def cell(name, area, limit, extra=""):
         return (
