@@ -67,7 +67,7 @@ class MantissaProcessor(Part[FignaConfig]):
         for k in range(bits):
             if constant >> k & 1:
                 columns[k].append(Const(1, 1))
-        return carry_save(m, columns, bits)
+        return carry_save(m, columns, bits)[0]
 
     def _binary(self) -> Value:
         """A multiplier a lane, then a tree of adders."""

@@ -110,7 +110,7 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
         (["sparse"], UNITS_KNOWN),
         (["dense", "--preset", "huge"], "dense has no preset 'huge'; its presets are "),
         (["bitmap", "--preset", "vector"], "bitmap has no preset 'vector'; its presets are "),
-        (["dense", "--set", "lanes=4"], "dense has no parameter 'lanes'; its parameters are rows"),
+        (["dense", "--set", "lanes=4"], "dense has no parameter 'lanes'; its parameters are "),
         (["dense", "--set", "rows"], "--set takes KEY=VALUE, got 'rows'."),
         (["dense", "--set", "=4"], "--set takes KEY=VALUE, got '=4'."),
         (["dense", "--set", ""], "--set takes KEY=VALUE, got ''."),

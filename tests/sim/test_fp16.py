@@ -62,8 +62,8 @@ def test_a_layer(kind):
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (65520, "activations must fit FP16 (at most 65504), got 65520 in row 1, column 2."),
-        (-1e9, "activations must fit FP16 (at most 65504), got -1e+09 in row 1, column 2."),
+        (65520, "activations must fit FP16 (at most 65504), got 65520.0 in row 1, column 2."),
+        (-1e9, "activations must fit FP16 (at most 65504), got -1000000000.0 in row 1, column 2."),
         (np.nan, "activations must be finite, got nan in row 1, column 2."),
     ],
 )
