@@ -16,7 +16,13 @@ def describe(config):
     return f"k{config.k}-{config.passes}-{config.recode}"
 
 
-@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
+CHOSEN = [
+    pytest.param(v, id=v.name, marks=pytest.mark.slow if v.preset == "q4_0" else ())
+    for v in VARIATIONS
+]
+
+
+@pytest.mark.parametrize("variation", CHOSEN)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])

@@ -113,7 +113,8 @@ def test_weights_with_group_scales(run, save, tmp_path, unit, preset, more, kind
     x, w = operands(kind)
     out = tmp_path / "out"
     given = ("--activations", save("a", x), "--weights", save("w", w), "--int8-policy", "saturate")
-    done = run("simulate", unit, "--preset", preset, *given, "-o", out)
+    small = ("--preset", preset, "--set", "rows=4", "--set", "columns=4")
+    done = run("simulate", unit, *small, *given, "-o", out)
     assert done.status == 0, done.err
     arrays, counts = results(out)
     assert set(arrays) == ARRAYS - {"y_int"} | more
@@ -134,6 +135,7 @@ def test_weights_with_group_scales(run, save, tmp_path, unit, preset, more, kind
     assert arrays["y"].tobytes() == (sums * arrays["x_scale"][:, None]).tobytes()
 
 
+@pytest.mark.slow
 def test_blocks_of_a_capture_are_taken_as_they_are(run, tmp_path):
     options = ("--capture", sample_path(), "--layer", "layers.15.self_attn.q_proj")
     done = run("simulate", "sparqle", "--preset", "q4_1", *options, "-o", tmp_path / "out")
