@@ -2,7 +2,7 @@
 
 Source: SPARQLe, arXiv 2606.00365; what is ours is said in :mod:`.sparqle_config` and
 :mod:`.hybrid`. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.sparqle.HybridArray` states; :mod:`.sparqle_timing` computes it.
+:class:`nibbleforge.hw.sparqle.HybridArray` states; :mod:`.sparqle_schedule` computes it.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ from .sparqle_config import (
     w_port,
     y_port,
 )
-from .sparqle_timing import Run
+from .sparqle_schedule import Run
 
 
 def density_order(present: NDArray[np.bool_]) -> NDArray[np.int64]:
