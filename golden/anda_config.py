@@ -41,7 +41,7 @@ class GroupArrayConfig(AndaFormat, FloatLatencies):
     @property
     def largest_mantissa(self) -> int:
         """Most bits of a mantissa."""
-        raise NotImplementedError
+        raise TypeError("an array on groups has a largest mantissa")
 
     @property
     def accumulator_bits(self) -> int:

@@ -128,7 +128,7 @@ class DenseArray(Unit[DenseConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = _Operand(self.x.payload.shape()), _Operand(self.w.payload.shape())
+        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
         control = Signal(_control)
         step, done = Signal(), Signal()
         x.take(m, self.x, done)
@@ -155,8 +155,8 @@ class DenseArray(Unit[DenseConfig]):
     def _sequence(
         self,
         m: Module,
-        x: "_Operand",
-        w: "_Operand",
+        x: "Operand",
+        w: "Operand",
         control: data.View,
         step: Signal,
         done: Signal,
@@ -203,7 +203,7 @@ class DenseArray(Unit[DenseConfig]):
 _control = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})
 
 
-class _Operand:
+class Operand:
     """Register for one beat of operands, refilled in the cycle in which it is used up."""
 
     def __init__(self, layout: data.StructLayout):

@@ -10,7 +10,7 @@ from .adders import binary_tree, carry_save
 from .anda_post import GroupRegisters, PostSequence, place_post, row_ports
 from .anda_processor import control_layout
 from .base import Part, Unit
-from .dense import _Operand
+from .dense import Operand
 from .emission import place
 from .floating import FP32_BITS
 
@@ -180,7 +180,7 @@ class FignaArray(Unit[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = _Operand(self.x.payload.shape()), _Operand(self.w.payload.shape())
+        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
         group = GroupRegisters(config)
         control = Signal(control_layout)
         self._take(m, x, group, control.step)
@@ -199,7 +199,7 @@ class FignaArray(Unit[FignaConfig]):
         post.hand_over(m, self, below)
         return m
 
-    def _take(self, m: Module, x: _Operand, group: GroupRegisters, step: Value) -> None:
+    def _take(self, m: Module, x: Operand, group: GroupRegisters, step: Value) -> None:
         """Take mantissas into their register, and what comes with a group's first ones."""
         begins = Signal(init=1)  # the next beat is a group's first
         whole = stream.Signature(self.x.payload.shape()).create()  # none without what they need
@@ -218,8 +218,8 @@ class FignaArray(Unit[FignaConfig]):
     def _step(
         self,
         m: Module,
-        x: _Operand,
-        w: _Operand,
+        x: Operand,
+        w: Operand,
         control: data.View,
         ends_tile: Value,
         busy: Value,

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.floating import FloatAddConfig, FloatMultiplyConfig
 from ..golden.fp16 import ARRAY, OPERAND_BITS, RESULT_BITS, Fp16Config
 from .base import Part, Unit
-from .dense import _Operand
+from .dense import Operand
 from .emission import place
 from .floating import FloatAdd, FloatMultiply, Fp16ToFp32
 
@@ -189,7 +189,7 @@ class Fp16Array(Unit[Fp16Config]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = _Operand(self.x.payload.shape()), _Operand(self.w.payload.shape())
+        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
         step, go, flow = Signal(), Signal(), Signal()
         x.take(m, self.x, step)
         w.take(m, self.w, step)
