@@ -97,10 +97,14 @@ class AndaLayer(GroupOperands):
 def check(config: AndaConfig, layer: AndaLayer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
     check_operands(config, layer)
-    number = layer.mantissa
+    _check_integer("mantissa", layer.mantissa)
+    _check_mantissa(config, int(layer.mantissa))
+
+
+def _check_integer(name: str, number: NDArray) -> None:
+    """Refuse what is not a 0-d integer array."""
     if number.shape or not np.issubdtype(number.dtype, np.integer):
-        raise UserError(f"mantissa must be a 0-d integer array, got {number.dtype} {number}.")
-    _check_mantissa(config, int(number))
+        raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
 
 
 def _check_mantissa(config: AndaConfig, mantissa: int) -> None:
@@ -127,10 +131,8 @@ def check_operands(config: GroupArrayConfig, layer: GroupOperands) -> None:
         )
     if w.min() < INT4_MIN or w.max() > INT4_MAX:
         raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
-    number = layer.weight_group
-    if number.shape or not np.issubdtype(number.dtype, np.integer):
-        raise UserError(f"weight_group must be a 0-d integer array, got {number.dtype} {number}.")
-    check_weight_group(config, int(number), x.shape[1])
+    _check_integer("weight_group", layer.weight_group)
+    check_weight_group(config, int(layer.weight_group), x.shape[1])
     _check_scales(config, layer)
 
 

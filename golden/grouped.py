@@ -133,7 +133,7 @@ def group_sums(config: GroupedConfig, layer: GroupedLayer) -> GroupSums:
 def compute(config: GroupedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
     """FP32 results, ``(tokens, outputs)``."""
     tiles = dequantizer.compute(config.dequantizer, group_sums(config, layer))
-    return replace(layer.tiling(config), groups=1).join_result(tiles)
+    return layer.tiling(config).results.join_result(tiles)
 
 
 # --- the joined design ------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Tile order as data: the sequence of tiles and operand slices that covers a layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ class Tiling:
         extent = (self.token_blocks // self.groups, self.output_blocks // self.groups, self.groups)
         token, output, group = np.indices(extent).reshape(3, -1)
         return np.stack([token, output], axis=1) * self.groups + group[:, None]
+
+    @property
+    def results(self) -> "Tiling":
+        """Tiles of results: the same without weight groups."""
+        return replace(self, groups=1)
 
     @property
     def utilisation(self) -> float:

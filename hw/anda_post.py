@@ -14,6 +14,7 @@ from ..golden.anda_format import BIAS, EXPONENT_BITS
 from ..golden.dequantizer import SCALE_BITS
 from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from .base import Part, Unit
+from .delays import delayed
 from .emission import place
 from .floating import FP32_BITS, FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 
@@ -76,7 +77,7 @@ class PostProcessor(Part[GroupArrayConfig]):
             adder.enable.eq(1),
             convert.value.eq(self._value()),
             multiply.a.eq(self._scaled(m, convert.result)),
-            multiply.b.eq(_later(m, factor, config.convert_latency, "factor")),
+            multiply.b.eq(delayed(m, factor, config.convert_latency, "factor", reset_less=True)),
             adder.a.eq(self._total(m, adder.result)),
             adder.b.eq(multiply.result),
         ]
@@ -93,7 +94,7 @@ class PostProcessor(Part[GroupArrayConfig]):
 
     def _scaled(self, m: Module, number: Value) -> Value:
         """Times ``2^adjust``: no result leaves the normal numbers, zero stays zero."""
-        adjust = _later(m, self.adjust, self.config.convert_latency, "adjust")
+        adjust = delayed(m, self.adjust, self.config.convert_latency, "adjust", reset_less=True)
         scaled = Signal(data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1}))
         m.d.comb += scaled.as_value().eq(number)
         exponent = number[23:31]
@@ -129,18 +130,6 @@ def _chosen(words: Value, bits: int, position: Value) -> Value:
     """One of several words."""
     each = [words[i : i + bits] for i in range(0, len(words), bits)]
     return Array(each)[position] if len(each) > 1 else words
-
-
-def _later(m: Module, value: Value, cycles: int, name: str) -> Value:
-    """A value so many cycles later."""
-    for cycle in range(cycles):
-        late = Signal(value.shape(), name=f"{name}_{cycle}", reset_less=True)
-        m.d.sync += late.eq(value)
-        value = late
-    return value
-
-
-# --- rows and arrays ----------------------------------------------------------------------------
 
 
 def row_ports(config: GroupArrayConfig) -> dict[str, object]:
@@ -248,8 +237,8 @@ class PostSequence:
         self._start = Signal(product_layout(config), name="start")
         self.busy = self._sequence(m, unit.events)
         before_sum = config.convert_latency + config.multiply_latency
-        self._added = _after(m, self._start, before_sum, "added")
-        self._done = _after(m, self._added, config.add_latency, "done")
+        self._added = delayed(m, self._start, before_sum, "added")
+        self._done = delayed(m, self._added, config.add_latency, "done")
         with m.If(self._done.valid & self._done.final & self._done.last):
             m.d.sync += self.left.eq(config.rows)
         with m.Elif(self.pull):
@@ -346,12 +335,3 @@ class PostSequence:
             self.pull.eq(y.valid & y.ready),
             unit.events.y_beats.eq(self.pull),
         ]
-
-
-def _after(m: Module, product: data.View, cycles: int, name: str) -> data.View:
-    """What goes along with products so many cycles later."""
-    for cycle in range(cycles):
-        late = Signal(product.shape(), name=f"{name}_{cycle}")
-        m.d.sync += late.eq(product)
-        product = late
-    return product

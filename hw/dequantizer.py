@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.dequantizer import DEQUANTIZER, OFFSET, RESULT_BITS, SCALE_BITS, DequantizerConfig
 from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from .base import Part, Unit
+from .delays import delayed
 from .emission import place
 from .floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 
@@ -108,8 +109,8 @@ class Dequantizer(Unit[DequantizerConfig]):
         load = Signal()
         start = Signal(_row_layout(config))
         self._sequence(m, enable, start)
-        added = _after(m, enable, start, config.convert_latency + config.multiply_latency, "added")
-        done = _after(m, enable, added, config.add_latency, "done")
+        added = delayed(m, start, config.convert_latency + config.multiply_latency, "added", enable)
+        done = delayed(m, added, config.add_latency, "done", enable)
         results = Signal(config.columns * RESULT_BITS)
         totals = self._totals(m, enable, added, done, results)
         m.d.comb += [
@@ -230,16 +231,6 @@ def _row_layout(config: DequantizerConfig) -> data.StructLayout:
     row = max(1, (config.rows - 1).bit_length())
     flags = dict.fromkeys(("valid", "minima", "from_zero", "final", "last"), 1)
     return data.StructLayout({"row": row, **flags})
-
-
-def _after(m: Module, enable: Signal, row: data.View, cycles: int, name: str) -> data.View:
-    """A row so many cycles with ``enable`` later."""
-    for cycle in range(cycles):
-        late = Signal(row.shape(), name=f"{name}_{cycle}")
-        with m.If(enable):
-            m.d.sync += late.eq(row)
-        row = late
-    return row
 
 
 class _RowFile:

@@ -1,6 +1,5 @@
 """Simulation of the hybrid array on a user's layer."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,8 +91,7 @@ def _results(
     """What the hardware gave, tokens in the order of the tiles."""
     port = sparqle.design(config).ports(config)[-1]
     if config.dequant == "group":
-        tiling = replace(layer.tiling(config), groups=1)
-        return {"y_sums": fp32_results(tiling, port, measured)}
+        return {"y_sums": fp32_results(layer.tiling(config).results, port, measured)}
     found: dict[str, NDArray] = {"y_int": results(layer.tiling(config), port, measured)}
     if w.minimum is not None:
         found["ones"] = _ones(config, layer, measured)
