@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from . import anda_dot, anda_timing
 from .anda_config import (
     AndaConfig,
-    AndaSettings,
     GroupArrayConfig,
     bandwidth,
     events,
@@ -22,8 +21,7 @@ from .anda_config import (
     scale_port,
 )
 from .anda_format import Anda, check_mantissa, encode
-from .config import Config
-from .design import Design, Unit
+from .design import Design
 from .errors import UserError
 from .events import Counts
 from .floating import fp32_to_fp16
@@ -97,12 +95,12 @@ class AndaLayer(GroupOperands):
 def check(config: AndaConfig, layer: AndaLayer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
     check_operands(config, layer)
-    _check_integer("mantissa", layer.mantissa)
+    check_integer("mantissa", layer.mantissa)
     _check_mantissa(config, int(layer.mantissa))
 
 
-def _check_integer(name: str, number: NDArray) -> None:
-    """Refuse what is not a 0-d integer array."""
+def check_integer(name: str, number: NDArray) -> None:
+    """Raise :class:`UserError` unless a number is a 0-d integer array."""
     if number.shape or not np.issubdtype(number.dtype, np.integer):
         raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
 
@@ -131,7 +129,7 @@ def check_operands(config: GroupArrayConfig, layer: GroupOperands) -> None:
         )
     if w.min() < INT4_MIN or w.max() > INT4_MAX:
         raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
-    _check_integer("weight_group", layer.weight_group)
+    check_integer("weight_group", layer.weight_group)
     check_weight_group(config, int(layer.weight_group), x.shape[1])
     _check_scales(config, layer)
 
@@ -359,20 +357,4 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
-)
-
-_PRESETS: dict[str, Config] = {
-    "paper": AndaConfig(),
-    "tiny": AndaConfig(group=16, rows=3, columns=4, fp_share=2, weight_beat=8, max_mantissa=12),
-    "fpga": AndaConfig(group=32, rows=4, columns=4, max_mantissa=11, multiply_latency=3),
-    "q4_1": AndaConfig(group=32, asymmetric=True, fp_share=2, add_latency=2, weight_beat=8),
-}
-
-UNIT = Unit(
-    name="anda",
-    summary="bit-serial array on grouped shared-exponent activations: M cycles a group",
-    config=AndaConfig,
-    presets=_PRESETS,
-    designs=lambda _: (ARRAY,),
-    settings=AndaSettings,
 )

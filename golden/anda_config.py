@@ -105,8 +105,8 @@ class AndaConfig(GroupArrayConfig):
     """``banked``: sign words on a port of their own; ``serial``: before the group's planes."""
     weight_beat: int = Parameter(default=16, ge=1, le=64)
     """Weights of each column a beat."""
-    output: Literal["fp32", "fp16"] = "fp32"
-    """Format of the results; FP16 saturates."""
+    output: Literal["fp32", "fp16", "anda"] = "fp32"
+    """Format of the results; FP16 saturates, ``anda`` is made from it by the compressor."""
     tree: Literal["carry_save", "binary"] = "carry_save"
     """How a processor adds up a plane: carry-save adders, or a tree of signed adders."""
     weight_registers: Literal["column", "processor"] = "column"
@@ -115,7 +115,18 @@ class AndaConfig(GroupArrayConfig):
     @model_validator(mode="after")
     def _check_beat(self) -> Self:
         check_part(self, "weight_beat", "group")
+        if self.output == "anda":
+            self._check_compressor()
         return self
+
+    def _check_compressor(self) -> None:
+        """The compressor takes C elements of a lane a beat and must never hold the array up."""
+        check_part(self, "columns", "group")
+        if self.rows * self.group < MANTISSA_MAX * self.columns:
+            raise UserError(
+                f"rows * group / columns must be at least {MANTISSA_MAX} for output anda, "
+                f"got rows {self.rows}, group {self.group}, columns {self.columns}."
+            )
 
     @property
     def largest_mantissa(self) -> int:
@@ -130,7 +141,7 @@ class AndaConfig(GroupArrayConfig):
     @property
     def result_latency(self) -> int:
         """Cycles from a tile's final group sum to the cycle before its first row leaves."""
-        return self.latency + (self.output == "fp16")
+        return self.latency + (self.output != "fp32")
 
     @property
     def bit_macs(self) -> int:
@@ -155,6 +166,9 @@ class MantissaSettings(Config):
 
 class AndaSettings(MantissaSettings):
     """What the hardware takes as it runs, and how weights are prepared for it."""
+
+    result_mantissa: int = Parameter(default=8, ge=1, le=MANTISSA_MAX)
+    """Bits of a result's mantissa; matters only with ``output="anda"``."""
 
     weight_group: Literal[16, 32, 64, 128] = 128
     """Input features that share a scale; a multiple of the Anda group."""

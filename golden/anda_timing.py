@@ -19,6 +19,7 @@ Beats are planes (before them the sign word, if serial), or whole mantissas. Bea
 beat n - 1 is worked off, the first in cycle 0.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -147,24 +148,42 @@ def leaving(config: GroupArrayConfig, tiles: list[Tile]) -> NDArray[np.int64]:
 def totals(
     config: GroupArrayConfig, beats: int, groups: int, tiles: int
 ) -> tuple[int, dict[str, int]]:
-    """Cycles of a run and totals of its time events.
+    """Cycles of a run and totals of its time events."""
+    found: dict[str, int] = {}
+    end = 0
+    for origin, before, one, repeats in _phases(config, beats, groups, tiles):
+        for name, cycles in stalls(one, before).items():
+            found[name] = found.get(name, 0) + repeats * len(cycles)
+        end = origin + (repeats - 1) * one.after.final + one.after.empty
+    return end + config.result_latency - config.latency + 1, found
 
-    Tiles are alike: soon each takes what the one before it took, seen from its final beat.
+
+def first_rows(config: GroupArrayConfig, beats: int, groups: int, tiles: int) -> NDArray[np.int64]:
+    """Cycles in which row 0 of each tile leaves the unit."""
+    taken = [
+        origin + np.arange(repeats) * one.after.final + one.after.taken
+        for origin, _, one, repeats in _phases(config, beats, groups, tiles)
+    ]
+    return np.concatenate(taken) + config.result_latency + 1
+
+
+def _phases(
+    config: GroupArrayConfig, beats: int, groups: int, tiles: int
+) -> Iterator[tuple[int, State, Tile, int]]:
+    """Tiles of a run: cycle that they count from, state before, timing, how many are alike.
+
+    Soon each tile takes what the one before it took, seen from its final beat.
     """
     state = State()
     origin = done = 0
-    found: dict[str, int] = {}
     while done < tiles:
         one = tile(config, beats, groups, state)
-        length = one.after.final
-        after = one.after.seen_from(length)
+        after = one.after.seen_from(one.after.final)
         repeats = tiles - done if after == state else 1
-        for name, cycles in stalls(one, state).items():
-            found[name] = found.get(name, 0) + repeats * len(cycles)
-        origin += repeats * length
+        yield origin, state, one, repeats
+        origin += repeats * one.after.final
         state = after
         done += repeats
-    return origin + state.empty + config.result_latency - config.latency + 1, found
 
 
 def pulses(config: GroupArrayConfig, tiles: list[Tile]) -> dict[str, Pulses]:

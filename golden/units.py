@@ -1,6 +1,6 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import anda, anda_compressor, bitmap, dense, dequantizer, figna, fp16, sparqle
+from . import anda_compressor, anda_unit, bitmap, dense, dequantizer, figna, fp16, sparqle
 from .design import Unit
 from .errors import UserError
 
@@ -11,7 +11,7 @@ UNITS: dict[str, Unit] = {
         dense.UNIT,
         dense.UNIT_2K,
         sparqle.UNIT,
-        anda.UNIT,
+        anda_unit.UNIT,
         anda_compressor.UNIT,
         fp16.UNIT,
         figna.UNIT,

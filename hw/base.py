@@ -1,7 +1,7 @@
 """Base of all units, and the layouts that hardware derives from golden's port declarations."""
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from amaranth import hdl
 from amaranth.lib import data, stream, wiring
@@ -72,3 +72,12 @@ class Unit(Part[C]):
         }
         events = events_layout(design.events(config))
         super().__init__(config, {**streams, "events": Out(events)})
+
+
+def connect(m: hdl.Module, source: Any, sink: Any) -> None:
+    """A stream into another whose payload has some of its fields."""
+    m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+    given = source.payload.shape().members
+    for name in sink.payload.shape().members:
+        if name in given:
+            m.d.comb += getattr(sink.payload, name).eq(getattr(source.payload, name))

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Signal, Value
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.grouped import PREFIX
-from .base import Unit
+from .base import Unit, connect
 from .dequantizer import Dequantizer
 from .emission import place
 
@@ -55,10 +55,10 @@ class GroupedArray(Unit[C], Generic[C]):
         place(m, platform, "dequantizer", dequantizer)
         for port in array.design.ports(array.config):
             if port.direction == "in":
-                _connect(m, getattr(self, port.name), getattr(array, port.name))
-        _connect(m, self.scale, dequantizer.scale)
-        _connect(m, array.y, dequantizer.x)
-        _connect(m, dequantizer.y, self.y)
+                connect(m, getattr(self, port.name), getattr(array, port.name))
+        connect(m, self.scale, dequantizer.scale)
+        connect(m, array.y, dequantizer.x)
+        connect(m, dequantizer.y, self.y)
         if "error" in array.y.payload.shape().members:
             m.d.comb += self.y.payload.error.eq(self._error(m, array))
         for unit, prefix in ((array, ""), (dequantizer, PREFIX)):
@@ -73,12 +73,3 @@ class GroupedArray(Unit[C], Generic[C]):
         with m.If(array.y.valid & array.y.ready & array.y.payload.error):
             m.d.sync += error.eq(1)
         return error
-
-
-def _connect(m: Module, source: Any, sink: Any) -> None:
-    """A stream into another whose payload has some of its fields."""
-    m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
-    given = source.payload.shape().members
-    for name in sink.payload.shape().members:
-        if name in given:
-            m.d.comb += getattr(sink.payload, name).eq(getattr(source.payload, name))

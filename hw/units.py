@@ -9,6 +9,7 @@ from ..golden.dense import GROUPED as DENSE_GROUPED
 from ..golden.design import Design
 from ..golden.sparqle import GROUPED as SPARQLE_GROUPED
 from .anda import AndaArray
+from .anda_compressed import AndaCompressed
 from .anda_compressor import Compressor
 from .base import Unit
 from .bitmap import BitmapDecoder, BitmapEncoder
@@ -21,6 +22,7 @@ from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "anda_array": AndaArray,
+    "anda_compressed": AndaCompressed,
     "anda_compressor": Compressor,
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,

@@ -3,14 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import anda, fp16
+from ..golden import anda, anda_compressed, fp16
 from ..golden.anda import ARRAY, AndaLayer
+from ..golden.anda_compressed import COMPRESSED, CompressedLayer
 from ..golden.anda_config import AndaConfig, AndaSettings
 from ..golden.anda_format import to_fp16
 from ..golden.errors import UserError
 from ..golden.fp16 import Fp16Config
 from ..golden.quantise import QuantisedWeights, check_matrix, take_weights
-from .measure import Runner, results
+from .anda_compressor import arrays_of
+from .anda_compressor import results as compressed_results
+from .measure import Measured, Runner, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -29,12 +32,9 @@ def simulate(
     w = _weights(config, settings, tensors, weights)
     layer = layer_of(config, settings, to_fp16("activations", tensors.activations), w)
     shape = (len(layer.x), layer.x.shape[1], len(w.q))
-    golden = anda.cycles(config, settings.mantissa, *shape, w.group)
-    measured = runner.measure(ARRAY, config, anda.traffic(config, layer), golden)
-    bits = results(layer.tiling(config), anda.ports(config)[-1], measured)
-    y = bits.astype(np.uint32).view(np.float32)
-    if config.output == "fp16":
-        y = bits.astype(np.uint16).view(np.float16)
+    run = _run_compressed if config.output == "anda" else _run
+    measured, given = run(config, settings, layer, runner)
+    golden, y = measured.golden, given["y"]
     encoded = layer.encoded(config)
     padding = encoded.padded_features / encoded.in_features
     counts = counts_of(
@@ -50,10 +50,65 @@ def simulate(
         sqnr_db=sqnr_db(activations.astype(np.float64) @ weights.astype(np.float64).T, y),
         utilisation=(golden.ideal_cycles or 0.0) / measured.cycles,
     )
-    arrays: dict[str, NDArray] = {"y": y, "x": layer.x, "w_q": w.q, "w_scale": w.scale}
+    arrays: dict[str, NDArray] = {**given, "x": layer.x, "w_q": w.q, "w_scale": w.scale}
     if w.minimum is not None:
         arrays["w_min"] = w.minimum
     return Simulation(counts, arrays, measured.mismatches)
+
+
+def _run(
+    config: AndaConfig, settings: AndaSettings, layer: AndaLayer, runner: Runner
+) -> tuple[Measured, dict[str, NDArray]]:
+    """Run the array; its results."""
+    (tokens, in_features), outputs = layer.x.shape, len(layer.w)
+    golden = anda.cycles(
+        config, settings.mantissa, tokens, in_features, outputs, int(layer.weight_group)
+    )
+    measured = runner.measure(ARRAY, config, anda.traffic(config, layer), golden)
+    bits = results(layer.tiling(config), anda.ports(config)[-1], measured)
+    if config.output == "fp16":
+        return measured, {"y": bits.astype(np.uint16).view(np.float16)}
+    return measured, {"y": bits.astype(np.uint32).view(np.float32)}
+
+
+def _run_compressed(
+    config: AndaConfig, settings: AndaSettings, layer: AndaLayer, runner: Runner
+) -> tuple[Measured, dict[str, NDArray]]:
+    """Run array and compressor, outputs padded to whole groups; results and what they stand for."""
+    (tokens, in_features), outputs = layer.x.shape, len(layer.w)
+    padded = compressed_layer(config, settings, layer)
+    golden = anda_compressed.cycles(
+        config,
+        settings.mantissa,
+        settings.result_mantissa,
+        tokens,
+        in_features,
+        len(padded.w),
+        int(layer.weight_group),
+    )
+    traffic = anda_compressed.traffic(config, padded)
+    measured = runner.measure(COMPRESSED, config, traffic, golden)
+    unit, ports = anda_compressed.compressor_config(config), anda_compressed.ports(config)[-3:]
+    y = compressed_results(unit, ports, measured, settings.result_mantissa, tokens, outputs)
+    files = {f"y_{name}": array for name, array in arrays_of(y).items()}
+    return measured, {"y": y.decode().astype(np.float32), **files}
+
+
+def compressed_layer(
+    config: AndaConfig, settings: AndaSettings, layer: AndaLayer
+) -> CompressedLayer:
+    """The same operands with outputs of zeros up to whole groups of results."""
+    padding = ((0, -len(layer.w) % config.group), (0, 0))
+    minimum = layer.minimum
+    return CompressedLayer(
+        layer.x,
+        layer.mantissa,
+        np.pad(layer.w, padding),
+        np.pad(layer.d, padding),
+        layer.weight_group,
+        np.pad(minimum, padding) if minimum.size else minimum,
+        result_mantissa=np.array(settings.result_mantissa),
+    )
 
 
 def layer_of(
@@ -63,7 +118,8 @@ def layer_of(
     minimum = [] if w.minimum is None else [w.minimum]
     mantissa, group = np.array(settings.mantissa), np.array(w.group)
     layer = AndaLayer(x, mantissa, w.q, w.scale, group, *minimum)
-    anda.check(config, layer)
+    array = anda_compressed.array_config(config) if config.output == "anda" else config
+    anda.check(array, layer)
     return layer
 
 

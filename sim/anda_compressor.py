@@ -1,14 +1,17 @@
 """Simulation of the run-time compressor on a user's activations."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..golden import anda_compressor
 from ..golden.anda_compressor import COMPRESSOR, CompressorConfig, LaneGroups
 from ..golden.anda_config import MantissaSettings
-from ..golden.anda_format import encode, to_fp16
+from ..golden.anda_format import Anda, to_fp16
+from ..golden.ports import Port
 from ..golden.quantise import check_matrix
-from .measure import Runner
+from .measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 
@@ -27,8 +30,8 @@ def simulate(
     golden = anda_compressor.cycles(config, len(operands.values), settings.mantissa)
     traffic = anda_compressor.traffic(config, operands)
     measured = runner.measure(COMPRESSOR, config, traffic, golden)
-    encoded = encode(config, settings.mantissa, x)
-    decoded = encoded.decode()
+    ports = anda_compressor.ports(config)[1:]
+    encoded = results(config, ports, measured, settings.mantissa, tokens, in_features)
     counts = counts_of(
         unit_name,
         config,
@@ -37,15 +40,68 @@ def simulate(
         measured.summary(),
         bits_per_activation=encoded.bits_per_element,
         bits_per_activation_padded=encoded.bits_per_element * encoded.padded_features / in_features,
-        sqnr_db=sqnr_db(activations, decoded),
+        sqnr_db=sqnr_db(activations, encoded.decode()),
     )
-    arrays: dict[str, NDArray] = {
-        "x": x,
+    return Simulation(counts, {"x": x, **arrays_of(encoded)}, measured.mismatches)
+
+
+def arrays_of(encoded: Anda) -> dict[str, NDArray]:
+    """Files of a tensor in the Anda format."""
+    return {
         "sign": np.packbits(encoded.sign, axis=1, bitorder="little"),
         "magnitude": encoded.magnitude,
         "exponent": encoded.exponent,
     }
-    return Simulation(counts, arrays, measured.mismatches)
+
+
+def results(
+    config: CompressorConfig,
+    ports: Sequence[Port],
+    measured: Measured,
+    mantissa: int,
+    tokens: int,
+    in_features: int,
+) -> Anda:
+    """The tensor that the hardware gave; zeros where beats are missing.
+
+    Parameters
+    ----------
+    ports
+        Those of sign words, exponents and planes.
+    mantissa, tokens, in_features
+        Of the tensor.
+    """
+    groups, blocks = -(-in_features // config.group), -(-tokens // config.lanes)
+    each = (1, 1, mantissa)
+    found: list[NDArray] = []
+    for port, name, beats in zip(ports, ("word", "value", "bits"), each, strict=True):
+        seen = port.unpack(measured.run.seen.words[port.name])[name]
+        whole = np.zeros((blocks * groups * beats, seen.shape[1]), np.uint16)
+        whole[: len(seen)] = seen[: len(whole)]
+        found.append(whole)
+    sign, exponent, planes = found
+    magnitude: NDArray = np.zeros_like(sign)
+    for plane in range(mantissa):
+        magnitude = magnitude << 1 | planes[plane::mantissa]
+    sign, exponent, magnitude = (
+        _by_token(values.reshape(blocks, groups, config.lanes, -1))[:tokens]
+        for values in (sign, exponent, magnitude)
+    )
+    return Anda(
+        config.group,
+        mantissa,
+        in_features,
+        sign=sign.astype(np.bool_),
+        magnitude=magnitude,
+        exponent=exponent.astype(np.uint8),
+        nonfinite=np.zeros(exponent.shape, np.bool_),
+    )
+
+
+def _by_token(values: NDArray) -> NDArray:
+    """``(blocks, groups, lanes, n)`` to ``(tokens, groups * n)``."""
+    blocks, _, lanes, _ = values.shape
+    return values.swapaxes(1, 2).reshape(blocks * lanes, -1)
 
 
 def groups_of(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..golden.anda import AndaLayer
+from ..golden.anda_compressed import CompressedLayer
 from ..golden.anda_compressor import LaneGroups
 from ..golden.bitmap import Groups
 from ..golden.config import Config
@@ -15,6 +16,7 @@ from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
 from . import (
     tb_anda,
+    tb_anda_compressed,
     tb_anda_compressor,
     tb_bitmap,
     tb_dense,
@@ -66,6 +68,16 @@ STIMULI: dict[str, Stimuli] = {
         tb_anda.bins,
         tb_anda.all_bins,
         AndaLayer,
+    ),
+    "anda_compressed": Stimuli(
+        tb_anda_compressed.random_config,
+        tb_anda_compressed.random_layer,
+        tb_anda_compressed.corner_layer,
+        tb_anda_compressed.SMALL,
+        tb_anda_compressed.exhaustive_products,
+        tb_anda_compressed.bins,
+        tb_anda_compressed.all_bins,
+        CompressedLayer,
     ),
     "bitmap_decoder": Stimuli(
         tb_bitmap.random_config,

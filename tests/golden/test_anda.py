@@ -5,12 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-from nibbleforge.golden import anda, anda_dot
+from nibbleforge.golden import anda, anda_dot, anda_unit
 from nibbleforge.golden.anda_config import AndaConfig
 from nibbleforge.golden.errors import UserError
 from nibbleforge.tb import tb_anda
 
-PAPER = anda.UNIT.presets["paper"]
+PAPER = anda_unit.UNIT.presets["paper"]
 
 
 def drawn(seed):
@@ -430,12 +430,12 @@ def test_law_of_a_large_layer():
     }
 
 
-@pytest.mark.parametrize("name", anda.UNIT.presets)
+@pytest.mark.parametrize("name", anda_unit.UNIT.presets)
 @pytest.mark.parametrize("mantissa", [1, 5, 11])
 @pytest.mark.parametrize("sign_plane", ["banked", "serial"])
 def test_bandwidth(name, mantissa, sign_plane):
     """Bits of a group of each port over its cycles; scales of 128 weights."""
-    config = anda.UNIT.presets[name].replace(sign_plane=sign_plane)
+    config = anda_unit.UNIT.presets[name].replace(sign_plane=sign_plane, output="fp16")
     beats = {
         "sign": 1,
         "exponent": 1,
@@ -476,7 +476,7 @@ def least(name, value):
         most("multiply_latency", 4, 3),
         most("add_latency", 5, 4),
         ({"sign_plane": "both"}, "sign_plane: input should be 'banked' or 'serial', got 'both'."),
-        ({"output": "bf16"}, "output: input should be 'fp32' or 'fp16', got 'bf16'."),
+        ({"output": "bf16"}, "output: input should be 'fp32', 'fp16' or 'anda', got 'bf16'."),
         ({"fp_share": 3}, "fp_share must divide columns, got fp_share 3, columns 16."),
         ({"fp_share": 32}, "fp_share must divide columns, got fp_share 32, columns 16."),
         ({"weight_beat": 24}, "weight_beat must divide group, got weight_beat 24, group 64."),

@@ -191,6 +191,25 @@ def test_a_layer_in_anda(run, save, tmp_path, kind):
     assert arrays["y"].tobytes() == y.tobytes()
 
 
+def test_a_layer_from_anda_to_anda(run, save, tmp_path):
+    x, w = operands("float16")
+    given = ("--activations", save("a", x), "--weights", save("w", w), "--set", "mantissa=6")
+    small = ("--set", "rows=4", "--set", "columns=4", "--set", "result_mantissa=5")
+    for output in ("fp16", "anda"):
+        kind = ("--set", f"output={output}")
+        done = run("simulate", "anda", *given, *small, *kind, "-o", tmp_path / output)
+        assert done.status == 0, done.err
+    half, _ = results(tmp_path / "fp16")
+    arrays, counts = results(tmp_path / "anda")
+    assert (counts["mismatches"], counts["cycles"]) == (0, counts["golden_cycles"])
+    assert set(arrays) - set(half) == {"y_sign", "y_magnitude", "y_exponent"}
+    lost = half["y"].astype(np.float64) - arrays["y"]  # truncated towards zero
+    assert (lost * np.sign(half["y"]) >= 0).all()
+    largest = np.abs(half["y"]).max(axis=1).astype(np.float64)  # one group a token
+    assert (np.abs(lost) < np.exp2(np.floor(np.log2(largest)) - 4)[:, None]).all()
+    assert arrays["y_magnitude"].max() == 31
+
+
 def test_activations_through_the_compressor(run, save, tmp_path):
     x, _ = operands("float16")
     out = tmp_path / "out"

@@ -1,0 +1,91 @@
+"""Stimuli of the Anda array joined to the compressor."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from ..golden.anda import AndaLayer
+from ..golden.anda_compressed import CompressedLayer, compute
+from ..golden.anda_config import AndaConfig
+from ..golden.anda_format import MANTISSA_MAX
+from . import tb_anda
+
+SMALL = (
+    AndaConfig(group=16, rows=8, columns=8, max_mantissa=11, output="anda"),
+    AndaConfig(group=16, rows=4, columns=4, max_mantissa=11, asymmetric=True, output="anda"),
+)
+"""Arrays that multiply every 11-bit mantissa with every weight."""
+
+
+def random_config(rng: np.random.Generator) -> AndaConfig:
+    """A small array of any kind; illegal combinations are drawn, too."""
+    return tb_anda.random_config(rng).replace(output="anda")
+
+
+def random_layer(config: AndaConfig, rng: np.random.Generator) -> CompressedLayer:
+    """A layer of a few tiles, ragged in tokens and in_features, mantissas of every kind."""
+    tokens, features, _ = tb_anda.random_shape(config, rng)
+    outputs = config.group * int(rng.integers(1, 3))
+    layer = tb_anda.layer(config, rng, tokens, features, outputs)
+    return _compressed(layer, int(rng.integers(1, MANTISSA_MAX + 1)))
+
+
+def corner_layer(config: AndaConfig) -> CompressedLayer:
+    """The largest sums of either sign, every element alone; outputs repeat."""
+    return _compressed(_whole_groups(config, tb_anda.corner_layer(config)), MANTISSA_MAX)
+
+
+def exhaustive_products(config: AndaConfig) -> CompressedLayer:
+    """Every 11-bit mantissa times every weight."""
+    return _compressed(_whole_groups(config, tb_anda.exhaustive_products(config)), 11)
+
+
+def _whole_groups(config: AndaConfig, layer: AndaLayer) -> AndaLayer:
+    """With outputs repeated to a multiple of the group."""
+    outputs = -(-len(layer.w) // config.group) * config.group
+    values = {item.name: getattr(layer, item.name) for item in fields(layer)}
+    for name in ("w", "d", "minimum"):
+        matrix = values[name]
+        if matrix.size:
+            values[name] = matrix[np.arange(outputs) % len(matrix)]
+    return AndaLayer(**values)
+
+
+def _compressed(layer: AndaLayer, mantissa: int) -> CompressedLayer:
+    values = {item.name: getattr(layer, item.name) for item in fields(layer)}
+    return CompressedLayer(**values, result_mantissa=np.array(mantissa))
+
+
+def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:
+    """Functional bins that these operands hit."""
+    results = compute(config, operands)
+    mantissa = results.mantissa
+    facts = {
+        "result mantissa of 1 bit": mantissa == 1,
+        "longest result mantissa": mantissa == MANTISSA_MAX,
+        "group of results": results.groups == 1,
+        "groups of results": results.groups > 1,
+        "result shifted out": ((results.magnitude == 0) & results.sign).any(),
+        "largest result exponent": (results.exponent == 30).any(),
+        "smallest result exponent": (results.exponent == 1).any(),
+        "negative result": (results.sign & (results.magnitude > 0)).any(),
+    }
+    hit = {name for name, hit in facts.items() if hit}
+    shared = tb_anda.shared_bins(config, operands, operands.encoded(config), results.decode())
+    return (hit | shared) & all_bins(config)
+
+
+def all_bins(config: AndaConfig) -> set[str]:
+    """Every bin that must be hit."""
+    names = {
+        "result mantissa of 1 bit",
+        "longest result mantissa",
+        "group of results",
+        "groups of results",
+        "result shifted out",
+        "largest result exponent",
+        "smallest result exponent",
+        "negative result",
+    }
+    whole = {"single tile", "ragged output edge"}  # seldom, never: outputs are whole groups
+    return names | tb_anda.all_shared_bins(config) - whole
