@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -33,11 +33,31 @@ from .simulators import SIMULATORS, WITHOUT_WEIGHTS
 from .tensors import Capture, sample_path
 from .workers import Workers
 
+
+@dataclass(frozen=True)
+class Case:
+    """A unit in a preset, with run-time settings other than its own defaults."""
+
+    unit: str
+    preset: str = "paper"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        """Configuration of the hardware."""
+        return UNITS[self.unit].presets[self.preset]
+
+    @property
+    def runtime(self) -> Config:
+        """What the hardware takes as it runs."""
+        return UNITS[self.unit].settings(**self.settings)
+
+
 RUNS = {
-    **{name: (name, "paper") for name in SIMULATORS if name not in ("fp16", "figna")},
-    "sparqle q4_1": ("sparqle", "q4_1"),
+    **{name: Case(name) for name in SIMULATORS if name not in ("fp16", "figna")},
+    "sparqle q4_1": Case("sparqle", "q4_1"),
 }
-"""What runs, by the name it is shown under: unit and preset. Rivals of Anda are counted only."""
+"""What runs, by the name it is shown under. Rivals of Anda are counted only."""
 
 CORNER = 32  # tokens and outputs that the cocotb harness takes
 
@@ -69,7 +89,12 @@ class LayerResult:
 
 
 def run(
-    path: Path | None = None, jobs: int = 2, progress: Progress | None = None
+    path: Path | None = None,
+    jobs: int = 2,
+    progress: Progress | None = None,
+    *,
+    runs: Mapping[str, Case] | None = None,
+    tests: str = "free_flow",
 ) -> list[LayerResult]:
     """Run every layer of a capture on all units that take tensors.
 
@@ -84,13 +109,26 @@ def run(
         Simulations at once.
     progress
         Called with what is under way.
+    runs
+        What runs; by default :data:`RUNS`.
+    tests
+        Regular expression of the cocotb tests to run.
     """
+    runs = RUNS if runs is None else runs
     capture = Capture.open(path or sample_path())
     results = [LayerResult(layer) for layer in capture.layers]
     with Workers(jobs) as workers, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        tasks = [
-            *_corner_tasks(capture, results, Path(folder), workers),
-            *(task for result in results for task in _native_tasks(capture, result, workers)),
+        tasks: list[Callable[[], None]] = [
+            *(
+                _corner(capture, results, shown, case, design, Path(folder), workers, tests)
+                for shown, case in runs.items()
+                for design in UNITS[case.unit].designs(case.config)
+            ),
+            *(
+                partial(_native, capture, result, shown, case, workers)
+                for result in results
+                for shown, case in runs.items()
+            ),
         ]
         running = [workers.start(task) for task in tasks]
         for done, finished in enumerate(as_completed(running), 1):
@@ -100,59 +138,59 @@ def run(
     return results
 
 
-def _native_tasks(
-    capture: Capture, result: LayerResult, workers: Workers
-) -> Iterator[Callable[[], None]]:
-    """Whole layer on every unit."""
-
-    def native(shown: str, name: str, preset: str) -> None:
-        unit = UNITS[name]
-        tensors = of_capture(capture, result.layer, with_weights=name not in WITHOUT_WEIGHTS)
-        result.simulations[shown] = SIMULATORS[name](
-            name, unit.presets[preset], unit.settings(), tensors, Runner(workers)
-        )
-
-    for shown, (name, preset) in RUNS.items():
-        yield partial(native, shown, name, preset)
+def _native(
+    capture: Capture, result: LayerResult, shown: str, case: Case, workers: Workers
+) -> None:
+    """A whole layer on a unit."""
+    tensors = of_capture(capture, result.layer, with_weights=case.unit not in WITHOUT_WEIGHTS)
+    result.simulations[shown] = SIMULATORS[case.unit](
+        case.unit, case.config, case.runtime, tensors, Runner(workers)
+    )
 
 
-def _corner_tasks(
-    capture: Capture, results: list[LayerResult], folder: Path, workers: Workers
-) -> Iterator[Callable[[], None]]:
-    """First tokens and outputs of all layers in one cocotb process per design."""
+def _corner(
+    capture: Capture,
+    results: list[LayerResult],
+    shown: str,
+    case: Case,
+    design: Design,
+    folder: Path,
+    workers: Workers,
+    tests: str,
+) -> Callable[[], None]:
+    """First tokens and outputs of all layers in one cocotb process."""
 
-    def corner(shown: str, name: str, design: Design, config: Config) -> None:
+    def corner() -> None:
         files = [folder / f"{shown}-{design.name}-{i}.npz" for i in range(len(results))]
         for file, result in zip(files, results, strict=True):
-            operands = _operands(config, capture, result.layer)
+            operands = _operands(case, capture, result.layer)
             np.savez(file, **{item.name: getattr(operands, item.name) for item in fields(operands)})
         seeds = list(range(len(results)))
-        job = Job.of(name, design, config, seeds, operands=[str(file) for file in files])
-        outcome = cocotb.run(cocotb.build(design, config), job, workers, tests="free_flow")
+        job = Job.of(case.unit, design, case.config, seeds, operands=[str(file) for file in files])
+        outcome = cocotb.run(cocotb.build(design, case.config), job, workers, tests=tests)
         for seed, result in enumerate(results):
             result.corners[f"{shown}/{design.name}"] = _verdict(outcome, seed)
 
-    for shown, (name, preset) in RUNS.items():
-        config = UNITS[name].presets[preset]
-        for design in UNITS[name].designs(config):
-            yield partial(corner, shown, name, design, config)
+    return corner
 
 
 def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
-    """Why the run of a seed failed; empty if it passed."""
+    """Why a run of a seed failed; empty if all passed."""
     mine = [verdict for verdict in outcome.verdicts if re.search(rf"seed={seed}$", verdict.test)]
-    return mine[0].message if mine else f"no verdict: {outcome.log[-500:]}"
+    if not mine:
+        return f"no verdict: {outcome.log[-500:]}"
+    return next((verdict.message for verdict in mine if not verdict.passed), "")
 
 
-def _operands(config: Config, capture: Capture, layer: str) -> Any:
+def _operands(case: Case, capture: Capture, layer: str) -> Any:
     """First tokens and outputs of a layer, quantised as the unit's simulation does."""
+    config, settings = case.config, case.runtime
     x, w = capture.activations(layer)[:CORNER], capture.weights(layer)[:CORNER]
-    if isinstance(config, CompressorConfig):
-        return groups_of(config, MantissaSettings(), x)
-    if isinstance(config, AndaConfig):
-        settings = AndaSettings()
+    if isinstance(settings, AndaSettings) and isinstance(config, AndaConfig):
         weights = take_weights(w, "group", settings.weight_group, not config.asymmetric)
         return layer_of(config, settings, x, weights)
+    if isinstance(settings, MantissaSettings) and isinstance(config, CompressorConfig):
+        return groups_of(config, settings, x)
     if isinstance(config, BitmapConfig):
         form = format_of(config)
         return high_halves(form, take_activations(x, form.limit).q)

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from ..golden.anda_format import MANTISSA_MAX
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.units import UNITS
 from ..tb.stimuli import STIMULI
-from . import formal, fuzz
+from . import demo, formal, fuzz
 from .mutation import mutate
 from .native import Model
 from .regress import Variation, variations
@@ -63,6 +64,9 @@ ROWS = {
     "with garbage while valid is 0, and after a reset in mid-work",
     "harnesses": "cocotb and the native driver count the same cycles and events in every run; "
     "a corrupted golden value fails",
+    "sample": "Embedded sample of a real model: whole layers in the native harness, the first 32 "
+    "tokens and outputs in cocotb under every stall profile; with every mantissa where it is a "
+    "run-time setting",
     "exhaustive": "Small spaces in full: every product, every bitmap of 16 elements",
     "bins": "Functional bins hit",
     "formal": "Formal proofs",
@@ -98,7 +102,7 @@ def soak(
     """
     presets = sorted({preset for name in names for preset in UNITS[name].presets})
     chosen = variations(names, presets)
-    tasks = [*_of_variations(chosen), *_of_designs(chosen)]
+    tasks = [*_of_variations(chosen), *_of_sample(names), *_of_designs(chosen)]
     findings: list[Finding] = []
     with Workers(jobs) as workers:
         running = [workers.start(_timed, task) for task in tasks]
@@ -152,6 +156,25 @@ def _bins(variation: Variation) -> Finding:
 def _lint(variation: Variation) -> Finding:
     warnings = check_lint(variation.design, variation.config)
     return Finding("lint", variation.name, f"{len(warnings)} warnings", tuple(warnings))
+
+
+def _of_sample(names: Sequence[str]) -> Iterator[Task]:
+    """The embedded sample on every unit that takes tensors."""
+    for shown, case in demo.RUNS.items():
+        if case.unit in names:
+            many = "mantissa" in UNITS[case.unit].settings.model_fields
+            every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
+            for settings in every:
+                yield partial(_sample, shown, replace(case, settings=settings))
+
+
+def _sample(shown: str, case: demo.Case) -> Finding:
+    results = demo.run(jobs=1, runs={shown: case}, tests="")
+    wrong = [f"{result.layer}: {failure}" for result in results for failure in result.failures]
+    cycles = sum(result.simulations[shown].counts["cycles"] for result in results)
+    settings = "".join(f" {name}={value}" for name, value in case.settings.items())
+    figure = f"{len(results)} layers, {cycles:,} cycles, {len(wrong)} differences"
+    return Finding("sample", shown + settings, figure, tuple(wrong))
 
 
 def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:

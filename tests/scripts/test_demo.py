@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def small(tmp_path) -> Capture:
 
 
 def test_a_small_capture(run, small, monkeypatch):
-    tiny = {shown: (name, "tiny") for shown, (name, _) in demo.RUNS.items()}
+    tiny = {shown: replace(case, preset="tiny") for shown, case in demo.RUNS.items()}
     monkeypatch.setattr(demo, "RUNS", tiny)
     done = run("demo", "--capture", small.path)
     assert done.status == 0, done.err
