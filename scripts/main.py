@@ -9,7 +9,19 @@ import typer
 
 from ..golden.errors import UserError
 from ..golden.version import VERSION
-from . import area, cache, capture, demo, doctor, generate, regress, search, simulate, units
+from . import (
+    area,
+    cache,
+    capture,
+    demo,
+    doctor,
+    generate,
+    prune,
+    regress,
+    search,
+    simulate,
+    units,
+)
 from .show import console, errors
 
 INTERRUPTED = 130
@@ -21,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (units, generate, simulate, regress, area, capture, search, doctor, demo):
+for module in (units, generate, simulate, regress, area, capture, search, prune, doctor, demo):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(cache.app, name="cache")
 

@@ -26,7 +26,9 @@ from .llm import (
     piece,
     read_text,
     require,
+    sha256,
     tokenise,
+    versions,
     without_warnings,
 )
 from .tensors import some
@@ -46,7 +48,7 @@ LARGEST = 65504.0
 
 @dataclass(frozen=True)
 class Text:
-    """The tokens to run: two pieces of a text, for the search and for the final figures.
+    """The tokens to run: two pieces of a text, to search or calibrate on and for final figures.
 
     Attributes
     ----------
@@ -97,6 +99,20 @@ def read(path: Path | None, offset: int | None, tokens: int, context: int) -> Te
     return Text(read_text(path), offset, tokens, context)
 
 
+def provenance(model: str, source: Source, text: Text) -> dict[str, Any]:
+    """What a perplexity depends on: model, text and tools, as JSON."""
+    return {
+        "model": model,
+        "model_sha256": {path.name: sha256(path) for path in source.files},
+        "text": text.corpus.origin,
+        "text_sha256": text.corpus.sha256,
+        "offset": text.offset,
+        "tokens": text.tokens,
+        "context": text.context,
+        "versions": versions(),
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A model in memory with the text to measure it on.
@@ -108,7 +124,7 @@ class LanguageModel:
     layers
         Its linear layers but for the output head: kind, shape and module.
     pieces
-        Token numbers ``(tokens,)``: of the search, and held out from it.
+        Token numbers ``(tokens,)``: to search or calibrate on, and held out from that.
     context
         Tokens of a window.
     format

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,11 @@ def _move(files: Sequence[Path], folder: Path) -> None:
             raise UserError(f"cannot write to {folder}: {path.name} in it is a folder.")
     for path in files:
         path.replace(folder / path.name)
+
+
+def finite(value: float | None) -> float | None:
+    """A number as JSON can hold it: NaN and infinity become None."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -16,9 +16,9 @@ from ..golden.anda_search import search as golden_search
 from ..golden.errors import UserError
 from ..golden.llm import Linear
 from ..golden.tiling import Tiling
-from .llm import Progress, Source, sha256, versions
-from .perplexity import KINDS, Text
-from .results import check_output, new_files, write_json
+from .llm import Progress, Source
+from .perplexity import KINDS, Text, provenance
+from .results import check_output, finite, new_files, write_json
 
 RECORD = "rounds.jsonl"
 RESULT = "search.json"
@@ -158,18 +158,7 @@ def search(
 
 def anda_settings(model: str, source: Source, text: Text, loss: float) -> Settings:
     """Settings of a search with a model that has these files, on this text."""
-    return {
-        "unit": "anda",
-        "loss": loss,
-        "model": model,
-        "model_sha256": {path.name: sha256(path) for path in source.files},
-        "text": text.corpus.origin,
-        "text_sha256": text.corpus.sha256,
-        "offset": text.offset,
-        "tokens": text.tokens,
-        "context": text.context,
-        "versions": versions(),
-    }
+    return {"unit": "anda", "loss": loss, **provenance(model, source, text)}
 
 
 def weights_of(linears: Sequence[tuple[str, Linear]]) -> BopsWeights:
@@ -299,14 +288,14 @@ def _report(settings: Settings, weights: BopsWeights, outcome: Outcome) -> dict[
             {
                 "mantissas": list(done.mantissas),
                 "saving": saving(done.mantissas, weights),
-                "perplexity": _finite(perplexity_of(done, outcome.reference)),
+                "perplexity": finite(perplexity_of(done, outcome.reference)),
                 "outcome": state_of(done),
             }
             for done in outcome.rounds
         ],
         "best": None if outcome.best is None else list(outcome.best),
         "saving": outcome.saving,
-        "held_out_perplexity": _named(map(_finite, outcome.held_out)),
+        "held_out_perplexity": _named(map(finite, outcome.held_out)),
         "prefill": {
             "tokens": PREFILL,
             "rows": ROWS,
@@ -320,7 +309,3 @@ def _report(settings: Settings, weights: BopsWeights, outcome: Outcome) -> dict[
 def _named(figures: Iterable[Any]) -> dict[str, Any]:
     """With FP16 activations, and of the best combination if there is one."""
     return dict(zip(("fp16", "best"), figures, strict=False))
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -15,7 +15,17 @@ from nibbleforge.scripts import main
 from nibbleforge.sim import toolchain
 from nibbleforge.sim.cache import Cache
 
-COMMANDS = ("units", "generate", "simulate", "regress", "capture", "doctor", "cache", "demo")
+COMMANDS = (
+    "units",
+    "generate",
+    "simulate",
+    "regress",
+    "capture",
+    "prune",
+    "doctor",
+    "cache",
+    "demo",
+)
 
 
 @pytest.fixture

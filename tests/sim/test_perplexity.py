@@ -9,13 +9,12 @@ from nibbleforge.golden.anda_format import AndaFormat, encode
 from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.llm import Linear
 from nibbleforge.sim import perplexity as module
-from nibbleforge.sim.perplexity import KINDS, LanguageModel, anda, find, open_model, read
+from nibbleforge.sim.perplexity import KINDS, anda, find, open_model, read
 
 missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
 needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")
 needs_torch = pytest.mark.skipif("torch" in missing, reason="needs torch: extra [llm]")
 
-TOKENS = 150  # of the text below
 SHAPES = {
     "q_proj": ("qkv", 64, 64),
     "k_proj": ("qkv", 64, 32),
@@ -82,57 +81,6 @@ def saturated(x):
 
 
 # --- a model ----------------------------------------------------------------------------------
-
-
-def tiny_network():
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=257,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    return LlamaForCausalLM(config).eval()
-
-
-class Characters:
-    """A tokeniser: a token is a character."""
-
-    def __call__(self, text, add_special_tokens):
-        assert not add_special_tokens
-        return {"input_ids": [ord(c) for c in text]}
-
-
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
-    letters = np.random.default_rng(2).integers(97, 123, TOKENS)
-    path.write_text(bytes(letters.astype(np.uint8)).decode())
-    return path
-
-
-@pytest.fixture(scope="module")
-def network():
-    return tiny_network()
-
-
-@pytest.fixture
-def opened(text, network, monkeypatch):
-    """``opened(offset, tokens, context)``: the tiny model on the text."""
-    loaded = SimpleNamespace(network=network, tokeniser=Characters())
-    monkeypatch.setattr(module, "load", lambda source: loaded)
-
-    def opener(offset=10, tokens=50, context=32) -> LanguageModel:
-        return open_model(None, read(text, offset, tokens, context))
-
-    return opener
 
 
 def by_hand(network, ids, context):
