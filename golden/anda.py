@@ -25,6 +25,8 @@ from .design import Design
 from .errors import UserError
 from .events import Counts
 from .floating import fp32_to_fp16
+from .grouped import check_scales
+from .layer import check_integer
 from .ports import Port
 from .quantise import INT4_MAX, INT4_MIN, QuantisedWeights
 from .schedule import Beats, Pulses, Schedule, Traffic, final_of
@@ -99,12 +101,6 @@ def check(config: AndaConfig, layer: AndaLayer) -> None:
     _check_mantissa(config, int(layer.mantissa))
 
 
-def check_integer(name: str, number: NDArray) -> None:
-    """Raise :class:`UserError` unless a number is a 0-d integer array."""
-    if number.shape or not np.issubdtype(number.dtype, np.integer):
-        raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
-
-
 def _check_mantissa(config: AndaConfig, mantissa: int) -> None:
     """Refuse mantissas that the array does not take."""
     check_mantissa(mantissa)
@@ -148,13 +144,7 @@ def _check_scales(config: GroupArrayConfig, layer: GroupOperands) -> None:
     per_group = (len(layer.w), -(-features // group))
     expected = {"d": per_group, "minimum": per_group if config.asymmetric else (0, 0)}
     for name, shape in expected.items():
-        scales = getattr(layer, name)
-        if scales.dtype != np.float16 or scales.shape != shape:
-            raise UserError(
-                f"{name} must be float16 of shape {shape}, got {scales.dtype} {scales.shape}."
-            )
-        if not np.isfinite(scales).all():
-            raise UserError(f"{name} must be finite, got {scales[~np.isfinite(scales)][0]}.")
+        check_scales(name, getattr(layer, name), shape)
 
 
 def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:

@@ -18,6 +18,7 @@ from .anda_format import Anda, check_mantissa, encode
 from .design import Design
 from .errors import UserError
 from .events import Counts, Event
+from .layer import check_integer
 from .ports import Field, Port
 from .schedule import Beats, Pulses, Schedule, Traffic, ranges
 
@@ -53,7 +54,7 @@ def compressor_config(config: AndaConfig) -> CompressorConfig:
 def check(config: AndaConfig, layer: CompressedLayer) -> None:
     """Raise :class:`UserError` unless the unit takes the operands."""
     anda.check(array_config(config), layer)
-    anda.check_integer("result_mantissa", layer.result_mantissa)
+    check_integer("result_mantissa", layer.result_mantissa)
     check_mantissa(int(layer.result_mantissa))
     _check_outputs(config, len(layer.w))
 
@@ -105,8 +106,10 @@ def events(config: AndaConfig) -> tuple[Event, ...]:
 
 
 def bandwidth(config: AndaConfig) -> dict[str, float]:
-    """As the array; the mantissas are negligible."""
-    return {**anda.bandwidth(array_config(config)), "y_mantissa": 0.0}
+    """As the array, and at most a mantissa every G / C tiles of one group."""
+    array = array_config(config)
+    cycles = config.group // config.columns * array.group_cycles(1)
+    return {**anda.bandwidth(array), "y_mantissa": MANTISSA_BITS / cycles}
 
 
 def traffic(config: AndaConfig, layer: CompressedLayer) -> Traffic:

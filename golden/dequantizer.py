@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
+from pydantic import model_validator
 
 from .config import Config
 from .design import Design, Unit
@@ -45,12 +46,37 @@ class DequantizerConfig(FloatLatencies):
     """Tokens a tile (R)."""
     columns: int = Parameter(default=16, ge=1, le=256)
     """Outputs a tile (C)."""
+    rows_per_beat: int = Parameter(default=1, ge=1, le=16)
+    """Rows of sums taken in a cycle (D); divides rows, 1 for asymmetric weights."""
     acc_bits: int = Parameter(default=25, ge=2, le=48)
     """Bits of a signed sum of activations times weights."""
     asymmetric: bool = False
     """Whether weights have a minimum beside their scale."""
     ones_bits: int = Parameter(default=16, ge=2, le=48)
     """Bits of a signed sum of activations; matters only for asymmetric weights."""
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> "DequantizerConfig":
+        if self.rows % self.rows_per_beat:
+            raise UserError(
+                "rows_per_beat must divide rows, "
+                f"got rows_per_beat {self.rows_per_beat}, rows {self.rows}."
+            )
+        if self.asymmetric and self.rows_per_beat > 1:
+            raise UserError(
+                f"rows_per_beat must be 1 for asymmetric weights, got {self.rows_per_beat}."
+            )
+        return self
+
+    @property
+    def beats(self) -> int:
+        """Beats of sums a weight group, and of results a tile (R / D)."""
+        return self.rows // self.rows_per_beat
+
+    @property
+    def lanes(self) -> int:
+        """Sums a beat (D * C)."""
+        return self.rows_per_beat * self.columns
 
     @property
     def passes(self) -> int:
@@ -72,7 +98,7 @@ class DequantizerConfig(FloatLatencies):
     @property
     def period(self) -> int:
         """Cycles between passes over the same running sums."""
-        return max(self.rows, self.add_latency)
+        return max(self.beats, self.add_latency)
 
 
 def _none(dtype: type) -> NDArray:
@@ -175,22 +201,22 @@ def _tiles(last: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]
 def ports(config: DequantizerConfig) -> tuple[Port, ...]:
     """Ports of the unit."""
     columns = config.columns
-    value = Field("value", config.acc_bits, "sum of each column", True, columns)
+    value = Field("value", config.acc_bits, "sum of each column", True, config.lanes)
     ones = Field("ones", config.ones_bits, "sum of the row's activations", True)
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=columns)
     y = (
-        Field("value", RESULT_BITS, "FP32 result of each column", count=columns),
-        Field("last", 1, "final row of the tile"),
+        Field("value", RESULT_BITS, "FP32 result of each column", count=config.lanes),
+        Field("last", 1, "final rows of the tile"),
     )
-    row_end = Field("last", 1, "final row of the weight group")
+    row_end = Field("last", 1, "final rows of the weight group")
     tile_end = Field("last", 1, "final weight group of the tile")
     x = (value, ones, row_end) if config.asymmetric else (value, row_end)
     scale = (d, minimum, tile_end) if config.asymmetric else (d, tile_end)
     return (
-        Port("x", "in", x, "sums of a weight group, one row a beat, row 0 first"),
+        Port("x", "in", x, "sums of a weight group, D rows a beat, row 0 first"),
         Port("scale", "in", scale, "scales, one weight group a beat"),
-        Port("y", "out", y, "results of a tile, one row a beat, row 0 first"),
+        Port("y", "out", y, "results of a tile, D rows a beat, row 0 first"),
     )
 
 
@@ -198,9 +224,9 @@ def events(config: DequantizerConfig) -> tuple[Event, ...]:
     """Events of the unit."""
     return (
         Event("groups", "work", "weight groups taken"),
-        Event("rows", "work", "rows of sums taken"),
-        Event("products", "work", "products sent to running sums", config.columns.bit_length()),
-        Event("results", "work", "rows of results written"),
+        Event("rows", "work", "beats of rows of sums taken"),
+        Event("products", "work", "products sent to running sums", config.lanes.bit_length()),
+        Event("results", "work", "beats of rows of results written"),
         Event("stall_operands", "time", "cycles within a tile that wait for sums or scales"),
         Event("stall_loop", "time", "cycles that wait for running sums still being added up"),
         Event("stall_out", "time", "cycles a result waits for the consumer"),
@@ -211,7 +237,7 @@ def bandwidth(config: DequantizerConfig) -> dict[str, float]:
     """Bits per cycle on each input in steady state."""
     x, scale, _ = ports(config)
     cycles = config.passes * config.period
-    return {"x": x.width * config.rows / cycles, "scale": scale.width / cycles}
+    return {"x": x.width * config.beats / cycles, "scale": scale.width / cycles}
 
 
 # --- schedule and law -------------------------------------------------------------------------
@@ -229,18 +255,18 @@ def schedule(
         cycle; by default everything is from cycle 0 on.
     """
     check(config, sums)
-    rows = np.arange(config.rows)
+    rows = np.arange(config.beats)
     starts, waits = _starts(config, sums, arrivals)
     groups, results = starts[:, 0], starts[sums.last, -1] + config.latency
     taken, written = ((first[:, None] + rows).ravel() for first in (groups, results))
     steps = (starts.ravel()[:, None] + rows).ravel()
     unfinished = np.ones(starts.shape, bool)
     unfinished[sums.last, -1] = False
-    loop = starts[unfinished][:, None] + np.arange(config.rows, config.period)
+    loop = starts[unfinished][:, None] + np.arange(config.beats, config.period)
     pulses = {
         "groups": Pulses.strobes(groups),
         "rows": Pulses.strobes(taken),
-        "products": Pulses(steps.astype(np.int64), np.full(steps.size, config.columns)),
+        "products": Pulses(steps.astype(np.int64), np.full(steps.size, config.lanes)),
         "results": Pulses.strobes(written),
         "stall_operands": Pulses.strobes(ranges(groups - waits, waits)),
         "stall_loop": Pulses.strobes(loop.ravel()),
@@ -256,7 +282,7 @@ def _starts(
     """Start of each pass, ``(groups, passes)``; cycles each group waits for sums within a tile."""
     opens = np.zeros(len(sums.last), bool)  # groups that start from +0
     opens[_tiles(sums.last)[0]] = True
-    gaps = (config.passes - 1) * config.period + np.where(opens, config.rows, config.period)
+    gaps = (config.passes - 1) * config.period + np.where(opens, config.beats, config.period)
     gaps[0] = 0
     arrivals = np.zeros(len(gaps), np.int64) if arrivals is None else arrivals
     ready = np.cumsum(gaps)
@@ -269,13 +295,13 @@ def traffic(config: DequantizerConfig, sums: GroupSums) -> dict[str, Beats]:
     """Payloads of every port."""
     y = compute(config, sums)
     x_port, scale_port, y_port = ports(config)
-    row_end = np.arange(config.rows) == config.rows - 1
-    x = {"value": sums.acc.reshape(-1, config.columns), "last": np.tile(row_end, len(sums.acc))}
+    row_end = np.arange(config.beats) == config.beats - 1
+    x = {"value": sums.acc.reshape(-1, config.lanes), "last": np.tile(row_end, len(sums.acc))}
     scale = {"d": sums.d.view(np.uint16), "last": sums.last}
     if config.asymmetric:
         x["ones"] = sums.ones.ravel()
         scale["minimum"] = sums.minimum.view(np.uint16)
-    words = y.view(np.uint32).reshape(-1, config.columns)
+    words = y.view(np.uint32).reshape(-1, config.lanes)
     return {
         "x": Beats(x_port.pack(**x)),
         "scale": Beats(scale_port.pack(**scale)),
@@ -289,13 +315,13 @@ def cycles(config: DequantizerConfig, groups: Sequence[int] | NDArray[np.integer
     if not sizes.size or sizes.min() < 1:
         raise UserError("a run needs at least one tile, and every tile at least one weight group.")
     tiles, number = len(sizes), int(sizes.sum())
-    steps = number * config.passes * config.rows
-    idle = (number * config.passes - tiles) * (config.period - config.rows)
+    steps = number * config.passes * config.beats
+    idle = (number * config.passes - tiles) * (config.period - config.beats)
     totals = {
         "groups": number,
-        "rows": number * config.rows,
-        "products": steps * config.columns,
-        "results": tiles * config.rows,
+        "rows": number * config.beats,
+        "products": steps * config.lanes,
+        "results": tiles * config.beats,
         "stall_operands": 0,
         "stall_loop": idle,
         "stall_out": 0,
@@ -306,7 +332,7 @@ def cycles(config: DequantizerConfig, groups: Sequence[int] | NDArray[np.integer
 DEQUANTIZER = Design(
     name="dequantizer",
     summary="integer sums of weight groups to FP32, scaled and added up over a tile",
-    law="latency + sum over tiles of (passes*groups - 1) * max(rows, add_latency) + rows",
+    law="latency + sum over tiles of (passes*groups - 1) * max(R/D, add_latency) + R/D",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

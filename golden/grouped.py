@@ -4,6 +4,7 @@ The array takes every weight group of a tile as a tile of its own, groups innerm
 sums go straight into :mod:`.dequantizer`, which adds them up in FP32 in ascending order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, Self
 
@@ -104,12 +105,18 @@ def check_grouped(config: GroupedConfig, layer: GroupedLayer) -> None:
     per_group = (len(layer.w), weight_groups(config, layer.x.shape[-1]))
     expected = {"d": per_group, "minimum": per_group if config.dequantizer.asymmetric else (0, 0)}
     for name, shape in expected.items():
-        scales = getattr(layer, name)
-        if scales.dtype != np.float16 or scales.shape != shape:
-            raise UserError(
-                f"{name} must be float16 of shape {shape}, got {scales.dtype} {scales.shape}."
-            )
+        check_scales(name, getattr(layer, name), shape)
     check(config.array, layer)
+
+
+def check_scales(name: str, scales: NDArray, shape: tuple[int, ...]) -> None:
+    """Raise :class:`UserError` unless scales are finite float16 of this shape."""
+    if scales.dtype != np.float16 or scales.shape != shape:
+        raise UserError(
+            f"{name} must be float16 of shape {shape}, got {scales.dtype} {scales.shape}."
+        )
+    if not np.isfinite(scales).all():
+        raise UserError(f"{name} must be finite, got {scales[~np.isfinite(scales)][0]}.")
 
 
 def group_sums(config: GroupedConfig, layer: GroupedLayer) -> GroupSums:
@@ -139,8 +146,20 @@ def compute(config: GroupedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
 # --- the joined design ------------------------------------------------------------------------
 
 
-def joined(array: Design, name: str) -> Design:
-    """An array joined to the dequantizer."""
+def joined(
+    array: Design, name: str, sums_of: Callable[[Any, Any], GroupSums] = group_sums
+) -> Design:
+    """An array joined to the dequantizer.
+
+    Parameters
+    ----------
+    array
+        The array; takes weight groups as tiles.
+    name
+        Of the joined design.
+    sums_of
+        ``sums_of(config, layer)``: what the dequantizer gets, in run order.
+    """
 
     def ports(config: GroupedConfig) -> tuple[Port, ...]:
         _, scale, y = dequantizer.ports(config.dequantizer)
@@ -160,16 +179,16 @@ def joined(array: Design, name: str) -> Design:
         scale = dequantizer.ports(config.dequantizer)[1]
         return {**array.bandwidth(config.array), "scale": scale.width / config.weight_group}
 
-    def traffic(config: GroupedConfig, layer: GroupedLayer) -> Traffic:
-        sums = group_sums(config, layer)
+    def traffic(config: GroupedConfig, layer: Any) -> Traffic:
+        sums = sums_of(config, layer)
         behind = dequantizer.traffic(config.dequantizer, sums)
         return _merged(ports(config), array.traffic(config.array, layer), behind)
 
-    def schedule(config: GroupedConfig, layer: GroupedLayer) -> Schedule:
-        sums = group_sums(config, layer)
+    def schedule(config: GroupedConfig, layer: Any) -> Schedule:
+        sums = sums_of(config, layer)
         front = array.schedule(config.array, layer)
         rows = front.cycles["y"]
-        behind = dequantizer.schedule(config.dequantizer, sums, rows[:: config.rows])
+        behind = dequantizer.schedule(config.dequantizer, sums, rows[:: config.dequantizer.beats])
         if not np.array_equal(behind.cycles["x"], rows):
             raise AssertionError("the dequantizer holds the array up: the law does not hold")
         renamed = {PREFIX + name: pulses for name, pulses in behind.events.items()}

@@ -96,6 +96,12 @@ def check_shape(config: ArrayConfig, tokens: int, in_features: int, outputs: int
         raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
 
 
+def check_integer(name: str, number: NDArray) -> None:
+    """Raise :class:`UserError` unless a number is a 0-d integer array."""
+    if number.shape or not np.issubdtype(number.dtype, np.integer):
+        raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
+
+
 def compute(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
     """Exact ``x @ w.T``, ``(tokens, outputs)`` int64."""
     return sums(config, layer).sum(axis=0)

@@ -1,6 +1,6 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import anda_compressor, anda_unit, bitmap, dense, dequantizer, figna, fp16, sparqle
+from . import anda_compressor, anda_unit, bitmap, dense, dequantizer, figna, fp16, nm, sparqle
 from .design import Unit
 from .errors import UserError
 
@@ -15,6 +15,7 @@ UNITS: dict[str, Unit] = {
         anda_compressor.UNIT,
         fp16.UNIT,
         figna.UNIT,
+        nm.UNIT,
         dequantizer.UNIT,
     )
 }

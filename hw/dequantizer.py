@@ -75,20 +75,21 @@ class DequantizerColumn(Part[DequantizerConfig]):
 class Dequantizer(Unit[DequantizerConfig]):
     """Scale integer sums of weight groups and add them up in FP32.
 
-    ``x`` brings R rows of C sums a weight group, row 0 first, ``last`` on the group's final row;
-    ``scale`` brings the group's C scales, ``last`` on the tile's final group; ``y`` gives R rows of
-    C results a tile, row 0 first. With asymmetric weights ``x`` also brings each row's sum of
-    activations, ``scale`` the C minima, and a group goes through the columns twice: R rows times
-    the scales, then R sums of activations times the minima.
+    ``x`` brings R rows of C sums a weight group, D rows a beat, so B = R / D beats, row 0 first,
+    ``last`` on the group's final beat; ``scale`` brings the group's C scales, ``last`` on the
+    tile's final group; ``y`` gives the results of a tile, B beats as those of ``x``. With
+    asymmetric weights (D = 1) ``x`` also brings each row's sum of activations, ``scale`` the C
+    minima, and a group goes through the columns twice: R rows times the scales, then R sums of
+    activations times the minima.
 
-    * Throughput: one row of products a cycle. Running sums are a loop through the adder, so a pass
-      over the R rows starts ``max(R, add_latency)`` cycles after the one before; the first pass of
-      a tile starts from +0 and follows at once, R cycles after the one before.
-    * Latency: a row of the tile's final pass that starts in cycle t leaves in cycle
+    * Throughput: D rows of products a cycle. Running sums are a loop through the adder, so a pass
+      over the beats starts ``max(B, add_latency)`` cycles after the one before; the first pass of
+      a tile starts from +0 and follows at once, B cycles after the one before.
+    * Latency: a beat of the tile's final pass that starts in cycle t leaves in cycle
       ``t + convert_latency + multiply_latency + add_latency``.
-    * Schedule: pass j starts in ``s[j] = s[j-1] + (R if it is the first of a tile else
-      max(R, add_latency))``, ``s[0] = 0``, and row r in ``s[j] + r``. The group's rows are taken in
-      its first pass, its scales with row 0; results leave in the tile's final pass plus latency.
+    * Schedule: pass j starts in ``s[j] = s[j-1] + (B if it is the first of a tile else
+      max(B, add_latency))``, ``s[0] = 0``, and beat r in ``s[j] + r``. The group's beats are taken
+      in its first pass, its scales with beat 0; results leave in the final pass plus latency.
 
     Stalls while sums or scales are missing, for the loop as above, and while the consumer is not
     ready: then nothing moves.
@@ -111,7 +112,7 @@ class Dequantizer(Unit[DequantizerConfig]):
         self._sequence(m, enable, start)
         added = delayed(m, start, config.convert_latency + config.multiply_latency, "added", enable)
         done = delayed(m, added, config.add_latency, "done", enable)
-        results = Signal(config.columns * RESULT_BITS)
+        results = Signal(config.lanes * RESULT_BITS)
         totals = self._totals(m, enable, added, done, results)
         m.d.comb += [
             load.eq(start.valid & (start.row == 0)),
@@ -158,7 +159,7 @@ class Dequantizer(Unit[DequantizerConfig]):
             start.minima.eq(minima),
             start.from_zero.eq(from_zero),
             start.final.eq(final & last_pass),
-            start.last.eq(Mux(minima, row == config.rows - 1, self.x.payload.last)),
+            start.last.eq(Mux(minima, row == config.beats - 1, self.x.payload.last)),
         ]
         with m.If(start.valid):
             m.d.sync += row.eq(Mux(start.last, 0, row + 1))
@@ -171,7 +172,7 @@ class Dequantizer(Unit[DequantizerConfig]):
         m.d.comb += [
             self.events.groups.eq(self.scale.valid & self.scale.ready),
             self.events.rows.eq(self.x.valid & self.x.ready),
-            self.events.products.eq(Mux(start.valid, config.columns, 0)),
+            self.events.products.eq(Mux(start.valid, config.lanes, 0)),
             self.events.results.eq(self.y.valid & self.y.ready),
             self.events.stall_operands.eq(go & ~ready & ~(begins & from_zero)),
             self.events.stall_loop.eq(enable & waits),
@@ -180,7 +181,7 @@ class Dequantizer(Unit[DequantizerConfig]):
 
     def _wait(self, m: Module, enable: Signal, start: data.View, waits: Signal) -> None:
         """After a pass whose sums the next one needs: until the first of them is there."""
-        cycles = self.config.period - self.config.rows
+        cycles = self.config.period - self.config.beats
         if cycles:
             left = Signal(range(cycles + 1))
             m.d.comb += waits.eq(left != 0)
@@ -190,16 +191,16 @@ class Dequantizer(Unit[DequantizerConfig]):
                 m.d.sync += left.eq(left - 1)
 
     def _operands(self, m: Module, start: data.View) -> list[tuple[Value, Value]]:
-        """Integer and FP16 factor of each column for the row that starts."""
+        """Integer and FP16 factor of each lane for the rows that start."""
         config = self.config
         x, scale = self.x.payload, self.scale.payload
         if not config.asymmetric:
-            return [(x.value[c], scale.d[c]) for c in range(config.columns)]
+            return [(x.value[i], scale.d[i % config.columns]) for i in range(config.lanes)]
         with_sums = start.valid & ~start.minima
         minimum = Signal.like(scale.minimum, reset_less=True)
         with m.If(with_sums & (start.row == 0)):
             m.d.sync += minimum.eq(scale.minimum)
-        kept = _RowFile(m, "ones", config.ones_bits, config.rows)
+        kept = _RowFile(m, "ones", config.ones_bits, config.beats)
         kept.write(with_sums, start.row, x.ones)
         ones = kept.read(start.row).as_signed()
         operands = []
@@ -214,10 +215,10 @@ class Dequantizer(Unit[DequantizerConfig]):
     ) -> Value:
         """Running sums of the row that enters the adders; keeps the results of unfinished tiles."""
         config = self.config
-        kept = _RowFile(m, "sums", len(results), config.rows)
+        kept = _RowFile(m, "sums", len(results), config.beats)
         kept.write(enable & done.valid & ~done.final, done.row, results)
         totals = kept.read(added.row)
-        if config.rows <= config.add_latency:  # a sum may be needed as soon as it is there
+        if config.beats <= config.add_latency:  # a sum may be needed as soon as it is there
             totals = Mux(done.valid & (done.row == added.row), results, totals)
         return Mux(added.from_zero, 0, totals)
 
@@ -228,7 +229,7 @@ def _row_layout(config: DequantizerConfig) -> data.StructLayout:
     ``minima``: the pass of the minima; ``from_zero``: sums start from +0; ``final``: sums are
     results; ``last``: final row of the pass.
     """
-    row = max(1, (config.rows - 1).bit_length())
+    row = max(1, (config.beats - 1).bit_length())
     flags = dict.fromkeys(("valid", "minima", "from_zero", "final", "last"), 1)
     return data.StructLayout({"row": row, **flags})
 

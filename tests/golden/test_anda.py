@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from nibbleforge.golden import anda, anda_dot, anda_unit
-from nibbleforge.golden.anda_config import AndaConfig
+from nibbleforge.golden.anda_config import AndaConfig, AndaSettings
 from nibbleforge.golden.errors import UserError
 from nibbleforge.tb import tb_anda
 
@@ -495,7 +495,7 @@ def test_illegal_parameters(values, sentence):
 def test_illegal_settings(setting):
     values, sentence = setting
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        anda.AndaSettings(**values)
+        AndaSettings(**values)
 
 
 SMALL = AndaConfig(group=16, rows=2, columns=2, fp_share=2, max_mantissa=11)
