@@ -7,6 +7,7 @@ from typing import Any
 from ..golden.config import Config
 from ..golden.dense import GROUPED as DENSE_GROUPED
 from ..golden.design import Design
+from ..golden.nm import GROUPED as NM_GROUPED
 from ..golden.sparqle import GROUPED as SPARQLE_GROUPED
 from .anda import AndaArray
 from .anda_compressed import AndaCompressed
@@ -18,6 +19,7 @@ from .dequantizer import Dequantizer
 from .figna import FignaArray
 from .fp16 import Fp16Array
 from .grouped import GroupedArray
+from .nm import NMArray
 from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
@@ -31,6 +33,8 @@ COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "dequantizer": Dequantizer,
     "figna_array": FignaArray,
     "fp16_array": Fp16Array,
+    "nm_array": NMArray,
+    "nm_grouped": partial(GroupedArray, design=NM_GROUPED, array=NMArray),
     "sparqle_array": HybridArray,
     "sparqle_grouped": partial(GroupedArray, design=SPARQLE_GROUPED, array=HybridArray),
 }

@@ -14,6 +14,7 @@ from ..golden.figna import FignaLayer
 from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
+from ..golden.nm import NMLayer
 from . import (
     tb_anda,
     tb_anda_compressed,
@@ -24,6 +25,7 @@ from . import (
     tb_figna,
     tb_fp16,
     tb_grouped,
+    tb_nm,
     tb_sparqle,
 )
 
@@ -168,6 +170,26 @@ STIMULI: dict[str, Stimuli] = {
         tb_fp16.bins,
         tb_fp16.all_bins,
         Fp16Layer,
+    ),
+    "nm_array": Stimuli(
+        tb_nm.random_config,
+        tb_nm.random_layer,
+        tb_nm.corner_layer,
+        tb_nm.SMALL,
+        tb_nm.exhaustive,
+        tb_nm.bins,
+        tb_nm.all_bins,
+        NMLayer,
+    ),
+    "nm_grouped": Stimuli(
+        tb_nm.random_grouped_config,
+        tb_nm.random_layer,
+        tb_nm.corner_layer,
+        tb_nm.SMALL_GROUPED,
+        tb_nm.exhaustive,
+        tb_nm.bins,
+        tb_nm.all_bins,
+        NMLayer,
     ),
     "anda_compressor": Stimuli(
         tb_anda_compressor.random_config,

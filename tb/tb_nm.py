@@ -1,0 +1,202 @@
+"""Stimuli of the N:M array, alone and joined to the dequantizer."""
+
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.nm import NMLayer, compute, dequantised
+from ..golden.nm_config import NMConfig
+from ..golden.nm_format import slots
+from .tb_dequantizer import random_scales
+
+MOST_GROUPS = 3
+
+SMALL = (
+    NMConfig(rows=8, columns=8, span=4, m=4, max_k=64),
+    NMConfig(rows=4, columns=8, span=4, m=8, max_k=64, dequant_rows=4),
+)
+"""Arrays that take every pattern of N of M weights, and every product."""
+
+SMALL_GROUPED = (
+    NMConfig(rows=8, columns=8, span=4, m=4, max_k=64, dequant="group", weight_group=32),
+)
+
+
+def random_config(rng: np.random.Generator) -> NMConfig:
+    """A small array of any kind; illegal combinations are drawn, too."""
+    span = int(rng.choice([1, 2, 3]))
+    m: Literal[4, 8, 16] = rng.choice([4, 8, 16]).item()
+    return NMConfig(
+        rows=span * int(rng.integers(1, 4)),
+        columns=span * int(rng.integers(1, 4)),
+        m=m,
+        span=span,
+        dequant_rows=int(rng.choice([1, 1, span])),
+        max_k=int(rng.integers(1, 7)) * m,
+    )
+
+
+def random_grouped_config(rng: np.random.Generator) -> NMConfig:
+    """The same with group scales; illegal combinations are drawn, too."""
+    config = random_config(rng)
+    group = int(rng.choice([16, 32]))
+    return config.replace(
+        dequant="group",
+        weight_group=group,
+        max_k=group * int(rng.integers(1, MOST_GROUPS + 1)),
+        add_latency=int(rng.integers(1, 4)),
+        multiply_latency=int(rng.integers(1, 4)),
+    )
+
+
+def random_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
+    """A layer of a few tiles with ragged edges, any N, sums of all or of groups."""
+    features = int(rng.choice([int(rng.integers(1, config.max_k + 1)), config.max_k]))
+    tokens = int(rng.integers(1, 2 * config.rows + 2))
+    outputs = int(rng.integers(1, 2 * config.columns + 2))
+    n = int(rng.choice([1, config.m, int(rng.integers(1, config.m + 1))]))
+    return layer(config, rng, n, tokens, features, outputs)
+
+
+def layer(
+    config: NMConfig,
+    rng: np.random.Generator,
+    n: int,
+    tokens: int,
+    features: int,
+    outputs: int,
+) -> NMLayer:
+    """Random operands of a shape; the extreme integers are frequent."""
+    x = _often(rng.integers(-128, 128, (tokens, features)), rng, [-128, 127]).astype(np.int8)
+    w = _often(rng.integers(-8, 8, (outputs, features)), rng, [-8, 7, 0])
+    blocks = -(-features // config.m)
+    order = rng.random((outputs, blocks, config.m)).argsort(axis=2).argsort(axis=2)
+    keep = (order < n).reshape(outputs, -1)[:, :features]
+    values, indices = slots(np.where(keep, w, 0).astype(np.int8), keep, config.pattern(n))
+    if config.dequant == "group":
+        groups = -(-features // config.weight_group)
+        d = random_scales(rng, (outputs, groups))
+        return NMLayer(x, values, indices, np.array(config.weight_group), d)
+    group = int(rng.choice([features, config.m * int(rng.integers(1, blocks + 1))]))
+    return NMLayer(x, values, indices, np.array(group))
+
+
+def _often(matrix: NDArray, rng: np.random.Generator, extremes: list[int]) -> NDArray:
+    return np.where(rng.random(matrix.shape) < 0.3, rng.choice(extremes, matrix.shape), matrix)
+
+
+def corner_layer(config: NMConfig) -> NMLayer:
+    """The largest sums of either sign; dense, so that accumulators fill."""
+    features = config.max_k
+    x = np.resize(np.array([[-128], [127]], np.int8), (config.rows + 1, features))
+    w = np.resize(np.array([[-8], [7]], np.int8), (config.columns + 1, features))
+    return _with_scales(config, x, w, np.ones(w.shape, bool), config.m)
+
+
+def _with_scales(
+    config: NMConfig, x: NDArray, w: NDArray, keep: NDArray[np.bool_], n: int
+) -> NMLayer:
+    values, indices = slots(w.astype(np.int8), keep, config.pattern(n))
+    features = x.shape[1]
+    if config.dequant != "group":
+        return NMLayer(x.astype(np.int8), values, indices, np.array(features))
+    groups = -(-features // config.weight_group)
+    exponents = np.arange(len(w) * groups).reshape(-1, groups) % 30 - 14
+    d = np.ldexp(np.float16(1), exponents)
+    return NMLayer(x.astype(np.int8), values, indices, np.array(config.weight_group), d)
+
+
+def patterns(config: NMConfig, n: int) -> NMLayer:
+    """Every choice of N of M, one an output, with distinct weights and activations."""
+    chosen = np.array(list(combinations(range(config.m), n)))
+    keep = np.zeros((len(chosen), config.m), bool)
+    np.put_along_axis(keep, chosen, True, axis=1)
+    w = np.resize(np.arange(-8, 8), keep.shape)
+    x = np.resize(np.arange(-128, 128, 5), (config.rows, config.m))
+    return _with_scales(config, x, np.where(keep, w, 0), keep, n)
+
+
+def exhaustive(config: NMConfig) -> NMLayer:
+    """Every choice of half of a block, one after the other, and every activation and weight."""
+    n = config.m // 2
+    chosen = np.array(list(combinations(range(config.m), n)))
+    blocks = config.max_k // config.m
+    rows = -(-max(len(chosen), 16) // blocks) * blocks
+    keep = np.zeros((rows * blocks, config.m), bool)
+    np.put_along_axis(keep, np.resize(chosen, (len(keep), n)), True, axis=1)
+    keep = keep.reshape(rows, -1)
+    w = np.resize(np.arange(-8, 8), (keep.shape[1], rows)).T
+    x = np.resize(np.arange(-128, 128), (keep.shape[1], 256)).T
+    return _with_scales(config, x, np.where(keep, w, 0), keep, n)
+
+
+def bins(config: NMConfig, operands: NMLayer) -> set[str]:
+    """Functional bins that these operands hit."""
+    tiling = operands.tiling(config)
+    pattern = config.pattern(operands.n)
+    groups = operands.group_blocks(config) * operands.n
+    facts: dict[str, Any] = {
+        "single slot": operands.n == 1,
+        "dense": operands.n == config.m,
+        "indices": pattern.metadata == "index",
+        "bitmaps": pattern.metadata == "bitmap",
+        "padded row": operands.values.shape[1] * pattern.block_bits % 8 != 0,
+        "short block": operands.x.shape[1] % config.m != 0,
+        "single tile": len(tiling) == 1,
+        "several tiles": len(tiling) > 1,
+        "several weight groups": len(groups) > 1,
+        "short weight group": len(groups) > 1 and groups[-1] != groups[0],
+        "group waits for results to leave": (groups < config.drain).any() and len(tiling) > 1,
+        "group does not wait": (groups > config.drain).any(),
+        "ragged token edge": len(operands.x) % config.rows != 0,
+        "ragged output edge": operands.outputs % config.columns != 0,
+        "smallest activation and weight": (operands.x == -128).any()
+        and (operands.values == -8).any(),
+        "largest activation and weight": (operands.x == 127).any() and (operands.values == 7).any(),
+        "slot of zero": (operands.values == 0).any(),
+    }
+    if config.dequant == "group":
+        scales = np.abs(operands.d)
+        y = dequantised(config, operands)
+        facts |= {
+            "subnormal scale": ((scales > 0) & (scales < np.finfo(np.float16).tiny)).any(),
+            "zero scale": (scales == 0).any(),
+            "negative result": (y < 0).any(),
+        }
+    else:
+        facts["negative sum"] = (compute(config, operands) < 0).any()
+    return {name for name, hit in facts.items() if hit}
+
+
+def all_bins(config: NMConfig) -> set[str]:
+    """Every bin that must be hit."""
+    names = {
+        "single slot",
+        "dense",
+        "indices",
+        "short block",
+        "single tile",
+        "several tiles",
+        "group does not wait",
+        "smallest activation and weight",
+        "largest activation and weight",
+        "slot of zero",
+    }
+    metadata = {config.pattern(n).metadata for n in range(1, config.m + 1)}
+    if "bitmap" in metadata:
+        names.add("bitmaps")
+    if config.drain > 1:
+        names.add("group waits for results to leave")
+    if config.rows > 1:
+        names.add("ragged token edge")
+    if config.columns > 1:
+        names.add("ragged output edge")
+    if config.dequant == "group":
+        names |= {"subnormal scale", "zero scale", "negative result"}
+        if config.max_k > config.weight_group:
+            names |= {"several weight groups", "short weight group"}
+    else:
+        names |= {"several weight groups", "short weight group", "negative sum", "padded row"}
+    return names
