@@ -331,14 +331,20 @@ ARRAY = Design(
 
 GROUPED = joined(ARRAY, "nm_grouped", group_sums)
 
+
+def design(config: NMConfig) -> Design:
+    """What the configuration leads to: the array alone, or joined to the dequantizer."""
+    return ARRAY if config.dequant == "none" else GROUPED
+
+
 _PRESETS: dict[str, Config] = {
-    "paper": NMConfig(),
-    "tiny": NMConfig(rows=4, columns=6, span=2, max_k=64),
-    "m8": NMConfig(m=8),
-    "m16": NMConfig(m=16),
+    "paper": NMConfig(dequant="group"),
+    "m8": NMConfig(m=8, dequant="group"),
+    "m16": NMConfig(m=16, dequant="group", dequant_rows=2),
+    "channel": NMConfig(),
     "systolic": NMConfig(span=1),
-    "fpga": NMConfig(rows=4, columns=4, span=2, max_k=4096),
-    "q4": NMConfig(m=16, dequant="group", dequant_rows=2),
+    "tiny": NMConfig(rows=4, columns=6, span=2, max_k=64),
+    "fpga": NMConfig(rows=4, columns=4, span=2, max_k=4096, dequant="group"),
 }
 
 UNIT = Unit(
@@ -346,6 +352,6 @@ UNIT = Unit(
     summary="systolic array on N:M-sparse INT4 weights: N of M at run time, packed as stored",
     config=NMConfig,
     presets=_PRESETS,
-    designs=lambda config: (ARRAY if config.dequant == "none" else GROUPED,),
+    designs=lambda config: (design(config),),
     settings=NMSettings,
 )

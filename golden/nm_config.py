@@ -169,3 +169,5 @@ class NMSettings(Config):
 
     n: int = Parameter(default=2, ge=1, le=16)
     """Weights of a block that are stored (N), 1..M; N = M is dense."""
+    method: Literal["magnitude", "wanda"] = "magnitude"
+    """How weights are chosen: by size, or by size times the norm of the given activations."""

@@ -30,6 +30,7 @@ def command(
         results = run(capture, jobs, report)
     _figures(results)
     _anda(results)
+    _nm(results)
     _events(results)
     for result in results:
         for failure in result.failures:
@@ -112,6 +113,26 @@ def _anda(results: list[LayerResult]) -> None:
         )
     columns = ["layer", "M", "bits/act.", "compressor", "fp16", "anda", "x fp16", "of ideal"]
     table([*columns, "SQNR dB"], rows, title="cycles with activations in Anda, 16 x 16, G = 64")
+
+
+def _nm(results: list[LayerResult]) -> None:
+    rows = []
+    for result in results:
+        array = result.simulations["nm"].counts
+        speedups = {rival["unit"]: rival["speedup"] for rival in array["baselines"]}
+        rows.append(
+            [
+                result.layer,
+                "{n}:{m}".format(n=array["runtime"]["n"], m=array["config"]["m"]),
+                array["bits_per_weight"],
+                array["cycles"],
+                speedups["dense2k"],
+                array["utilisation"],
+                array["sqnr_db"],
+            ]
+        )
+    columns = ["layer", "N:M", "bits/weight", "nm", "x dense2k", "utilisation", "SQNR dB"]
+    table(columns, rows, title="cycles with N:M-sparse INT4 weights, pruned by size, 16 x 16")
 
 
 def _events(results: list[LayerResult]) -> None:

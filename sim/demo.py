@@ -18,6 +18,7 @@ from ..golden.config import Config
 from ..golden.dense import DenseConfig
 from ..golden.design import Design
 from ..golden.layer import Layer
+from ..golden.nm_config import NMConfig, NMSettings
 from ..golden.quantise import take_activations, take_weights
 from ..golden.sparqle_config import SparqleConfig
 from ..golden.units import UNITS
@@ -28,6 +29,8 @@ from .anda_compressor import groups_of
 from .bitmap import format_of, high_halves
 from .grouped import grouped_layer, take_groups
 from .measure import Progress, Runner
+from .nm import layer_of as nm_layer
+from .nm import pruned
 from .simulate import Simulation, of_capture
 from .simulators import SIMULATORS, WITHOUT_WEIGHTS
 from .tensors import Capture, sample_path
@@ -189,6 +192,9 @@ def _operands(case: Case, capture: Capture, layer: str) -> Any:
     if isinstance(settings, AndaSettings) and isinstance(config, AndaConfig):
         weights = take_weights(w, "group", settings.weight_group, not config.asymmetric)
         return layer_of(config, settings, x, weights)
+    if isinstance(settings, NMSettings) and isinstance(config, NMConfig):
+        integers = take_activations(x, config.activation_range[1])
+        return nm_layer(config, integers, *pruned(config, settings, x, w))
     if isinstance(settings, MantissaSettings) and isinstance(config, CompressorConfig):
         return groups_of(config, settings, x)
     if isinstance(config, BitmapConfig):

@@ -61,7 +61,7 @@ class Measured:
 
 def results(tiling: Tiling, port: Port, measured: Measured) -> NDArray[np.int64]:
     """Values that the hardware gave, as ``(tokens, outputs)``; zeros where beats are missing."""
-    values = port.unpack(measured.run.seen.words[port.name])["value"]
+    values = port.unpack(measured.run.seen.words[port.name])["value"].reshape(-1, tiling.columns)
     whole = np.zeros((len(tiling) * tiling.rows, tiling.columns), np.int64)
     whole[: len(values)] = values[: len(whole)]
     return tiling.join_result(whole.reshape(len(tiling), tiling.rows, tiling.columns))

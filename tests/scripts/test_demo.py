@@ -40,9 +40,10 @@ def test_a_small_capture(run, small, monkeypatch):
     done = run("demo", "--capture", small.path)
     assert done.status == 0, done.err
     assert re.match(r"Activations and weights of \S+, 33 tokens\.\n", done.out)
-    figures, of_anda, *events = rows(done.out, "q")
+    figures, of_anda, of_nm, *events = rows(done.out, "q")
     assert figures[1] == "33 x 40 x 34"
     assert of_anda[1] == "8"
+    assert of_nm[1] == "2:4"
     share, bits, padded = (float(cell) for cell in figures[2:5])
     assert bits == pytest.approx(9 - 4 * share, abs=0.005)
     assert padded >= bits
@@ -59,8 +60,9 @@ def result(*mismatches: Mismatch, **corners: str) -> demo.LayerResult:
     shape = {"tokens": 3, "in_features": 4, "out_features": 5}
     codec = {"msb_zero_share": 0.5, "bits_per_activation": 7.0, "bits_per_activation_padded": 8.0}
     counts = {"shape": shape, **codec, "cycles": 9, "sqnr_db": None, "events": {"macs": 60}}
-    counts |= {"runtime": {"mantissa": 8}, "utilisation": 0.5}
-    counts |= {"ideal_cycles": 8.0, "baselines": [{"unit": "dense", "cycles": 18, "speedup": 2.0}]}
+    counts |= {"runtime": {"mantissa": 8, "n": 2}, "config": {"m": 4}, "utilisation": 0.5}
+    rivals = [{"unit": name, "cycles": 18, "speedup": 2.0} for name in ("dense", "dense2k")]
+    counts |= {"ideal_cycles": 8.0, "baselines": rivals, "bits_per_weight": 3.125}
     found = demo.LayerResult("q", {name: Simulation(counts, {}, []) for name in demo.RUNS}, corners)
     found.simulations["dense"].mismatches.extend(mismatches)
     return found
@@ -99,7 +101,7 @@ def test_the_embedded_sample(run):
     done = run("demo")
     assert done.status == 0, done.err
     for layer in Capture.open(sample_path()).layers:
-        figures, _, *events = rows(done.out, layer)
+        figures, _, _, *events = rows(done.out, layer)
         assert figures[-1] == "yes"
         assert len(events) == len(demo.RUNS)
     assert EQUAL in done.out

@@ -210,6 +210,66 @@ def test_a_layer_from_anda_to_anda(run, save, tmp_path):
     assert arrays["y_magnitude"].max() == 31
 
 
+PATTERNS = [("paper", 4, 2), ("paper", 4, 4), ("m16", 16, 3), ("channel", 4, 1)]
+
+
+@pytest.mark.parametrize(("preset", "m", "n"), PATTERNS)
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_a_layer_with_pruned_weights(run, save, tmp_path, preset, m, n, kind):
+    x, w = operands(kind)
+    out = tmp_path / "out"
+    given = ("--activations", save("a", x), "--weights", save("w", w), "--preset", preset)
+    small = ("--set", "rows=8", "--set", "columns=4", "--set", f"n={n}")
+    done = run("simulate", "nm", *given, *small, "-o", out)
+    assert done.status == 0, done.err
+    arrays, counts = results(out)
+    assert (counts["mismatches"], counts["cycles"]) == (0, counts["golden_cycles"])
+    rest = "y_sums" if preset != "channel" else "y_int"
+    assert set(arrays) == (ARRAYS - {"y_int"}) | {"w_packed", rest}
+
+    blocks = np.pad(arrays["w_q"], ((0, 0), (0, -FEATURES % m))).reshape(OUTPUTS, -1, m)
+    assert (blocks != 0).sum(axis=2).max() <= n
+    size = np.abs(np.pad(w.astype(np.float64), ((0, 0), (0, -FEATURES % m)))).reshape(blocks.shape)
+    pruned = np.where(blocks == 0, size, -1).max(axis=2)
+    kept = np.where(blocks != 0, size, np.inf).min(axis=2)
+    full = (blocks != 0).sum(axis=2) == n
+    assert (pruned <= kept)[full].all()
+
+    x_q, w_q = arrays["x_q"].astype(np.float64), arrays["w_q"].astype(np.float64)
+    group = FEATURES if preset == "channel" else 128
+    y = np.zeros((TOKENS, OUTPUTS), np.float32)
+    for number, start in enumerate(range(0, FEATURES, group)):  # every operation rounded once
+        part = slice(start, start + group)
+        sums = (x_q[:, part] @ w_q[:, part].T).astype(np.float32)
+        y += sums * arrays["w_scale"][:, number].astype(np.float32)
+    y *= arrays["x_scale"][:, None]
+    if preset == "channel":
+        np.testing.assert_array_equal(arrays["y_int"], x_q @ w_q.T)
+        np.testing.assert_allclose(arrays["y"], y, rtol=1e-6)
+    else:
+        assert arrays["y"].tobytes() == y.tobytes()
+
+
+def test_weights_chosen_for_the_activations(run, save, tmp_path):
+    x, w = operands("float32")
+    x[:, ::4] *= 100
+    given = ("--activations", save("a", x), "--weights", save("w", w), "--preset", "channel")
+    small = ("--set", "rows=4", "--set", "columns=4", "--set", "n=1", "--set", "method=wanda")
+    done = run("simulate", "nm", *given, *small, "-o", tmp_path / "out")
+    assert done.status == 0, done.err
+    arrays, _ = results(tmp_path / "out")
+    kept = (arrays["w_q"] != 0).reshape(OUTPUTS, -1, 4).sum(axis=(0, 1))
+    assert kept[0] > 0.9 * kept.sum()
+
+
+def test_more_weights_than_a_block_has(run, save, tmp_path):
+    x, w = operands("float32")
+    given = ("--activations", save("a", x), "--weights", save("w", w))
+    done = run("simulate", "nm", *given, "--set", "n=5", "-o", tmp_path / "out")
+    assert (done.status, done.err) == (2, "nibbleforge: N must be in 1..4, got 5.\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_activations_through_the_compressor(run, save, tmp_path):
     x, _ = operands("float16")
     out = tmp_path / "out"
