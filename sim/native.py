@@ -52,7 +52,7 @@ class Run:
 _ARGUMENTS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WIDE = ("-fno-expand", "-fno-dfg", "-fno-gate", "-fno-inline", "-Wno-UNOPTFLAT")
 
-WIDE = ("anda_array",)
+WIDE = ("anda_array", "anda_compressed")
 """Designs of wide vectors: kept whole, modules apart, they compile and run several times faster."""
 
 
