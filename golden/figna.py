@@ -85,6 +85,13 @@ class FignaConfig(GroupArrayConfig):
         return self.rows * self.columns * self.lanes
 
 
+class FignaSettings(Config):
+    """How weights are prepared for the hardware."""
+
+    weight_group: Literal[16, 32, 64, 128] = 128
+    """Input features that share a scale; a multiple of the activations' group."""
+
+
 @dataclass(frozen=True)
 class FignaLayer(GroupOperands):
     """Operands of one layer.
@@ -273,4 +280,5 @@ UNIT = Unit(
     config=FignaConfig,
     presets=_PRESETS,
     designs=lambda _: (ARRAY,),
+    settings=FignaSettings,
 )

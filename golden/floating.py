@@ -44,6 +44,18 @@ class FloatMultiplyConfig(Config):
     stages: int = Parameter(default=1, ge=1, le=3)
     """Cycles of latency."""
 
+    @property
+    def operand_bits(self) -> int:
+        """Bits of an operand: of two widened FP16 only the upper ones, the others are 0."""
+        return 1 + 8 + max(self.first, self.significand) - 1
+
+
+class HalfToFloatConfig(Config):
+    """Parameters of the conversion from FP16."""
+
+    bits: Literal[19, 32] = 32
+    """Upper bits of the FP32 number that are given; below the upper 19 all are 0."""
+
 
 class FloatAddConfig(Config):
     """Parameters of the adder."""

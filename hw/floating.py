@@ -10,11 +10,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.config import NoSettings
 from ..golden.floating import (
     FloatAddConfig,
     FloatMultiplyConfig,
     FloatToHalfConfig,
+    HalfToFloatConfig,
     IntToFloatConfig,
 )
 from .base import Part
@@ -30,6 +30,10 @@ HALF_INFINITE = 31 << (HALF_SIGNIFICAND - 1)
 
 _fp16 = data.StructLayout({"fraction": 10, "exponent": 5, "sign": 1})
 _fp32 = data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1})
+_wide = data.StructLayout({"fraction": 10, "exponent": 8, "sign": 1})  # upper bits of FP32
+
+WIDE_BITS = _wide.size
+"""Upper bits of FP32 that a widened FP16 number needs; the others are 0."""
 
 
 class IntToFloat(Part[IntToFloatConfig]):
@@ -67,7 +71,7 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
     """Product of two FP32 numbers, each of which may be a widened FP16.
 
     ``result`` follows ``a`` and ``b`` by ``stages`` cycles with ``enable``; without it everything
-    holds.
+    holds. If both are widened FP16, only their upper bits are taken.
     """
 
     def __init__(self, config: FloatMultiplyConfig):
@@ -75,8 +79,8 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
             config,
             {
                 "enable": In(1),
-                "a": In(FP32_BITS),
-                "b": In(FP32_BITS),
+                "a": In(config.operand_bits),
+                "b": In(config.operand_bits),
                 "result": Out(FP32_BITS),
             },
         )
@@ -84,17 +88,18 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         steps = _Steps(m, self.enable, {1: {3}, 2: {1, 3}, 3: {1, 2, 3}}[self.config.stages])
-        a, b = _fp32(self.a), _fp32(self.b)
         first, second = (bits - 1 for bits in (self.config.first, self.config.significand))
         within = first + second < SIGNIFICAND  # two FP16: neither too large nor too small
+        a, b = ((_wide if within else _fp32)(operand) for operand in (self.a, self.b))
+        total = (a.exponent + b.exponent - BIAS).as_signed()
         step = steps.end(
             sign=a.sign ^ b.sign,
             zero=(a.exponent == 0) | (b.exponent == 0),
-            exponent=(a.exponent + b.exponent - BIAS).as_signed(),
+            exponent=total[:8] if within else total,
             product=Cat(a.fraction[-first:], 1) * Cat(b.fraction[-second:], 1),
         )
         high = step.product[-1]
-        exponent = Signal(signed(10))
+        exponent = Signal(8 if within else signed(10))
         m.d.comb += exponent.eq(step.exponent + high)
         step = steps.end(
             sign=step.sign,
@@ -104,7 +109,7 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
         )
         rounded = _rounded(step.normal, step.exponent)
         if within:
-            result = Cat(Mux(step.zero, 0, rounded)[: FP32_BITS - 1], step.sign)
+            result = Cat(Mux(step.zero, 0, rounded), step.sign)
         else:
             result = _packed(m, step.sign, step.zero, rounded)
         step = steps.end(result=result)
@@ -176,25 +181,26 @@ class FloatAdd(Part[FloatAddConfig]):
         return m
 
 
-class Fp16ToFp32(Part[NoSettings]):
-    """Finite FP16 to FP32, which is exact: combinational, subnormals normalised."""
+class Fp16ToFp32(Part[HalfToFloatConfig]):
+    """Finite FP16 to FP32, or its upper bits: exact, combinational, subnormals normalised."""
 
-    def __init__(self) -> None:
-        super().__init__(NoSettings(), {"value": In(FP16_BITS), "result": Out(FP32_BITS)})
+    def __init__(self, config: HalfToFloatConfig | None = None) -> None:
+        config = config or HalfToFloatConfig()
+        super().__init__(config, {"value": In(FP16_BITS), "result": Out(config.bits)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         value = _fp16(self.value)
-        wide = Signal(_fp32)
+        wide = Signal(_wide)
         normal, zeros = _normalise(m, value.fraction)
         m.d.comb += wide.sign.eq(value.sign)
         with m.If(value.exponent != 0):
             m.d.comb += wide.exponent.eq(value.exponent + (BIAS - 15))
-            m.d.comb += wide.fraction.eq(Cat(Const(0, 13), value.fraction))
+            m.d.comb += wide.fraction.eq(value.fraction)
         with m.Elif(normal[-1]):
             m.d.comb += wide.exponent.eq(BIAS - 15 - zeros)
-            m.d.comb += wide.fraction.eq(Cat(Const(0, 14), normal[:-1]))
-        m.d.comb += self.result.eq(wide)
+            m.d.comb += wide.fraction.eq(Cat(Const(0, 1), normal[:-1]))
+        m.d.comb += self.result.eq(Cat(Const(0, self.config.bits - WIDE_BITS), wide))
         return m
 
 

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.floating import FloatAddConfig, FloatMultiplyConfig
+from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, HalfToFloatConfig
 from ..golden.fp16 import ARRAY, OPERAND_BITS, RESULT_BITS, Fp16Config
 from .base import Part, Unit
 from .dense import Operand
 from .emission import place
-from .floating import FloatAdd, FloatMultiply, Fp16ToFp32
+from .floating import WIDE_BITS, FloatAdd, FloatMultiply, Fp16ToFp32
 
 
 class Fp16PE(Part[Fp16Config]):
@@ -18,15 +18,15 @@ class Fp16PE(Part[Fp16Config]):
     A lane's A sums go round in its adder's registers: with ``enable`` each takes its turn, and
     ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to +0. With
     ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other result
-    registers take those of the row below. ``x`` and ``w`` are widened to FP32.
+    registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
     """
 
     def __init__(self, config: Fp16Config):
         super().__init__(
             config,
             {
-                "x": In(config.lanes * RESULT_BITS),
-                "w": In(config.lanes * RESULT_BITS),
+                "x": In(config.lanes * WIDE_BITS),
+                "w": In(config.lanes * WIDE_BITS),
                 "control": In(_control_layout(config)),
                 "below": In(config.sums * RESULT_BITS),
                 "result": Out(config.sums * RESULT_BITS),
@@ -45,8 +45,8 @@ class Fp16PE(Part[Fp16Config]):
             place(m, platform, f"add_{lane}", add)
             m.d.comb += [
                 multiply.enable.eq(control.enable),
-                multiply.a.eq(self.x.word_select(lane, RESULT_BITS)),
-                multiply.b.eq(self.w.word_select(lane, RESULT_BITS)),
+                multiply.a.eq(self.x.word_select(lane, WIDE_BITS)),
+                multiply.b.eq(self.w.word_select(lane, WIDE_BITS)),
                 add.enable.eq(control.enable),
                 add.a.eq(Mux(control.clear, 0, add.result)),
                 add.b.eq(multiply.result),
@@ -71,7 +71,7 @@ class Fp16Row(Part[Fp16Config]):
             config,
             {
                 "x": In(config.lanes * OPERAND_BITS),
-                "w": In(config.columns * config.lanes * RESULT_BITS),
+                "w": In(config.columns * config.lanes * WIDE_BITS),
                 "control": In(_control_layout(config)),
                 "below": In(bits),
                 "result": Out(bits),
@@ -319,12 +319,12 @@ def _control_layout(config: Fp16Config) -> data.StructLayout:
 
 
 def _widened(m: Module, platform: object, halves: Value, count: int) -> Value:
-    """FP16 numbers in FP32."""
-    wide = Signal(count * RESULT_BITS, name="wide")
+    """FP16 numbers in FP32, the upper bits."""
+    wide = Signal(count * WIDE_BITS, name="wide")
     for i in range(count):
-        widen = Fp16ToFp32()
+        widen = Fp16ToFp32(HalfToFloatConfig(bits=WIDE_BITS))
         place(m, platform, f"widen_{i}", widen, value=halves.word_select(i, OPERAND_BITS))
-        m.d.comb += wide.word_select(i, RESULT_BITS).eq(widen.result)
+        m.d.comb += wide.word_select(i, WIDE_BITS).eq(widen.result)
     return wide
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from ..golden import anda, anda_compressed, fp16
 from ..golden.anda import ARRAY, AndaLayer
 from ..golden.anda_compressed import COMPRESSED, CompressedLayer
-from ..golden.anda_config import AndaConfig, AndaSettings
+from ..golden.anda_config import AndaConfig, AndaSettings, GroupArrayConfig
 from ..golden.anda_format import to_fp16
 from ..golden.errors import UserError
 from ..golden.fp16 import Fp16Config
@@ -29,7 +29,7 @@ def simulate(
         raise UserError(f"{unit_name} needs weights.")
     activations = check_matrix("activations", tensors.activations)
     weights = check_matrix("weights", tensors.weights)
-    w = _weights(config, settings, tensors, weights)
+    w = weights_of(config, settings.weight_group, tensors, weights)
     layer = layer_of(config, settings, to_fp16("activations", tensors.activations), w)
     shape = (len(layer.x), layer.x.shape[1], len(w.q))
     run = _run_compressed if config.output == "anda" else _run
@@ -123,18 +123,18 @@ def layer_of(
     return layer
 
 
-def _weights(
-    config: AndaConfig, settings: AndaSettings, tensors: Tensors, weights: NDArray
+def weights_of(
+    config: GroupArrayConfig, weight_group: int, tensors: Tensors, weights: NDArray
 ) -> QuantisedWeights:
-    """INT4 weights: the file's own where the array can take them."""
+    """INT4 weights per weight group: the file's own where the array can take them."""
     blocks = tensors.blocks
     if config.asymmetric and blocks is not None and blocks.group % config.group == 0:
         return blocks
-    return take_weights(weights, "group", settings.weight_group, not config.asymmetric)
+    return take_weights(weights, "group", weight_group, not config.asymmetric)
 
 
 def baselines(
-    config: AndaConfig, cycles: float, tokens: int, in_features: int, outputs: int
+    config: GroupArrayConfig, cycles: float, tokens: int, in_features: int, outputs: int
 ) -> list[dict[str, object]]:
     """Cycles of the FP16 array of the same extent, and the speed-up over it."""
     rival = Fp16Config(rows=config.rows, columns=config.columns, max_k=max(in_features, 1))

@@ -2,8 +2,9 @@
 
 Both stand side by side in one module with the same inputs, whose only output tells that they
 differ. Yosys turns it into an and-inverter graph, and ABC shows that the output stays 0 in every
-reachable state: signals that are equal by induction are merged (``scorr``), and property-directed
-reachability (``pdr``) settles what is left, or finds inputs that tell the two apart.
+reachable state: signals that are equal by induction are merged, registers first (``lcorr``), then
+any (``scorr``), and property-directed reachability (``pdr``) settles what is left, or finds inputs
+that tell the two apart.
 """
 
 import re
@@ -224,7 +225,7 @@ _SPARE = 10.0  # seconds for everything but the reachability
 def _proved(folder: str, seconds: float) -> tuple[Answer, str]:
     """What ABC finds out about the miter."""
     limit = max(1, round(seconds - _SPARE))
-    script = f"read_aiger miter.aig; scorr; write_aiger merged.aig; pdr -T {limit}"
+    script = f"read_aiger miter.aig; lcorr; scorr; write_aiger merged.aig; pdr -T {limit}"
     abc = toolchain.require("pyosys").path / "yosys-abc"
     run = _run([str(abc), "-c", script], folder, seconds)
     merged = Path(folder, "merged.aig")

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..golden.anda_config import AndaConfig, GroupArrayConfig
 from ..golden.config import Config
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import DequantizerConfig
@@ -21,12 +22,20 @@ from ..golden.layer import Layer
 from ..golden.ports import Port
 from ..golden.schedule import Schedule
 from ..golden.sparqle_config import SparqleConfig
-from ..tb import tb_dense, tb_dequantizer, tb_figna, tb_fp16
+from ..tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
 
 WAITED_FOR = {
+    "anda_array": {
+        "sign": "stall_operands",
+        "exponent": "stall_operands",
+        "plane": "stall_operands",
+        "w": "stall_weights",
+        "scale": "stall_operands",
+        "y": "stall_drain",
+    },
     "anda_compressor": {
         "x": "stall_input",
         "sign": "stall_out",
@@ -95,6 +104,8 @@ def _operands(design: Design, config: Config, seed: int) -> object:
     if isinstance(config, Fp16Config):
         beats = 2 * max(BEATS) * config.add_latency
         return tb_fp16.layer(config, rng, config.rows, beats * config.lanes, 2 * config.columns + 1)
+    if isinstance(config, AndaConfig):
+        return tb_anda.waiting_layer(config, rng)
     if isinstance(config, FignaConfig):
         return tb_figna.waiting_layer(config, rng)
     return STIMULI[design.name].random(config, rng)
@@ -124,7 +135,7 @@ def _waiting(design: Design, config: Config, port: Port) -> dict[str, int]:
     event = WAITED_FOR[design.name].get(re.sub(r"_\d+$", "", port.name))
     if event is None:
         return {}
-    if isinstance(config, FignaConfig) and event == "stall_drain":
+    if isinstance(config, GroupArrayConfig) and event == "stall_drain":
         return {event: 1, "stall_post": 1}  # the group behind waits, too
     if not isinstance(config, SparqleConfig):
         return {event: 1}

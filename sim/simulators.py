@@ -1,7 +1,7 @@
 """Which simulation serves which unit; one that has none is refused."""
 
 from ..golden.errors import UserError
-from . import anda, anda_compressor, bitmap, dense, fp16, nm, sparqle
+from . import anda, anda_compressor, bitmap, dense, figna, fp16, nm, sparqle
 from .simulate import Simulator
 
 
@@ -19,6 +19,7 @@ SIMULATORS = _Simulators(
         "anda": anda.simulate,
         "compressor": anda_compressor.simulate,
         "fp16": fp16.simulate,
+        "figna": figna.simulate,
         "nm": nm.simulate,
     }
 )

@@ -115,6 +115,22 @@ def corners(config: GroupArrayConfig) -> dict[str, NDArray]:
     return {"x": x, "w": w, "d": d, "weight_group": np.array(features), **optional}
 
 
+def waiting_layer(config: AndaConfig, rng: np.random.Generator) -> AndaLayer:
+    """Several tiles of several groups, each of which takes scales."""
+    mantissa = int(rng.integers(1, config.max_mantissa + 1))
+    return AndaLayer(mantissa=np.array(mantissa), **waiting(config, rng))
+
+
+def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, NDArray]:
+    """Their operands, by name."""
+    outputs = 2 * config.columns
+    operands = drawn(config, rng, 2 * config.rows, 4 * config.group, outputs)
+    operands["weight_group"] = np.array(config.group)
+    for name in {"d", "minimum"} & operands.keys():
+        operands[name] = np.ones((outputs, 4), np.float16)
+    return operands
+
+
 def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
     """Functional bins that these operands hit."""
     mantissa = int(operands.mantissa)

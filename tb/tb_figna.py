@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..golden.figna import FignaConfig, FignaLayer, compute
-from .tb_anda import all_shared_bins, corners, drawn, random_shape, shared_bins
+from .tb_anda import all_shared_bins, corners, drawn, random_shape, shared_bins, waiting
 
 SMALL = (
     FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4),
@@ -54,12 +54,7 @@ def corner_layer(config: FignaConfig) -> FignaLayer:
 
 def waiting_layer(config: FignaConfig, rng: np.random.Generator) -> FignaLayer:
     """Several tiles of several groups, each of which takes scales."""
-    outputs = 2 * config.columns
-    operands = drawn(config, rng, 2 * config.rows, 4 * config.group, outputs)
-    operands["weight_group"] = np.array(config.group)
-    for name in {"d", "minimum"} & operands.keys():
-        operands[name] = np.ones((outputs, 4), np.float16)
-    return FignaLayer(**operands)
+    return FignaLayer(**waiting(config, rng))
 
 
 def bins(config: FignaConfig, operands: FignaLayer) -> set[str]:

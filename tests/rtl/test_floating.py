@@ -11,6 +11,7 @@ from nibbleforge.golden.floating import (
     FloatAddConfig,
     FloatMultiplyConfig,
     FloatToHalfConfig,
+    HalfToFloatConfig,
     IntToFloatConfig,
 )
 from nibbleforge.golden.ports import Field, Port
@@ -18,7 +19,14 @@ from nibbleforge.golden.schedule import Beats, Pulses, Schedule
 from nibbleforge.hw import units
 from nibbleforge.hw.base import Unit
 from nibbleforge.hw.emission import place
-from nibbleforge.hw.floating import FloatAdd, FloatMultiply, FloatToHalf, Fp16ToFp32, IntToFloat
+from nibbleforge.hw.floating import (
+    WIDE_BITS,
+    FloatAdd,
+    FloatMultiply,
+    FloatToHalf,
+    Fp16ToFp32,
+    IntToFloat,
+)
 from nibbleforge.sim import verify
 from nibbleforge.sim.native import Model
 
@@ -112,11 +120,17 @@ class Probe(Unit):
         enable, valid = Signal(), self.x.valid
         m.d.comb += enable.eq(~self.y.valid | self.y.ready)
         m.d.comb += self.x.ready.eq(enable)
-        widen, widen_other = Fp16ToFp32(), Fp16ToFp32()
+        widen = Fp16ToFp32()
+        upper, upper_other = (Fp16ToFp32(HalfToFloatConfig(bits=WIDE_BITS)) for _ in range(2))
         place(m, platform, "widen", widen)
-        place(m, platform, "widen_other", widen_other)
+        place(m, platform, "upper", upper)
+        place(m, platform, "upper_other", upper_other)
         x = self.x.payload
-        m.d.comb += [widen.value.eq(x.half), widen_other.value.eq(x.other)]
+        m.d.comb += [
+            widen.value.eq(x.half),
+            upper.value.eq(x.half),
+            upper_other.value.eq(x.other),
+        ]
         results = {"widened": (widen.result, 0)}
         for name, (part, stages) in self.config.parts.items():
             place(m, platform, name, part)
@@ -125,9 +139,12 @@ class Probe(Unit):
                 m.d.comb += part.value.eq(x.integer)
             elif name in ("saturated", "infinite"):
                 m.d.comb += part.value.eq(x.wide)
+            elif name == "exact":
+                m.d.comb += part.a.eq(upper_other.result)
+                m.d.comb += part.b.eq(upper.result)
             else:
-                m.d.comb += part.a.eq(widen_other.result if name == "exact" else x.a)
-                m.d.comb += part.b.eq(widen.result if name in ("narrow", "exact") else x.b)
+                m.d.comb += part.a.eq(x.a)
+                m.d.comb += part.b.eq(widen.result if name == "narrow" else x.b)
             results[name] = part.result, stages
         for stage in range(self.config.stages):
             late = Signal(name=f"valid_{stage}")

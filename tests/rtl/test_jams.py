@@ -1,6 +1,7 @@
 """Closed ports: every waiting cycle is counted by the events that are meant to, and by no other."""
 
 import pytest
+from nibbleforge.golden.anda_config import AndaConfig
 from nibbleforge.golden.dequantizer import DequantizerConfig
 from nibbleforge.golden.sparqle_config import SparqleConfig
 from nibbleforge.golden.units import UNITS
@@ -15,6 +16,14 @@ DESIGNS = {
 }
 CASES = [
     *(DESIGNS[name] for name in WAITED_FOR if name in DESIGNS),
+    (
+        DESIGNS["anda_array"][0],
+        AndaConfig(group=16, rows=1, columns=2, fp_share=1, sign_plane="serial", asymmetric=True),
+    ),
+    (
+        DESIGNS["anda_array"][0],
+        AndaConfig(group=32, rows=4, columns=4, weight_beat=4, add_latency=1, output="fp16"),
+    ),
     (DESIGNS["dequantizer"][0], DequantizerConfig(rows=1, columns=2)),
     (DESIGNS["dequantizer"][0], DequantizerConfig(rows=4, columns=2, asymmetric=True)),
     (

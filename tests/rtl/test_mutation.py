@@ -29,6 +29,12 @@ MORE = [
     (dense.ARRAY, unit("dense2k").presets["tiny"]),
 ]
 
+FLOATING = [
+    (design, unit(name).presets["tiny"])
+    for name in ("anda", "fp16")
+    for design in unit(name).designs(unit(name).presets["tiny"])
+]
+
 
 def describe(case):
     return f"{case[0].name}-{case[1].config_hash[:6]}"
@@ -52,6 +58,12 @@ def test_of_mutants_of_a_small_design_95_percent_are_killed(case, seed, record_t
 @pytest.mark.parametrize("case", MORE, ids=describe)
 def test_of_mutants_of_other_shapes_95_percent_are_killed(case, record_testsuite_property):
     _assert_killed(mutate(*case, count=32, seed=0), record_testsuite_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FLOATING, ids=describe)
+def test_of_mutants_of_floating_point_arrays_95_percent_are_killed(case, record_testsuite_property):
+    _assert_killed(mutate(*case, count=40, seed=0), record_testsuite_property)
 
 
 def _assert_killed(campaign, record_testsuite_property):
