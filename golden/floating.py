@@ -6,7 +6,8 @@ counts as a zero of its sign, and a result below 2^-126 before rounding becomes 
 
 That is plain IEEE-754 for every value of the units: they start from integers and finite FP16
 scales, of which subnormal ones are normal in FP32, so that every value is a multiple of 2^-24, or
-of 2^-53 under a group exponent of Anda. FP16 results have subnormal numbers.
+of 2^-53 under a group exponent of Anda. Nor is any too large: products of a 48-bit integer and a
+scale stay below 2^63, and a million of them below 2^83. FP16 results have subnormal numbers.
 """
 
 from typing import Literal
@@ -41,6 +42,8 @@ class FloatMultiplyConfig(Config):
     """Bits of the second operand's significand, hidden one included: 11 for a widened FP16."""
     first: Literal[11, 24] = 24
     """Bits of the first operand's significand."""
+    bounded: bool = False
+    """Whether results are known to be 0 or normal and finite, which then need not be checked."""
     stages: int = Parameter(default=1, ge=1, le=3)
     """Cycles of latency."""
 
@@ -60,6 +63,8 @@ class HalfToFloatConfig(Config):
 class FloatAddConfig(Config):
     """Parameters of the adder."""
 
+    bounded: bool = False
+    """Whether results are known to be 0 or normal and finite, which then need not be checked."""
     stages: int = Parameter(default=1, ge=1, le=4)
     """Cycles of latency."""
 

@@ -20,15 +20,36 @@ def final_of(period: int, times: int) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Whose requests the beats of an input port answer, so that they cannot come earlier.
+
+    Attributes
+    ----------
+    port
+        Output port that asks.
+    needs
+        For every beat, how many requests must have been accepted before it is offered, ascending.
+    latency
+        Cycles from each request to what it asks for, at least 1.
+    """
+
+    port: str
+    needs: NDArray[np.int64]
+    latency: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Beats:
     """Payloads of one port in order.
 
     Operands are often sent several times, so the beats are a list of segments of ``words``:
-    ``segments[i] = (start, length)``. Without segments every row of ``words`` is sent once.
+    ``segments[i] = (start, length)``. Without segments every row of ``words`` is sent once. With
+    ``answers`` an input's beats wait for requests.
     """
 
     words: NDArray[np.uint32]
     segments: NDArray[np.int64] | None = None
+    answers: Answers | None = None
 
     def __len__(self) -> int:
         """Number of beats, repeats included."""

@@ -64,9 +64,9 @@ class PostProcessor(Part[GroupArrayConfig]):
             IntToFloatConfig(bits=config.value_bits, stages=config.convert_latency)
         )
         multiply = FloatMultiply(
-            FloatMultiplyConfig(significand=11, stages=config.multiply_latency)
+            FloatMultiplyConfig(significand=11, bounded=True, stages=config.multiply_latency)
         )
-        adder = FloatAdd(FloatAddConfig(stages=config.add_latency))
+        adder = FloatAdd(FloatAddConfig(bounded=True, stages=config.add_latency))
         place(m, platform, "convert", convert)
         place(m, platform, "multiply", multiply)
         place(m, platform, "add", adder)
@@ -249,7 +249,10 @@ class PostSequence:
         config, start, load = self.config, self._start, self._load
         full, minima, from_zero = Signal(), Signal(), Signal(init=1)
         ends_tile, draining = Signal(), Signal()
-        position, left = Signal.like(start.position), Signal(range(config.period + 1))
+        position, left = (
+            Signal.like(start.position),
+            Signal(range(config.period - config.fp_share + 1)),
+        )
         last_pass = minima if config.asymmetric else Const(1, 1)
         ready, held, ends = Signal(), Signal(), Signal()
         final, last = Signal(), Signal()

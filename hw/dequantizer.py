@@ -41,9 +41,9 @@ class DequantizerColumn(Part[DequantizerConfig]):
         )
         widen = Fp16ToFp32()
         multiply = FloatMultiply(
-            FloatMultiplyConfig(significand=11, stages=config.multiply_latency)
+            FloatMultiplyConfig(significand=11, bounded=True, stages=config.multiply_latency)
         )
-        add = FloatAdd(FloatAddConfig(stages=config.add_latency))
+        add = FloatAdd(FloatAddConfig(bounded=True, stages=config.add_latency))
         place(m, platform, "convert", convert)
         place(m, platform, "widen", widen)
         place(m, platform, "multiply", multiply)

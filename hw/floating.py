@@ -89,8 +89,9 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
         m = Module()
         steps = _Steps(m, self.enable, {1: {3}, 2: {1, 3}, 3: {1, 2, 3}}[self.config.stages])
         first, second = (bits - 1 for bits in (self.config.first, self.config.significand))
-        within = first + second < SIGNIFICAND  # two FP16: neither too large nor too small
-        a, b = ((_wide if within else _fp32)(operand) for operand in (self.a, self.b))
+        of_fp16 = first + second < SIGNIFICAND  # neither too large nor too small
+        within = of_fp16 or self.config.bounded
+        a, b = ((_wide if of_fp16 else _fp32)(operand) for operand in (self.a, self.b))
         total = (a.exponent + b.exponent - BIAS).as_signed()
         step = steps.end(
             sign=a.sign ^ b.sign,
@@ -109,7 +110,7 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
         )
         rounded = _rounded(step.normal, step.exponent)
         if within:
-            result = Cat(Mux(step.zero, 0, rounded), step.sign)
+            result = _bounded(step.sign, step.zero, rounded)
         else:
             result = _packed(m, step.sign, step.zero, rounded)
         step = steps.end(result=result)
@@ -166,17 +167,22 @@ class FloatAdd(Part[FloatAddConfig]):
         step = steps.end(**kept, total=total[: SIGNIFICAND + 4])
 
         normal, zeros = _normalise(m, step.total)
-        exponent = Signal(signed(10))
+        bounded = self.config.bounded
+        exponent = Signal(8 if bounded else signed(10))
         m.d.comb += exponent.eq(step.exponent + 1 - zeros)
         cancelled = ~normal[-1]
         step = steps.end(
             sign=Mux(cancelled, step.negative, step.sign),
-            zero=cancelled | (exponent <= 0),
+            zero=cancelled if bounded else cancelled | (exponent <= 0),
             exponent=exponent,
             normal=normal,
         )
         rounded = _rounded(step.normal, step.exponent)
-        step = steps.end(result=_packed(m, step.sign, step.zero, rounded))
+        if bounded:
+            result = _bounded(step.sign, step.zero, rounded)
+        else:
+            result = _packed(m, step.sign, step.zero, rounded)
+        step = steps.end(result=result)
         m.d.comb += self.result.eq(step.result)
         return m
 
@@ -314,6 +320,11 @@ def _rounded(significand: Value, exponent: Value, bits: int = SIGNIFICAND) -> Va
     up = significand[rest - 1] & significand[: rest - 1].any()
     up |= significand[rest - 1] & significand[rest]
     return (Cat(significand[rest:-1], exponent) + up)[: bits - 1 + len(exponent)]
+
+
+def _bounded(sign: Value, zero: Value, rounded: Value) -> Value:
+    """FP32 of a rounded number that is zero or normal and finite."""
+    return Cat(Mux(zero, 0, rounded), sign)
 
 
 def _packed(m: Module, sign: Value, zero: Value, rounded: Value) -> Value:

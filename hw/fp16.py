@@ -40,7 +40,7 @@ class Fp16PE(Part[Fp16Config]):
         product = FloatMultiplyConfig(significand=11, first=11, stages=config.multiply_latency)
         for lane in range(config.lanes):
             multiply = FloatMultiply(product)
-            add = FloatAdd(FloatAddConfig(stages=config.add_latency))
+            add = FloatAdd(FloatAddConfig(bounded=True, stages=config.add_latency))
             place(m, platform, f"multiply_{lane}", multiply)
             place(m, platform, f"add_{lane}", add)
             m.d.comb += [
@@ -137,7 +137,7 @@ class Fp16Tree(Part[Fp16Config]):
         while len(values) > 1:
             totals = []
             for i in range(0, len(values) - 1, 2):
-                add = FloatAdd(FloatAddConfig(stages=stages))
+                add = FloatAdd(FloatAddConfig(bounded=True, stages=stages))
                 place(m, platform, f"{name}_{level}_{i // 2}", add)
                 m.d.comb += [
                     add.enable.eq(self.enable),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.ports import Port
-from ..golden.schedule import Beats, Pulses, Traffic
+from ..golden.schedule import Answers, Beats, Pulses, Traffic
 from ..hw.generate import Generated, generate
 from ..tb.scoreboard import Observation
 from ..tb.stalls import Gates
@@ -161,6 +161,11 @@ class Model:
         workers: Workers | None = None,
     ) -> dict:
         lines = [self._port_line(folder, port, traffic[port.name], gates) for port in self.ports]
+        lines += [
+            self._answers_line(folder, port, answers)
+            for port in self.ports
+            if (answers := traffic[port.name].answers)
+        ]
         lines += [f"set {name} {int(value)}" for name, value in settings.items()]
         job, result = folder / "job", folder / "result"
         job.write_text("\n".join(lines) + "\n")
@@ -186,6 +191,12 @@ class Model:
         words = _store(folder, f"{port.name}.words", beats.words.astype("<u4"))
         order = _store(folder, f"{port.name}.segments", segments.astype("<i8"))
         return f"input {port.name} {words} {order} {gate}"
+
+    def _answers_line(self, folder: Path, port: Port, answers: Answers) -> str:
+        """Which requests the beats of an input wait for."""
+        needs = _store(folder, f"{port.name}.needs", answers.needs.astype("<i8"))
+        latency = _store(folder, f"{port.name}.latency", answers.latency.astype("<i8"))
+        return f"answers {port.name} {answers.port} {needs} {latency}"
 
     def _observation(self, folder: Path, report: dict, trace: bool) -> Observation:
         words, cycles, pulses = {}, {}, {}

@@ -57,8 +57,9 @@ class Harness:
         reset_after
             Reset in this cycle and start again from the first beat.
         """
+        monitors = {monitor.port.name: monitor for monitor in self.monitors}
         for driver in self.drivers:
-            driver.load(traffic[driver.port.name].expand())
+            driver.load(traffic[driver.port.name], monitors)
         await self._restart(gates or {})
         cycle = quiet = after = 0
         while after <= TAIL and quiet <= IDLE_LIMIT:
@@ -94,7 +95,7 @@ class Harness:
         """One clock cycle; returns whether any beat moved."""
         self.dut.clk.value = 0
         for driver in self.drivers:
-            driver.drive(garbage)
+            driver.drive(cycle, garbage)
         for monitor in self.monitors:
             monitor.drive()
         await Timer(1, "step")

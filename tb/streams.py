@@ -2,6 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..golden.events import Event
 from ..golden.ports import Port
-from ..golden.schedule import Pulses
+from ..golden.schedule import Beats, Pulses
 
 
 class _Channel(ABC):
@@ -45,9 +46,11 @@ class _Channel(ABC):
 class StreamDriver(_Channel):
     """Source of an input stream: offers a beat until it is accepted."""
 
-    def load(self, words: NDArray[np.uint32]) -> None:
-        """Beats to send, ``(beats, words)``."""
-        self.beats = [int.from_bytes(beat.tobytes(), "little") for beat in words]
+    def load(self, beats: Beats, monitors: Mapping[str, "StreamMonitor"]) -> None:
+        """Beats to send, and the monitors of the ports that they may answer."""
+        self.beats = [int.from_bytes(beat.tobytes(), "little") for beat in beats.expand()]
+        self.answers = beats.answers
+        self.asked = monitors[beats.answers.port] if beats.answers else None
 
     def restart(self, gate: NDArray[np.uint8] | None) -> None:
         """Start again from the first beat."""
@@ -60,11 +63,21 @@ class StreamDriver(_Channel):
         """Whether every beat was accepted."""
         return len(self.accepted) == len(self.beats)
 
-    def drive(self, garbage: random.Random | None) -> None:
+    def _answered(self, cycle: int) -> bool:
+        """Whether the next beat may be offered: the request it answers was long enough ago."""
+        if self.answers is None or self.asked is None:
+            return True
+        last = int(self.answers.needs[len(self.accepted)])
+        passed = self.asked.accepted
+        if not last:
+            return True
+        return len(passed) >= last and cycle >= passed[last - 1] + self.answers.latency[last - 1]
+
+    def drive(self, cycle: int, garbage: random.Random | None) -> None:
         """Set the wires for this cycle; ``garbage`` randomises the payload while valid is 0."""
         if self.offers:
             return
-        if not self.finished and self.open():
+        if not self.finished and self._answered(cycle) and self.open():
             self.payload.value = self.beats[len(self.accepted)]
             self.offers = True
             self.valid.value = 1

@@ -66,11 +66,29 @@ struct Gate {
     }
 };
 
+struct Output {
+    std::vector<uint32_t> words;
+    std::vector<uint64_t> cycles;
+    std::vector<uint64_t> requests;  // cycles of beats that inputs answer
+    std::vector<uint32_t> waiting;   // payload that was not accepted in the cycle before
+    Gate gate;
+    size_t stride = 0;
+    uint64_t expected = 0;
+    uint64_t received = 0;
+    bool waits = false;
+    bool asks = false;
+    std::string path;
+};
+
 struct Input {
     std::vector<uint32_t> words;
     std::vector<int64_t> segments;  // start and length of each, in beats
     std::vector<uint64_t> cycles;
+    std::vector<int64_t> needs;    // requests that must have passed before each beat; empty: none
+    std::vector<int64_t> latency;  // of each request
+    const Output* asked = nullptr;
     Gate gate;
+    size_t sent = 0;     // beats
     size_t stride = 0;   // words of a beat
     size_t segment = 0;  // index into `segments`
     int64_t left = 0;    // beats left in the segment, the current one included
@@ -78,9 +96,16 @@ struct Input {
     bool valid = false;
 
     void start() { open_segment(); }
+    bool answered(uint64_t cycle) const {
+        if (needs.empty()) return true;
+        const size_t last = static_cast<size_t>(needs[sent]);
+        if (last == 0) return true;
+        return asked->requests.size() >= last && cycle >= asked->requests[last - 1] + latency[last - 1];
+    }
     bool finished() const { return left == 0; }
     void advance() {
         beat += stride;
+        ++sent;
         if (--left == 0) {
             segment += 2;
             open_segment();
@@ -94,18 +119,6 @@ struct Input {
         beat = words.data() + static_cast<size_t>(segments[segment]) * stride;
         left = segments[segment + 1];
     }
-};
-
-struct Output {
-    std::vector<uint32_t> words;
-    std::vector<uint64_t> cycles;
-    std::vector<uint32_t> waiting;  // payload that was not accepted in the cycle before
-    Gate gate;
-    size_t stride = 0;
-    uint64_t expected = 0;
-    uint64_t received = 0;
-    bool waits = false;
-    std::string path;
 };
 
 struct Job {
@@ -234,6 +247,21 @@ void Bench::load(const char* path) {
         port.path = second;                             \
     }
             FOR_OUTPUTS(LOAD_OUTPUT)
+        } else if (kind == "answers") {
+            if (std::fscanf(file, "%127s %4095s %4095s %4095s", name, first, second, third) != 4) fail("bad answers line");
+            Output* asked = nullptr;
+#define FIND_OUTPUT(port, bits) \
+    if (std::string(#port) == first) asked = &port;
+            FOR_OUTPUTS(FIND_OUTPUT)
+            if (!asked) fail(std::string("no output ") + first);
+            asked->asks = true;
+#define LOAD_ANSWERS(port, bits)                    \
+    if (std::string(#port) == name) {               \
+        port.asked = asked;                         \
+        port.needs = read_file<int64_t>(second);    \
+        port.latency = read_file<int64_t>(third);   \
+    }
+            FOR_INPUTS(LOAD_ANSWERS)
         } else if (std::fscanf(file, "%127s %llu", name, &number) == 2 && kind == "set") {
             const std::string option = name;
             if (option == "trace") job.trace = number;
@@ -261,6 +289,7 @@ void Bench::clock_edge() {
 void Bench::cold_start() {
 #define QUIET_INPUT(port, bits) \
     port.segment = 0;           \
+    port.sent = 0;              \
     port.left = 0;              \
     port.valid = false;         \
     port.cycles.clear();        \
@@ -270,6 +299,7 @@ void Bench::cold_start() {
 #define QUIET_OUTPUT(port, bits) \
     port.words.clear();          \
     port.cycles.clear();         \
+    port.requests.clear();       \
     port.gate.at = 0;            \
     port.received = 0;           \
     port.waits = false;          \
@@ -309,7 +339,7 @@ void Bench::run() {
         bool pending = false;
 #define DRIVE_INPUT(port, bits)                                           \
     if (!port.valid) {                                                    \
-        if (!port.finished() && port.gate.open()) {                       \
+        if (!port.finished() && port.answered(cycle) && port.gate.open()) { \
             set_payload(top->port##_payload, port.beat);                 \
             port.valid = true;                                            \
         } else if (job.garbage) {                                         \
@@ -348,6 +378,7 @@ void Bench::run() {
         port.words.resize(end + port.stride);                                                           \
         std::memcpy(port.words.data() + end, &top->port##_payload, sizeof(top->port##_payload));      \
         if (job.trace) port.cycles.push_back(cycle);                                                    \
+        if (port.asks) port.requests.push_back(cycle);                                                  \
         ++port.received;                                                                                \
         ++received;                                                                                     \
         moved = true;                                                                                   \

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from nibbleforge.golden import floating
 from nibbleforge.golden.config import Config
 from nibbleforge.golden.design import Design
@@ -54,6 +54,11 @@ class ProbeConfig(Config):
             "narrow": (FloatMultiply(narrow), few),
             "exact": (FloatMultiply(exact), few),
             "total": (FloatAdd(FloatAddConfig(stages=self.stages)), self.stages),
+            "bounded_product": (FloatMultiply(product.replace(bounded=True)), few),
+            "bounded_total": (
+                FloatAdd(FloatAddConfig(stages=self.stages, bounded=True)),
+                self.stages,
+            ),
             "saturated": (FloatToHalf(saturate), fewer),
             "infinite": (FloatToHalf(saturate.replace(overflow="inf")), fewer),
         }
@@ -70,7 +75,10 @@ def ports(config):
     )
     y = tuple(
         Field(name, 32, "FP32 result")
-        for name in ("converted", "product", "narrow", "exact", "total", "widened")
+        for name in (
+            *("converted", "product", "narrow", "exact", "total", "widened"),
+            *("bounded_product", "bounded_total"),
+        )
     )
     y += tuple(Field(name, 16, "FP16 result") for name in ("saturated", "infinite"))
     return Port("x", "in", x, "operands"), Port("y", "out", y, "results")
@@ -86,10 +94,25 @@ def expected(config, integer, a, b, half, other, wide):
         "exact": half.astype(np.float32) * other.astype(np.float32),
         "total": floating.add(a, b),
         "widened": half.astype(np.float32),
+        "bounded_product": floating.multiply(moderate(a), moderate(b)),
+        "bounded_total": floating.add(moderate(a), moderate(b)),
         "saturated": narrowed(np.clip(wide, -65504, 65504)),
         "infinite": narrowed(wide),
     }
     return {name: values.view(f"u{values.itemsize}") for name, values in results.items()}
+
+
+def moderate(values):
+    """The same with exponents 64..127, so that products and sums are normal; zeros stay zero."""
+    bits = values.view(np.uint32)
+    chosen = bits & np.uint32(0x9FFFFFFF) | np.uint32(1 << 29)
+    return np.where(bits >> 23 & 0xFF, chosen, bits & np.uint32(1 << 31)).view(np.float32)
+
+
+def moderated(number):
+    """:func:`moderate` in hardware."""
+    chosen = Cat(number[:29], 1, 0, number[31])
+    return Mux(number[23:31].any(), chosen, Cat(Const(0, 31), number[31]))
 
 
 def narrowed(wide):
@@ -142,6 +165,8 @@ class Probe(Unit):
             elif name == "exact":
                 m.d.comb += part.a.eq(upper_other.result)
                 m.d.comb += part.b.eq(upper.result)
+            elif name in ("bounded_product", "bounded_total"):
+                m.d.comb += [part.a.eq(moderated(x.a)), part.b.eq(moderated(x.b))]
             else:
                 m.d.comb += part.a.eq(x.a)
                 m.d.comb += part.b.eq(widen.result if name == "narrow" else x.b)
