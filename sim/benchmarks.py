@@ -14,6 +14,8 @@ from ..golden.dense import ARRAY, DenseConfig
 from ..golden.hybrid import HybridFormat
 from ..golden.layer import Layer
 from ..golden.llm import llm
+from ..golden.nm_format import pack, slots, unpack
+from ..golden.nm_pattern import Pattern
 from ..golden.quantise import quantise_activations, take_activations, take_weights
 from ..golden.sparqle_config import SparqleConfig
 from ..hw.emission import to_verilog
@@ -187,4 +189,25 @@ def codec() -> Iterator[Figure]:
     )
 
 
-BENCHMARKS = (correctness, emission, simulation, whole_model, codec)
+def packing() -> Iterator[Figure]:
+    """Packing and unpacking N:M weights of a large layer in numpy."""
+    pattern = Pattern(2, 4)
+    rng = np.random.default_rng(0)
+    q = rng.integers(-8, 8, (4096, 11008), np.int8)
+    scores = rng.random((4096, 11008 // 4, 4), np.float32)
+    keep = (scores.argsort(axis=2).argsort(axis=2) < 2).reshape(q.shape)
+    kept = slots(q, keep, pattern)
+    stream = pack(*kept, pattern, 8)
+    packed = _seconds(lambda: pack(*kept, pattern, 8))
+    unpacked = _seconds(lambda: unpack(stream, pattern, 8, q.shape[1]))
+    copy = _seconds(lambda: q.copy())
+    for what, taken in (("packing", packed), ("unpacking", unpacked)):
+        yield Figure(
+            f"{what} 4,096 x 11,008 weights at 2:4 in numpy",
+            "<= 3 s",
+            f"{taken:.2f} s, {taken / copy:.0f} x a copy of the INT8 matrix",
+            taken <= 3,
+        )
+
+
+BENCHMARKS = (correctness, emission, simulation, whole_model, codec, packing)
