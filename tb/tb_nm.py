@@ -1,5 +1,6 @@
 """Stimuli of the N:M array, alone and joined to the dequantizer."""
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -53,7 +54,9 @@ def random_grouped_config(rng: np.random.Generator) -> NMConfig:
 
 def random_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
     """A layer of a few tiles with ragged edges, any N, sums of all or of groups."""
-    features = int(rng.choice([int(rng.integers(1, config.max_k + 1)), config.max_k]))
+    few = min(3 * config.m, config.max_k)
+    most = int(rng.choice([few, config.max_k, config.max_k]))
+    features = int(rng.choice([int(rng.integers(1, most + 1)), most]))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     n = int(rng.choice([1, config.m, int(rng.integers(1, config.m + 1))]))
@@ -79,8 +82,15 @@ def layer(
         groups = -(-features // config.weight_group)
         d = random_scales(rng, (outputs, groups))
         return NMLayer(x, values, indices, np.array(config.weight_group), d)
-    group = int(rng.choice([features, config.m * int(rng.integers(1, blocks + 1))]))
+    group = int(rng.choice([features, config.m, config.m * int(rng.integers(1, blocks + 1))]))
     return NMLayer(x, values, indices, np.array(group))
+
+
+def waiting_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
+    """Tiles that need every port more than once before they end: a byte holds a block."""
+    features = min(config.max_k, 8 * config.m)
+    drawn = layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
+    return replace(drawn, weight_group=np.array(features))
 
 
 def _often(matrix: NDArray, rng: np.random.Generator, extremes: list[int]) -> NDArray:
@@ -128,7 +138,7 @@ def exhaustive(config: NMConfig) -> NMLayer:
     np.put_along_axis(keep, np.resize(chosen, (len(keep), n)), True, axis=1)
     keep = keep.reshape(rows, -1)
     w = np.resize(np.arange(-8, 8), (keep.shape[1], rows)).T
-    x = np.resize(np.arange(-128, 128), (keep.shape[1], 256)).T
+    x = (np.arange(256)[:, None] + 37 * np.arange(keep.shape[1])) % 256 - 128
     return _with_scales(config, x, np.where(keep, w, 0), keep, n)
 
 
