@@ -170,11 +170,13 @@ class UnpackSequence:
         With ``load``: the next one begins packed rows, with a fresh byte that comes with N.
     slots
         N of the block that is there.
+    error
+        Packed rows begin with an N outside 1..M.
     """
 
     def __init__(self, config: UnpackConfig):
         self.config = config
-        self.full, self.load, self.end = Signal(), Signal(), Signal()
+        self.full, self.load, self.end, self.error = Signal(), Signal(), Signal(), Signal()
         self.slots = Signal(range(config.m + 1), init=config.m)
 
     def elaborate(self, m: Module, source: Any, control: data.View) -> None:
@@ -203,6 +205,7 @@ class UnpackSequence:
             control.beat.eq(source.valid & source.ready),
             control.pull.eq(room & (~needed | source.valid)),
             control.odd.eq(n[0]),
+            self.error.eq(control.beat & fresh & ~legal),
         ]
         for i in range(len(control.place)):
             m.d.comb += control.place[i].eq(((n + i) >> 1) == control.word)
