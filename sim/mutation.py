@@ -274,6 +274,12 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
         when = int(np.random.default_rng(seed).integers(1, 1 + schedule.counts().cycles))
         trial = partial(_Player.compare, schedule=schedule, reset_after=when)
         yield f"{label}, reset after {when}", trial
+    for seed in range(SEEDS if stimuli.illegal else 0):
+        wrong = stimuli.illegal(config, np.random.default_rng(seed))
+        for profile in ("none", "random"):
+            stalls = gates(profile, design.ports(config), seed)
+            trial = partial(_Player.compare, schedule=wrong, stalls=stalls)
+            yield f"illegal operands, seed {seed}, {profile} stalls", trial
     for seed in range(JAMS if design.name in WAITED_FOR else 0):
         yield f"closed ports, seed {seed}", partial(_Player.jam, seed=seed)
     if _has_small_space(config):
