@@ -229,5 +229,5 @@ class UnpackSequence:
         return self._of(self.slots, [p.metadata == "bitmap" for p in self.config.patterns])
 
     def _of(self, n: Value, figures: list[int]) -> Value:
-        """A figure of N = 1..M."""
-        return Array([figures[-1], *figures])[n]
+        """A figure of N = 1..M, of which M is 0 but for its highest bit."""
+        return Array([figures[-1], *figures[:-1]])[n[:-1]]

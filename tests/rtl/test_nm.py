@@ -19,7 +19,6 @@ from nibbleforge.tb.stalls import PROFILES, gates
 VARIATIONS = variations(["nm"], list(unit("nm").presets))
 ODD_SHAPES = [
     NMConfig(rows=1, columns=1, span=1, max_k=24),
-    NMConfig(rows=3, columns=5, span=1, m=8, max_k=40),
     NMConfig(rows=4, columns=4, span=4, m=16, max_k=48),
     NMConfig(rows=6, columns=3, span=3, dequant_rows=3, max_k=40),
     NMConfig(rows=2, columns=4, span=2, dequant_rows=2, m=16, max_k=48),
@@ -61,7 +60,15 @@ def test_extreme_parameters(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("config", tb_nm.SMALL + tb_nm.SMALL_GROUPED, ids=describe)
+@pytest.mark.parametrize(
+    "config",
+    [
+        tb_nm.SMALL[0],
+        pytest.param(tb_nm.SMALL[1], marks=pytest.mark.slow),
+        *tb_nm.SMALL_GROUPED,
+    ],
+    ids=describe,
+)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(design(config), config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]
@@ -74,12 +81,21 @@ def test_stimuli_hit_every_functional_bin(variation):
 
 # --- every pattern --------------------------------------------------------------------------------
 
-MODELS = {m: NMConfig(rows=2, columns=6, span=2, m=m, max_k=64) for m in (4, 8, 16)}
+MODELS = {
+    4: NMConfig(rows=2, columns=6, span=2, m=4, max_k=64),
+    8: NMConfig(rows=3, columns=5, span=1, m=8, max_k=64),
+    16: NMConfig(rows=2, columns=6, span=2, m=16, max_k=64),
+}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
     return Model(nm.ARRAY, MODELS[request.param], optimise="quick")
+
+
+def test_random_operands(model):
+    checked = verify.check_random(model, seeds=range(3))
+    assert not checked.wrong, checked.wrong[0]
 
 
 def run_together(model, layers, profile="none"):
