@@ -289,11 +289,12 @@ def cycles(
     weight_group
         Input features whose sums leave together; by default those of the dequantizer, or all.
     """
-    check_shape(config, tokens, in_features, outputs)
     grouped = config.dequant == "group"
     if weight_group is None:
-        weight_group = config.weight_group if grouped else in_features
+        weight_group = config.weight_group if grouped else max(in_features, 1)
     check_weight_group(config, weight_group, in_features)
+    summed = in_features if grouped else min(in_features, weight_group)
+    check_shape(config, tokens, summed, outputs)
     pattern = config.pattern(n)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
     sizes = group_blocks(config, in_features, weight_group)

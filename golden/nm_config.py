@@ -122,7 +122,9 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
     )
     w = (
         Field("bits", BEAT_BITS, "next bits of each column's packed row", count=config.columns),
-        Field("n", n_bits, "N, on the first beat of packed rows; outside 1..M taken as M"),
+        Field(
+            "n", n_bits, "N, on the first beat of packed rows; outside 1..M an error, taken as M"
+        ),
     )
     y = (
         Field(
@@ -133,7 +135,7 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
             config.dequant_rows * config.columns,
         ),
         Field("last", 1, "final rows of the weight group or tile"),
-        Field("error", 1, "a block since reset was no legal one"),
+        Field("error", 1, "a block, or an N, since reset was no legal one"),
     )
     return (
         Port("x", "in", x, "activations, one block of each row a beat"),

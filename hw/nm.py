@@ -73,6 +73,8 @@ class NMArray(Unit[NMConfig]):
         config, x = self.config, self.x
         sequence = UnpackSequence(self.unpack)
         sequence.elaborate(m, self.w, control)
+        with m.If(sequence.error):
+            m.d.sync += self.y.payload.error.eq(1)
         busy, ends, begins = Signal(), Signal(), Signal(init=1)
         count, slots = Signal(range(config.m)), Signal.like(sequence.slots)
         sparse, bitmap = Signal(), Signal()
@@ -117,8 +119,8 @@ class NMArray(Unit[NMConfig]):
             self.events.x_beats.eq(sequence.load),
             self.events.w_beats.eq(control.beat),
             self.events.tiles.eq(slot.step & slot.last),
-            self.events.stall_operands.eq(~begins & ~busy),
-            self.events.stall_drain.eq(busy & held),
+            self.events.stall_operands.eq(move & ~begins & ~busy),
+            self.events.stall_drain.eq(move & busy & held),
             self.events.stall_out.eq(~move),
         ]
 

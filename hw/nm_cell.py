@@ -1,6 +1,6 @@
 """Cells of the N:M array: processing elements between pipeline registers."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +39,8 @@ class NMElement(Part[NMConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         control = self.control
-        chosen = self.x.word_select(self.index, ACTIVATION_BITS).as_signed()
+        words = Array(self.x.word_select(i, ACTIVATION_BITS) for i in range(self.config.m))
+        chosen = Value.cast(words[self.index]).as_signed()
         product = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS))
         accumulator = Signal.like(self.result, reset_less=True)
         total = Signal.like(self.result)

@@ -170,11 +170,13 @@ class UnpackSequence:
         With ``load``: the next one begins packed rows, with a fresh byte that comes with N.
     slots
         N of the block that is there.
+    error
+        Packed rows begin with an N outside 1..M.
     """
 
     def __init__(self, config: UnpackConfig):
         self.config = config
-        self.full, self.load, self.end = Signal(), Signal(), Signal()
+        self.full, self.load, self.end, self.error = Signal(), Signal(), Signal(), Signal()
         self.slots = Signal(range(config.m + 1), init=config.m)
 
     def elaborate(self, m: Module, source: Any, control: data.View) -> None:
@@ -203,6 +205,7 @@ class UnpackSequence:
             control.beat.eq(source.valid & source.ready),
             control.pull.eq(room & (~needed | source.valid)),
             control.odd.eq(n[0]),
+            self.error.eq(control.beat & fresh & ~legal),
         ]
         for i in range(len(control.place)):
             m.d.comb += control.place[i].eq(((n + i) >> 1) == control.word)
@@ -226,5 +229,5 @@ class UnpackSequence:
         return self._of(self.slots, [p.metadata == "bitmap" for p in self.config.patterns])
 
     def _of(self, n: Value, figures: list[int]) -> Value:
-        """A figure of N = 1..M."""
-        return Array([figures[-1], *figures])[n]
+        """A figure of N = 1..M, of which M is 0 but for its highest bit."""
+        return Array([figures[-1], *figures[:-1]])[n[:-1]]

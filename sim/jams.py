@@ -19,10 +19,11 @@ from ..golden.design import Design
 from ..golden.figna import FignaConfig
 from ..golden.fp16 import Fp16Config
 from ..golden.layer import Layer
+from ..golden.nm_config import NMConfig
 from ..golden.ports import Port
 from ..golden.schedule import Schedule
 from ..golden.sparqle_config import SparqleConfig
-from ..tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16
+from ..tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16, tb_nm
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
@@ -61,6 +62,7 @@ WAITED_FOR = {
         "y": "stall_drain",
     },
     "fp16_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
+    "nm_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_out"},
 }
 """Which event counts the cycles that wait for a port, for every port that one does count.
 
@@ -108,6 +110,8 @@ def _operands(design: Design, config: Config, seed: int) -> object:
         return tb_anda.waiting_layer(config, rng)
     if isinstance(config, FignaConfig):
         return tb_figna.waiting_layer(config, rng)
+    if isinstance(config, NMConfig):
+        return tb_nm.waiting_layer(config, rng)
     return STIMULI[design.name].random(config, rng)
 
 

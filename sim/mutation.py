@@ -261,7 +261,7 @@ class _Player:
 
 
 def _trials(design: Design, config: Config) -> Iterator[_Trial]:
-    """The regression: every stall profile, resets in mid-work, closed ports, the small space."""
+    """The regression: stalls, resets in mid-work, illegal operands, closed ports, small space."""
     stimuli = STIMULI[design.name]
     operands = [stimuli.random(config, np.random.default_rng(seed)) for seed in range(SEEDS)]
     for seed, some in enumerate([*operands, stimuli.corners(config)]):
@@ -274,11 +274,25 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
         when = int(np.random.default_rng(seed).integers(1, 1 + schedule.counts().cycles))
         trial = partial(_Player.compare, schedule=schedule, reset_after=when)
         yield f"{label}, reset after {when}", trial
+    yield from _illegal_trials(design, config)
     for seed in range(JAMS if design.name in WAITED_FOR else 0):
         yield f"closed ports, seed {seed}", partial(_Player.jam, seed=seed)
     if _has_small_space(config):
         every = design.schedule(config, stimuli.exhaustive(config))
         yield "exhaustive", partial(_Player.compare, schedule=every)
+
+
+def _illegal_trials(design: Design, config: Config) -> Iterator[_Trial]:
+    """Runs that must report an error."""
+    illegal = STIMULI[design.name].illegal
+    if illegal is None:
+        return
+    for seed in range(SEEDS):
+        schedule = illegal(config, np.random.default_rng(seed))
+        for profile in ("none", "random"):
+            stalls = gates(profile, design.ports(config), seed)
+            trial = partial(_Player.compare, schedule=schedule, stalls=stalls)
+            yield f"illegal operands, seed {seed}, {profile} stalls", trial
 
 
 def _has_small_space(config: Config) -> bool:

@@ -15,6 +15,7 @@ from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
 from ..golden.nm import NMLayer
+from ..golden.schedule import Schedule
 from . import (
     tb_anda,
     tb_anda_compressed,
@@ -48,6 +49,8 @@ class Stimuli:
         Functional bins that operands hit, and all that must be hit.
     operands
         Class of the operands; its fields are arrays.
+    illegal
+        ``illegal(config, rng)``: schedule of a run that must report an error, if there is any.
     """
 
     config: Callable[[Any], Config]
@@ -58,6 +61,7 @@ class Stimuli:
     bins: Callable[[Any, Any], set[str]]
     all_bins: Callable[[Any], set[str]]
     operands: type
+    illegal: Callable[[Any, Any], Schedule] | None = None
 
 
 STIMULI: dict[str, Stimuli] = {
@@ -180,6 +184,7 @@ STIMULI: dict[str, Stimuli] = {
         tb_nm.bins,
         tb_nm.all_bins,
         NMLayer,
+        tb_nm.illegal_run,
     ),
     "nm_grouped": Stimuli(
         tb_nm.random_grouped_config,

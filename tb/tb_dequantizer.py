@@ -16,10 +16,11 @@ EXACT_BITS = 25  # integers up to here are exact in FP32
 
 
 def random_config(rng: np.random.Generator) -> DequantizerConfig:
-    """A small unit of any kind."""
+    """A small unit of any kind; illegal combinations are drawn, too."""
     return DequantizerConfig(
         rows=int(rng.choice([1, 2, 3, 4, 5, 8])),
         columns=int(rng.integers(1, 6)),
+        rows_per_beat=int(rng.choice([1, 1, 2, 4])),
         acc_bits=int(rng.integers(2, 49)),
         asymmetric=bool(rng.integers(0, 2)),
         ones_bits=int(rng.integers(2, 49)),

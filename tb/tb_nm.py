@@ -1,14 +1,17 @@
 """Stimuli of the N:M array, alone and joined to the dequantizer."""
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.nm import NMLayer, compute, dequantised
-from ..golden.nm_config import NMConfig
+from ..golden.nm import NMLayer, compute, dequantised, schedule, sums, traffic
+from ..golden.nm_config import NMConfig, ports
 from ..golden.nm_format import slots
+from ..golden.quantise import INT4_BITS
+from ..golden.schedule import Beats, Schedule
 from .tb_dequantizer import random_scales
 
 MOST_GROUPS = 3
@@ -53,7 +56,9 @@ def random_grouped_config(rng: np.random.Generator) -> NMConfig:
 
 def random_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
     """A layer of a few tiles with ragged edges, any N, sums of all or of groups."""
-    features = int(rng.choice([int(rng.integers(1, config.max_k + 1)), config.max_k]))
+    few = min(3 * config.m, config.max_k)
+    most = int(rng.choice([few, config.max_k, config.max_k]))
+    features = int(rng.choice([int(rng.integers(1, most + 1)), most]))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     n = int(rng.choice([1, config.m, int(rng.integers(1, config.m + 1))]))
@@ -79,8 +84,15 @@ def layer(
         groups = -(-features // config.weight_group)
         d = random_scales(rng, (outputs, groups))
         return NMLayer(x, values, indices, np.array(config.weight_group), d)
-    group = int(rng.choice([features, config.m * int(rng.integers(1, blocks + 1))]))
+    group = int(rng.choice([features, config.m, config.m * int(rng.integers(1, blocks + 1))]))
     return NMLayer(x, values, indices, np.array(group))
+
+
+def waiting_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
+    """Tiles that need every port more than once before they end: a byte holds a block."""
+    features = min(config.max_k, 8 * config.m)
+    drawn = layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
+    return replace(drawn, weight_group=np.array(features))
 
 
 def _often(matrix: NDArray, rng: np.random.Generator, extremes: list[int]) -> NDArray:
@@ -128,8 +140,68 @@ def exhaustive(config: NMConfig) -> NMLayer:
     np.put_along_axis(keep, np.resize(chosen, (len(keep), n)), True, axis=1)
     keep = keep.reshape(rows, -1)
     w = np.resize(np.arange(-8, 8), (keep.shape[1], rows)).T
-    x = np.resize(np.arange(-128, 128), (keep.shape[1], 256)).T
+    x = (np.arange(256)[:, None] + 37 * np.arange(keep.shape[1])) % 256 - 128
     return _with_scales(config, x, np.where(keep, w, 0), keep, n)
+
+
+def illegal_run(config: NMConfig, rng: np.random.Generator) -> Schedule:
+    """A run whose first block is no legal one in some column, or whose N is none.
+
+    ``error`` is on every beat of sums. Places that are there twice are used twice, places that a
+    bitmap lacks are place 0, of too many the lowest N count.
+    """
+    n = int(rng.integers(1, config.m + 1))
+    pattern = config.pattern(n)
+    ones = bool(rng.integers(2))
+    if n == config.m or (n == 1 and pattern.metadata == "index"):  # every index is legal
+        drawn = layer(config, rng, config.m, config.rows + 1, config.max_k, config.columns + 1)
+        return _reporting(config, drawn, w=_with_n(config, drawn, config.m + 1 if ones else 0))
+    drawn = layer(config, rng, n, config.rows + 1, config.max_k, config.columns + 1)
+    column = int(rng.integers(config.columns))
+    if pattern.metadata == "index":
+        places = np.full(n, config.m - 1 if ones else 0)
+    else:
+        places = np.arange(n) if ones else np.zeros(n, int)
+    block = np.pad(drawn.x[:, : config.m], ((0, 0), (0, max(0, config.m - drawn.x.shape[1]))))
+    block = block.astype(np.int64)
+    found = sums(config, drawn)
+    more = block[:, places] - block[:, drawn.indices[column, 0]]
+    found[0, :, column] += more @ drawn.values[column, 0]
+    return _reporting(config, drawn, found, _with_metadata(config, drawn, column, ones))
+
+
+def _with_n(config: NMConfig, drawn: NMLayer, n: int) -> Beats:
+    """Packed weights that come with another N."""
+    port, w = ports(config)[1], traffic(config, drawn)["w"]
+    fields = port.unpack(w.words)
+    fields["n"] = np.where(fields["n"] != 0, n, 0)
+    return replace(w, words=port.pack(**fields))
+
+
+def _with_metadata(config: NMConfig, drawn: NMLayer, column: int, ones: bool) -> Beats:
+    """Packed weights; the metadata of a column's first block are all ones, or all zeros."""
+    port, w = ports(config)[1], traffic(config, drawn)["w"]
+    fields = port.unpack(w.words)
+    begin, end = INT4_BITS * drawn.n, config.pattern(drawn.n).block_bits
+    octets = fields["bits"][: -(-end // 8), column].astype(np.uint8)
+    bits = np.unpackbits(octets, bitorder="little")
+    bits[begin:end] = ones
+    fields["bits"][: len(octets), column] = np.packbits(bits, bitorder="little")
+    return replace(w, words=port.pack(**fields))
+
+
+def _reporting(
+    config: NMConfig, drawn: NMLayer, found: NDArray[np.int64] | None = None, w: Beats | None = None
+) -> Schedule:
+    """The golden schedule with other weights and sums, all of them with an error."""
+    golden, tiling, port = schedule(config, drawn), drawn.tiling(config), ports(config)[2]
+    fields = port.unpack(golden.beats["y"].words)
+    if found is not None:
+        tiles = np.stack([tiling.split_result(group) for group in found], axis=1)
+        fields["value"] = tiles.reshape(len(fields["last"]), -1)
+    fields["error"] = np.ones_like(fields["last"])
+    beats = golden.beats | {"w": w or golden.beats["w"], "y": Beats(port.pack(**fields))}
+    return replace(golden, beats=beats)
 
 
 def bins(config: NMConfig, operands: NMLayer) -> set[str]:

@@ -46,10 +46,16 @@ def pack(*fields):
     return word
 
 
-def x_word(config, sums, g, r):
-    fields = [(v, config.acc_bits) for v in sums.acc[g, r]]
-    fields += [(sums.ones[g, r], config.ones_bits)] if config.asymmetric else []
-    return pack(*fields, (r == config.rows - 1, 1))
+def beats_of(config):
+    """Beats of a weight group; the rows of each."""
+    each = config.rows_per_beat
+    return [range(row, row + each) for row in range(0, config.rows, each)]
+
+
+def x_word(config, sums, g, rows):
+    fields = [(v, config.acc_bits) for r in rows for v in sums.acc[g, r]]
+    fields += [(sums.ones[g, r], config.ones_bits) for r in rows if config.asymmetric]
+    return pack(*fields, (rows[-1] == config.rows - 1, 1))
 
 
 def scale_word(config, sums, g):
@@ -66,40 +72,41 @@ def simulate(config, sums):
     ports = {name: [] for name in ("x", "scale", "y")}
     events = {event.name: [] for event in dequantizer.events(config)}
     to_adder = config.convert_latency + config.multiply_latency
-    y = results(config, sums)
+    y, beats = results(config, sums), beats_of(config)
     feed = deque(
-        (g, p, r)
+        (g, p, b)
         for g in range(len(sums.last))
         for p in range(config.passes)
-        for r in range(config.rows)
+        for b in range(len(beats))
     )
-    there = [0] * config.rows  # when the running sum of each row can be added to
+    there = [0] * len(beats)  # when the running sums of each beat can be added to
     leaving, tile, from_zero, cycle = deque(), 0, True, 0
     while feed or leaving:
         if leaving and leaving[0][0] == cycle:
             ports["y"].append(leaving.popleft())
             events["results"].append((cycle, 1))
         if feed:
-            g, p, r = feed[0]
-            waits = any(cycle + row + to_adder < when for row, when in enumerate(there))
-            if r == 0 and waits and not from_zero:
+            g, p, b = feed[0]
+            waits = any(cycle + beat + to_adder < when for beat, when in enumerate(there))
+            if b == 0 and waits and not from_zero:
                 events["stall_loop"].append((cycle, 1))
                 cycle += 1
                 continue
             feed.popleft()
-            events["products"].append((cycle, config.columns))
+            events["products"].append((cycle, config.rows_per_beat * config.columns))
             if p == 0:
-                ports["x"].append((cycle, x_word(config, sums, g, r)))
+                ports["x"].append((cycle, x_word(config, sums, g, beats[b])))
                 events["rows"].append((cycle, 1))
-            if p == r == 0:
+            if p == b == 0:
                 ports["scale"].append((cycle, scale_word(config, sums, g)))
                 events["groups"].append((cycle, 1))
-            there[r] = cycle + config.latency
+            there[b] = cycle + config.latency
+            ends_pass = b == len(beats) - 1
             ends_tile = sums.last[g] and p == config.passes - 1
             if ends_tile:
-                value = [(v.view(np.uint32), 32) for v in y[tile][r]]
-                leaving.append((there[r], pack(*value, (r == config.rows - 1, 1))))
-            if r == config.rows - 1:
+                value = [(v.view(np.uint32), 32) for r in beats[b] for v in y[tile][r]]
+                leaving.append((there[b], pack(*value, (ends_pass, 1))))
+            if ends_pass:
                 from_zero = ends_tile
                 tile += ends_tile
         cycle += 1
@@ -183,13 +190,25 @@ def test_schedule_equals_the_state_machine(shape, asymmetric):
         check_schedule(config, random_sums(config, np.random.default_rng(rows), tiles))
 
 
+@pytest.mark.parametrize("latency", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(2, 2), (6, 2), (6, 3), (8, 4), (16, 16)], ids=str)
+def test_schedule_of_several_rows_a_beat(shape, latency):
+    rows, each = shape
+    config = DequantizerConfig(rows=rows, rows_per_beat=each, columns=2, add_latency=latency)
+    for tiles in ([1], [3], [1, 1, 1], [2, 1, 4]):
+        check_schedule(config, random_sums(config, np.random.default_rng(rows), tiles))
+
+
 @st.composite
 def runs(draw):
+    asymmetric = draw(st.booleans())
+    each = 1 if asymmetric else draw(st.integers(1, 4))
     config = DequantizerConfig(
-        rows=draw(st.integers(1, 7)),
+        rows=each * draw(st.integers(1, 7 // each)),
+        rows_per_beat=each,
         columns=draw(st.integers(1, 4)),
         acc_bits=draw(st.integers(2, 48)),
-        asymmetric=draw(st.booleans()),
+        asymmetric=asymmetric,
         ones_bits=draw(st.integers(2, 48)),
         convert_latency=draw(st.integers(1, 3)),
         multiply_latency=draw(st.integers(1, 3)),
@@ -209,7 +228,8 @@ def test_schedule_of_any_run(drawn):
 @given(runs())
 def test_law_of_the_docstring(drawn):
     config, sums = drawn
-    rows, loop = config.rows, max(config.rows, config.add_latency)
+    rows = config.rows // config.rows_per_beat
+    loop = max(rows, config.add_latency)
     starts, outputs = [], []
     for size in sizes(sums):
         for j in range(config.passes * size):
@@ -283,6 +303,7 @@ def test_bandwidth():
         "x": 41 / 4,
         "scale": 33 / 4,
     }
+    assert dequantizer.bandwidth(config.replace(rows_per_beat=2)) == {"x": 81.0, "scale": 33 / 2}
     two = config.replace(asymmetric=True)
     assert dequantizer.bandwidth(two) == {"x": 25.0, "scale": 65 / 8}
 
@@ -324,6 +345,16 @@ def least(name, value, limit):
         least("add_latency", 0, 1),
         most("add_latency", 5, 4),
         ({"asymmetric": "yes"}, "asymmetric: input should be a valid boolean, got 'yes'."),
+        least("rows_per_beat", 0, 1),
+        most("rows_per_beat", 17, 16),
+        (
+            {"rows_per_beat": 3},
+            "rows_per_beat must divide rows, got rows_per_beat 3, rows 16.",
+        ),
+        (
+            {"rows_per_beat": 2, "asymmetric": True},
+            "rows_per_beat must be 1 for asymmetric weights, got 2.",
+        ),
     ],
 )
 def test_illegal_parameters(values, sentence):

@@ -13,9 +13,11 @@ CONFIGS = {  # few columns: every one is the same
     "loop as long as a pass": SMALL.replace(add_latency=3),
     "two passes and a long loop": SMALL.replace(asymmetric=True, convert_latency=3, add_latency=4),
     "one row": SMALL.replace(rows=1, acc_bits=33),
+    "several rows a beat": SMALL.replace(rows=8, rows_per_beat=2),
     "two passes": SMALL.replace(asymmetric=True, convert_latency=2),
     "rows hide the loop": SMALL.replace(rows=5, multiply_latency=3),
     "loop longer than a pass": SMALL.replace(add_latency=4, multiply_latency=2),
+    "a beat of all rows": SMALL.replace(rows=4, rows_per_beat=4, add_latency=4),
     "two passes of one row": SMALL.replace(rows=1, asymmetric=True, add_latency=1),
 }
 OWN = [Variation("dequantizer", name, DEQUANTIZER, config) for name, config in CONFIGS.items()]
@@ -38,7 +40,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.parametrize("variation", some(OWN[:4]))
+@pytest.mark.parametrize("variation", some(OWN[:5]))
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 20))
