@@ -4,6 +4,7 @@ What all columns do at the same time (which bits are pulled, where a block's fie
 out once, in :class:`UnpackSequence`; a column holds only its bits.
 """
 
+from math import gcd
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
@@ -40,12 +41,22 @@ class UnpackConfig(Config):
         """Bytes of the longest block."""
         return max(-(-pattern.block_bits // BEAT_BITS) for pattern in self.patterns)
 
+    @property
+    def grain(self) -> int:
+        """Bits that every block begins at a multiple of."""
+        return gcd(BEAT_BITS, *(pattern.block_bits for pattern in self.patterns))
+
+    @property
+    def grains(self) -> int:
+        """Places in a byte where a block may begin."""
+        return BEAT_BITS // self.grain
+
 
 def unpack_layout(config: UnpackConfig) -> data.StructLayout:
     """What a column has to do in a cycle.
 
-    ``pull``: the next byte of the block, number ``word``, starts ``unread`` bits before the end of
-    the byte that is kept (which ``beat`` replaces); ``place[i]``: nibble i of the metadata is in
+    ``pull``: the next byte of the block, number ``word``, starts ``unread`` grains before the end
+    of the byte that is kept (which ``beat`` replaces); ``place[i]``: nibble i of the metadata is in
     it, the ``odd`` one if N and i are not both odd or both even; ``load``: the block that is
     there becomes the current one; ``step``: its next slot; how slots know their place: a
     ``bitmap``, or, if the block is ``sparse``, indices.
@@ -54,7 +65,7 @@ def unpack_layout(config: UnpackConfig) -> data.StructLayout:
         {
             "pull": 1,
             "beat": 1,
-            "unread": BEAT_BITS.bit_length() - 1,
+            "unread": config.grains.bit_length() - 1,
             "word": config.words.bit_length(),
             "place": config.m // WEIGHT_BITS,
             "odd": 1,
@@ -102,9 +113,9 @@ class Unpacker(Part[UnpackConfig]):
         window = Cat(kept, self.bits)
         byte = Signal(BEAT_BITS)
         with m.Switch(control.unread):
-            for unread in range(BEAT_BITS):
+            for unread in range(self.config.grains):
                 with m.Case(unread):
-                    first = BEAT_BITS - unread
+                    first = BEAT_BITS - unread * self.config.grain
                     m.d.comb += byte.eq(window[first : first + BEAT_BITS])
         return byte
 
@@ -185,20 +196,21 @@ class UnpackSequence:
         n = Signal.like(self.slots)
         count = Signal.like(control.word)
         unread = Signal.like(control.unread)
-        wanted = Signal(range(BEAT_BITS + 1))
+        grain, grains = self.config.grain, self.config.grains
+        wanted = Signal(range(grains + 1))  # grains
         last, needed, room = Signal(), Signal(), Signal()
         given = source.payload.n
         legal = (given != 0) & (given <= self.config.m)
         bits = [pattern.block_bits for pattern in self.config.patterns]
         pulls = [-(-total // BEAT_BITS) for total in bits]
-        rests = [(total - 1) % BEAT_BITS + 1 for total in bits]
+        rests = [((total - 1) % BEAT_BITS + 1) // grain for total in bits]
         m.d.comb += [
             fresh.eq(opens | (self.load & self.end)),
             n.eq(Mux(fresh, Mux(legal, given, self.config.m), self.slots)),
             control.word.eq(Mux(self.load, 0, count)),
             control.unread.eq(Mux(fresh, 0, unread)),
             last.eq(control.word == self._of(n, pulls) - 1),
-            wanted.eq(Mux(last, self._of(n, rests), BEAT_BITS)),
+            wanted.eq(Mux(last, self._of(n, rests), grains)),
             needed.eq(control.unread < wanted),
             room.eq(~self.full | self.load),
             source.ready.eq(room & needed),
@@ -214,7 +226,7 @@ class UnpackSequence:
                 self.slots.eq(n),
                 opens.eq(0),
                 count.eq(control.word + 1),
-                unread.eq(Mux(needed, control.unread + BEAT_BITS, control.unread) - wanted),
+                unread.eq(Mux(needed, control.unread + grains, control.unread) - wanted),
             ]
         with m.Elif(self.load):
             m.d.sync += [opens.eq(fresh), count.eq(0), unread.eq(control.unread)]
