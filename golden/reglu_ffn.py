@@ -29,7 +29,7 @@ LARGEST_FACTOR = ((1 << MULT_BITS) - 1) / 2
 MAX_FEATURES = 1 << 17
 """Of d and D: INT8 products of so many features still fit INT32."""
 
-_TOKENS_AT_ONCE = 1024
+TOKENS_AT_ONCE = 1024
 
 
 # --- fixed point ------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class IntegerFfn:
         UserError
             If ``x`` is not such a matrix.
         """
-        return _nearest(_floats("activations", x, self.features), self.x_scale)
+        return _nearest(check_tokens("activations", x, self.features), self.x_scale)
 
     def dequantise(self, y: NDArray[np.int32]) -> NDArray[np.float32]:
         """What outputs ``(tokens, d)`` stand for."""
@@ -195,7 +195,7 @@ def quantise_ffn(
         If shapes do not agree, a value is not finite, or d or D exceeds :data:`MAX_FEATURES`.
     """
     gate, up, down = check_ffn(w_gate, w_up, w_down)
-    x = _floats("activations", x_calibration, gate.shape[1])
+    x = check_tokens("activations", x_calibration, gate.shape[1])
     (gate_q, gate_scale), (up_q, up_scale), (down_q, down_scale) = map(_by_row, (gate, up, down))
     x_scale = np.abs(x).max() / np.float32(INT8_LIMIT)
     ranges = _ranges(gate, up, x)
@@ -349,17 +349,17 @@ class _Ranges(NamedTuple):
 def _ranges(gate: NDArray[np.float32], up: NDArray[np.float32], x: NDArray[np.float32]) -> _Ranges:
     """Measure them on inputs."""
     found = np.zeros(3)
-    for part in _parts(x):
+    for part in parts(x):
         g, u = np.maximum(part @ gate.T, 0), np.abs(part @ up.T)
         u[g == 0] = 0
         found = np.maximum(found, [g.max(), u.max(), (g * u).max()])
     return _Ranges(*map(float, found))
 
 
-def _parts(x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+def parts(x: NDArray, tokens: int = TOKENS_AT_ONCE) -> Iterator[NDArray]:
     """Some tokens at a time: all intermediate values of 20,000 would take gigabytes."""
-    for first in range(0, len(x), _TOKENS_AT_ONCE):
-        yield x[first : first + _TOKENS_AT_ONCE]
+    for first in range(0, len(x), tokens):
+        yield x[first : first + tokens]
 
 
 def _by_row(w: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -379,8 +379,8 @@ def _ratio(numerator: NDArray | np.float64, denominator: float) -> NDArray | np.
     return numerator / denominator if denominator > 0 else numerator * 0
 
 
-def _floats(name: str, x: ArrayLike, features: int) -> NDArray[np.float32]:
-    """A checked matrix with so many columns."""
+def check_tokens(name: str, x: ArrayLike, features: int) -> NDArray[np.float32]:
+    """Inputs as float32, once they are known to be ``(tokens, features)`` and finite."""
     floats = check_matrix(name, x).astype(np.float32, copy=False)
     if floats.shape[1] != features:
         raise UserError(f"{name} must have {features} in_features, got {floats.shape[1]}.")

@@ -48,14 +48,10 @@ class Thresholds:
     @property
     def verdict(self) -> str:
         """The outcome in one sentence."""
+        share = f"{self.reached:.3f} of all neurons are dropped"
         if self.reached >= self.target:
-            return (
-                f"{self.reached:.3f} of all neurons are dropped; the target was {self.target:.3f}."
-            )
-        return (
-            f"Only {self.reached:.3f} of all neurons are dropped, every threshold at its last step;"
-            f" the target was {self.target:.3f}."
-        )
+            return f"{share}; the target was {self.target:.3f}."
+        return f"Only {share}, all thresholds at the last step; the target was {self.target:.3f}."
 
 
 def calibrate(p: NDArray[np.integer], importance: NDArray, target: float) -> Thresholds:
