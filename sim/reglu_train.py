@@ -24,6 +24,7 @@ from ..golden.config import Config
 from ..golden.errors import UserError
 from .llm import Corpus, Progress, read_text, require, versions
 from .reglu import FFN_FORMAT
+from .reglu_model import Pass, build, forward
 
 VOCABULARY = 256
 LEFT_OUT = {"idlelib", "lib2to3", "test", "tkinter", "turtledemo"}  # not everywhere, or code
@@ -121,7 +122,8 @@ def train(config: TrainConfig, data: NDArray[np.uint8], progress: Progress | Non
 
     Returns
     -------
-    sim.reglu_model.Network
+    torch.nn.ModuleDict
+        See :mod:`.reglu_model`.
 
     Raises
     ------
@@ -131,13 +133,11 @@ def train(config: TrainConfig, data: NDArray[np.uint8], progress: Progress | Non
     require("torch")
     import torch
 
-    from .reglu_model import Network
-
     report = progress or (lambda stage, done, total: None)
     _check(config, data)
     torch.set_num_threads(1)  # the order of sums, and so the model, depends on their number
     torch.manual_seed(config.seed)
-    network = Network(VOCABULARY, config.width, config.hidden, config.layers, config.heads)
+    network = build(VOCABULARY, config.width, config.hidden, config.layers, config.heads)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95), weight_decay=0.01)
     rng = np.random.default_rng(config.seed)
     text = torch.from_numpy(data.astype(np.int64))
@@ -164,20 +164,18 @@ def _step(network: Any, optimiser: Any, windows: Any, penalty: float) -> None:
     """One step of the optimiser."""
     import torch
 
-    loss = _loss(network, windows)
-    active = torch.stack([block.ffn.activity for block in network.blocks]).mean()
+    passed = forward(network, windows[:, :-1])
     optimiser.zero_grad()
-    (loss + penalty * active).backward()
+    (_loss(passed, windows) + penalty * passed.activity).backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimiser.step()
 
 
-def _loss(network: Any, windows: Any) -> Any:
+def _loss(passed: Pass, windows: Any) -> Any:
     """Mean negative log-likelihood, in nats, of all bytes of windows but the first of each."""
-    import torch
+    from torch.nn import functional
 
-    logits = network(windows[:, :-1])
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+    return functional.cross_entropy(passed.logits.flatten(0, 1), windows[:, 1:].flatten())
 
 
 def _check(config: TrainConfig, data: NDArray[np.uint8]) -> None:
@@ -222,7 +220,7 @@ def evaluate(
         inputs, loss = _observe(network, batch)
         losses.append(loss * len(batch))
         for layer, x in enumerate(inputs):
-            gate = x @ network.blocks[layer].ffn.gate.weight.detach().numpy().T
+            gate = x @ network["blocks"][layer]["gate"].weight.detach().numpy().T
             sparsity[layer] += (gate <= 0).mean() * len(batch)
     return Quality(
         math.exp(sum(losses) / len(windows)),
@@ -257,20 +255,11 @@ def _observe(network: Any, windows: NDArray[np.uint8]) -> tuple[list[NDArray[np.
     """Inputs of every FFN, ``(tokens, width)``, and the loss of windows."""
     import torch
 
-    inputs: list[NDArray[np.float32]] = []
-    hooks = [
-        block.ffn.register_forward_pre_hook(
-            lambda module, args: inputs.append(args[0].flatten(0, 1).numpy())
-        )
-        for block in network.blocks
-    ]
-    try:
-        with torch.no_grad():
-            loss = _loss(network, torch.from_numpy(windows.astype(np.int64)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return inputs, loss.item()
+    with torch.no_grad():
+        bytes_seen = torch.from_numpy(windows.astype(np.int64))
+        passed = forward(network, bytes_seen[:, :-1])
+        loss = _loss(passed, bytes_seen).item()
+    return [x.flatten(0, 1).numpy() for x in passed.inputs], loss
 
 
 # --- the sample -------------------------------------------------------------------------------
@@ -321,8 +310,8 @@ def write_sample(
 def _weights(network: Any) -> dict[str, NDArray[Any]]:
     """Of all FFNs, in float16."""
     return {
-        f"layers.{layer}/{name}": getattr(block.ffn, name).weight.detach().numpy().astype("f2")
-        for layer, block in enumerate(network.blocks)
+        f"layers.{layer}/{name}": block[name].weight.detach().numpy().astype("f2")
+        for layer, block in enumerate(network["blocks"])
         for name in ("gate", "up", "down")
     }
 
