@@ -1,9 +1,11 @@
 """The figures of ``make bench``: every speed as a ratio to something measured in the same run."""
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from amaranth.back import verilog
@@ -21,7 +23,7 @@ from ..golden.sparqle_config import SparqleConfig
 from ..hw.emission import to_verilog
 from ..hw.units import component
 from ..tb.job import Job
-from . import cocotb, demo
+from . import cocotb, demo, reglu
 from .native import Model
 from .tensors import Capture, sample_path
 from .workers import Workers
@@ -210,4 +212,23 @@ def packing() -> Iterator[Figure]:
         )
 
 
-BENCHMARKS = (correctness, emission, simulation, whole_model, codec, packing)
+def decoding() -> Iterator[Figure]:
+    """A ReGLU FFN on the host, one token: all neurons against those predicted, by a predictor."""
+    d, D, rank, sparsity = 2048, 5504, 128, 0.9
+    ffn = reglu.synthetic(d, D, rank, sparsity)
+    x = reglu.synthetic_token(ffn)
+    backends: list[reglu.Backend] = ["numpy"]
+    if importlib.util.find_spec("torch"):
+        backends.append("torch")
+    for backend in backends:
+        ways = reglu.executors(ffn, backend)
+        dense, skipping = (_seconds(partial(way, x), 25) for way in (ways.dense, ways.skipping))
+        yield Figure(
+            f"{backend}, ReGLU FFN {d} x {D}, one token, {sparsity:.0%} sparse: rows gathered",
+            ">= 2 x dense",
+            f"{dense / skipping:.2f} x ({skipping * 1e3:.2f} ms against {dense * 1e3:.2f} ms)",
+            dense >= 2 * skipping,
+        )
+
+
+BENCHMARKS = (correctness, emission, simulation, whole_model, codec, packing, decoding)

@@ -1,0 +1,119 @@
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.reglu_ffn import quantise_ffn, reference, run
+from nibbleforge.golden.reglu_predictor import SignPredictor, build
+from nibbleforge.golden.reglu_quality import quality
+from nibbleforge.sim.reglu import (
+    FFN_FORMAT,
+    FfnSample,
+    executors,
+    sample_path,
+    synthetic,
+    synthetic_token,
+)
+
+no_torch = importlib.util.find_spec("torch") is None
+BACKENDS = [
+    "numpy",
+    pytest.param("torch", marks=pytest.mark.skipif(no_torch, reason="needs torch: extra [llm]")),
+]
+
+
+def refuses(sentence, function, *args):
+    with pytest.raises(UserError) as error:
+        function(*args)
+    assert str(error.value) == sentence
+
+
+# --- the sample -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return FfnSample.open(sample_path())
+
+
+def test_what_the_sample_says_of_itself(sample):
+    """Its README quotes the same figures."""
+    assert sample.layers == 4
+    assert sample_path().stat().st_size < 5e6
+    found = sample.meta["quality"]
+    assert found["model"] < 0.3 * found["bigram"] < 0.3 * found["unigram"]
+    for number, share in enumerate(found["sparsity"]):
+        layer = sample.layer(number)
+        assert layer.gate.shape == layer.up.shape == layer.down.T.shape == (512, 128)
+        assert (layer.x.shape, layer.x_held_out.shape) == ((2048, 128), (1024, 128))
+        assert (layer.x_held_out @ layer.gate.T <= 0).mean() == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_predictor_on_a_trained_model(sample, number):
+    """Held-out inputs: the integer FFN is close to float, the predictor to it."""
+    gate, up, down, x, held_out = sample.layer(number)
+    ffn = quantise_ffn(gate, up, down, x)
+    x_q = ffn.take(held_out)
+    exact = reference(gate, up, down, held_out)
+    error = np.linalg.norm(ffn.dequantise(run(ffn, x_q).y) - exact) / np.linalg.norm(exact)
+    assert error < 0.05
+    predictor, thresholds = build(ffn, (gate, up, down), x[:1024], x[1024:], 32, 0.7)
+    assert thresholds.reached >= thresholds.target
+    found = quality(ffn, predictor, x_q)
+    assert found.dropped == pytest.approx(0.7 * found.natural, abs=0.03)
+    assert found.auc > 0.97
+    assert found.recall > 0.97
+    assert found.error < 0.1
+    assert quality(ffn, SignPredictor.of(ffn), x_q).auc > 0.85
+
+
+def test_files_that_are_not_samples(tmp_path, sample):
+    refuses(
+        f"{sample.path} has layers 0..3, got 4.",
+        sample.layer,
+        4,
+    )
+    path = tmp_path / "a.npz"
+    refuses(f"{path} cannot be read: No such file or directory.", FfnSample.open, path)
+    path.write_bytes(b"nonsense")
+    refuses(f"{path} does not hold FFNs with a 'meta'.", FfnSample.open, path)
+    np.savez(path, x=np.zeros(3))
+    refuses(f"{path} does not hold FFNs with a 'meta'.", FfnSample.open, path)
+    np.savez(path, meta=np.array(json.dumps({"format": "other"})))
+    refuses(
+        f"{path} does not hold FFNs: its 'meta' is not that of {FFN_FORMAT}.", FfnSample.open, path
+    )
+
+
+# --- decoding on the host ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sparsity", [0.3, 0.9])
+def test_skipping_gives_what_dense_gives(backend, sparsity):
+    """The predictor is exact here, so only inactive neurons are skipped."""
+    ffn = synthetic(64, 3000, 16, sparsity)
+    x = synthetic_token(ffn)
+    ways = executors(ffn, backend)
+    expected = reference(ffn.gate, ffn.up, ffn.down.T, x[None])[0]
+    scale = np.abs(expected).max()
+    for way in (ways.dense, ways.skipping, ways.skipping):
+        np.testing.assert_allclose(way(x), expected, atol=1e-5 * scale)
+    active = ways.predict(x)
+    assert np.array_equal(active, np.flatnonzero(ffn.gate @ x > 0))
+    assert 1 - len(active) / 3000 == pytest.approx(sparsity, abs=0.25)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_predicted_neurons_count(backend):
+    ffn = synthetic(32, 200, 8, 0.5)
+    x = synthetic_token(ffn)
+    half = ffn._replace(bias=np.where(np.arange(200) < 100, np.inf, -np.inf).astype(np.float32))
+    kept = slice(100, 200)
+    expected = reference(ffn.gate[kept], ffn.up[kept], ffn.down[kept].T, x[None])[0]
+    found = executors(half, backend).skipping(x)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    nothing = ffn._replace(bias=np.full(200, np.inf, np.float32))
+    assert not executors(nothing, backend).skipping(x).any()
