@@ -249,10 +249,8 @@ class PostSequence:
         config, start, load = self.config, self._start, self._load
         full, minima, from_zero = Signal(), Signal(), Signal(init=1)
         ends_tile, draining = Signal(), Signal()
-        position, left = (
-            Signal.like(start.position),
-            Signal(range(config.period - config.fp_share + 1)),
-        )
+        position = Signal.like(start.position)
+        left = Signal(range(max(2, config.period - config.fp_share + 1)))
         last_pass = minima if config.asymmetric else Const(1, 1)
         ready, held, ends = Signal(), Signal(), Signal()
         final, last = Signal(), Signal()

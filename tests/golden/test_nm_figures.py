@@ -21,7 +21,7 @@ def utilisation(config, counts, n, tokens, features, outputs):
 
 
 def test_utilisation_of_a_large_layer():
-    config = unit("nm").presets["paper"]
+    config = unit("nm").presets["channel"]
     shape = (64, 4096, 4096)
     counts = nm.cycles(config, 2, *shape)
     assert counts.cycles == 2 + 4 * 256 * 2048 + 8 + 16
@@ -30,7 +30,7 @@ def test_utilisation_of_a_large_layer():
 
 def test_utilisation_where_groups_are_short():
     """1:16 with group scales and few input features, drain and dequantizer included."""
-    config = unit("nm").presets["q4"]
+    config = unit("nm").presets["m16"]
     assert (config.dequant_rows, config.weight_group) == (2, 128)
     shape = (64, 256, 256)
     counts = nm.cycles(config, 1, *shape)

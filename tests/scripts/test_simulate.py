@@ -193,8 +193,8 @@ def test_a_layer_in_anda(run, save, tmp_path, kind):
 
 def test_a_layer_from_anda_to_anda(run, save, tmp_path):
     x, w = operands("float16")
-    given = ("--activations", save("a", x), "--weights", save("w", w), "--set", "mantissa=6")
-    small = ("--set", "rows=4", "--set", "columns=4", "--set", "result_mantissa=5")
+    given = ("--activations", save("a", x), "--weights", save("w", w), "--preset", "chained")
+    small = ("--set", "group=64", "--set", "mantissa=6", "--set", "result_mantissa=5")
     for output in ("fp16", "anda"):
         kind = ("--set", f"output={output}")
         done = run("simulate", "anda", *given, *small, *kind, "-o", tmp_path / output)
@@ -210,11 +210,15 @@ def test_a_layer_from_anda_to_anda(run, save, tmp_path):
     assert arrays["y_magnitude"].max() == 31
 
 
-PATTERNS = [("paper", 4, 2), ("paper", 4, 4), ("m16", 16, 3), ("channel", 4, 1)]
+PATTERNS = [
+    ("paper", 4, 2, "float32"),
+    ("paper", 4, 4, "int8"),
+    ("m16", 16, 3, "float32"),
+    ("channel", 4, 1, "float16"),
+]
 
 
-@pytest.mark.parametrize(("preset", "m", "n"), PATTERNS)
-@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize(("preset", "m", "n", "kind"), PATTERNS)
 def test_a_layer_with_pruned_weights(run, save, tmp_path, preset, m, n, kind):
     x, w = operands(kind)
     out = tmp_path / "out"

@@ -53,8 +53,9 @@ def expected(config, arrays):
     return y
 
 
-@pytest.mark.parametrize("asymmetric", [False, True])
-@pytest.mark.parametrize("kind", ["float32", "float64", "int8"])
+@pytest.mark.parametrize(
+    ("kind", "asymmetric"), [("float32", False), ("float64", True), ("int8", False)]
+)
 def test_a_layer(kind, asymmetric):
     x, w = operands(kind)
     config = TINY.replace(asymmetric=asymmetric)
