@@ -13,7 +13,7 @@ CHAINED = unit("anda").presets["chained"]
 ODD_SHAPES = [
     AndaConfig(group=16, rows=1, columns=1, fp_share=1, sign_plane="serial", output="anda"),
     AndaConfig(group=16, rows=5, columns=2, fp_share=2, asymmetric=True, output="anda"),
-    AndaConfig(group=16, rows=4, columns=8, fp_share=1, add_latency=2, output="anda"),
+    AndaConfig(group=16, rows=8, columns=8, fp_share=1, add_latency=2, output="anda"),
 ]
 
 
