@@ -5,7 +5,7 @@ multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The 
 that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 """
 
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from pydantic import Field as Parameter
@@ -43,11 +43,6 @@ class DenseConfig(GroupScales):
         if self.dequant == "group":
             self._check_weight_group(self.max_k)
         return self
-
-    @property
-    def array(self) -> Self:
-        """The array alone, its accumulators as wide as a weight group needs."""
-        return self.replace(dequant="none", max_k=self.weight_group)
 
     @property
     def dequantizer(self) -> DequantizerConfig:

@@ -34,6 +34,11 @@ class GroupScales(FloatLatencies):
     weight_group: int = 128
     """Input features that share a scale; matters only with ``dequant="group"``."""
 
+    @property
+    def array(self) -> Self:
+        """The array alone, its accumulators as wide as a weight group needs."""
+        return self.replace(dequant="none", max_k=self.weight_group)
+
     def _check_weight_group(self, max_k: int) -> None:
         """Refuse weight groups that do not exist or do not fit."""
         if self.weight_group not in WEIGHT_GROUPS:

@@ -62,11 +62,6 @@ class NMConfig(GroupScales):
             )
 
     @property
-    def array(self) -> Self:
-        """The array alone, its accumulators as wide as a weight group needs."""
-        return self.replace(dequant="none", max_k=self.weight_group)
-
-    @property
     def dequantizer(self) -> DequantizerConfig:
         """The dequantizer behind the array."""
         return self._dequantizer(

@@ -4,7 +4,7 @@ Source: SPARQLe, arXiv 2606.00365. Chunks, weight banks and sharing are our own;
 for what in the number format is.
 """
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field as Parameter
 from pydantic import model_validator
@@ -75,11 +75,6 @@ class SparqleConfig(HybridFormat, GroupScales):
                 f"weight_group must be at least {turn} here, for the dequantizer takes two passes "
                 f"over {self.rows} rows, got {self.weight_group}."
             )
-
-    @property
-    def array(self) -> Self:
-        """The array alone, its accumulators as wide as a weight group needs."""
-        return self.replace(dequant="none", max_k=self.weight_group)
 
     @property
     def dequantizer(self) -> DequantizerConfig:

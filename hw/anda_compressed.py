@@ -6,7 +6,7 @@ from ..golden.anda_compressed import COMPRESSED, PREFIX, array_config, compresso
 from ..golden.anda_config import AndaConfig
 from .anda import AndaArray
 from .anda_compressor import Compressor
-from .base import Unit, connect
+from .base import Unit, connect, connect_inputs, forward_events
 from .emission import place
 
 
@@ -43,18 +43,13 @@ class AndaCompressed(Unit[AndaConfig]):
         array, compressor = self.array, self.compressor
         place(m, platform, "array", array)
         place(m, platform, "compressor", compressor)
-        for port in array.design.ports(array.config):
-            if port.direction == "in":
-                connect(m, getattr(self, port.name), getattr(array, port.name))
+        connect_inputs(m, self, array)
         self._results(m)
         for port in compressor.design.ports(compressor.config):
             if port.direction == "out":
                 connect(m, getattr(compressor, port.name), getattr(self, f"y_{port.name}"))
-        for name in array.events.shape().members:
-            m.d.comb += self.events[name].eq(array.events[name])
-        for name in compressor.events.shape().members:
-            if PREFIX + name in self.events.shape().members:
-                m.d.comb += self.events[PREFIX + name].eq(compressor.events[name])
+        forward_events(m, self, array)
+        forward_events(m, self, compressor, PREFIX)
         return m
 
     def _results(self, m: Module) -> None:

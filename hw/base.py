@@ -74,6 +74,21 @@ class Unit(Part[C]):
         super().__init__(config, {**streams, "events": Out(events)})
 
 
+def connect_inputs(m: hdl.Module, outer: Unit, inner: Unit) -> None:
+    """Every input of a unit within another from the outer one's input of that name."""
+    for port in inner.design.ports(inner.config):
+        if port.direction == "in":
+            connect(m, getattr(outer, port.name), getattr(inner, port.name))
+
+
+def forward_events(m: hdl.Module, outer: Unit, inner: Unit, prefix: str = "") -> None:
+    """Events of a unit within another, as far as the outer one declares them under the prefix."""
+    declared = outer.events.shape().members
+    for name in inner.events.shape().members:
+        if prefix + name in declared:
+            m.d.comb += outer.events[prefix + name].eq(inner.events[name])
+
+
 def connect(m: hdl.Module, source: Any, sink: Any) -> None:
     """A stream into another whose payload has some of its fields."""
     m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Signal, Value
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.grouped import PREFIX
-from .base import Unit, connect
+from .base import Unit, connect, connect_inputs, forward_events
 from .dequantizer import Dequantizer
 from .emission import place
 
@@ -53,18 +53,14 @@ class GroupedArray(Unit[C], Generic[C]):
         array, dequantizer = self.array, self.dequantizer
         place(m, platform, "array", array)
         place(m, platform, "dequantizer", dequantizer)
-        for port in array.design.ports(array.config):
-            if port.direction == "in":
-                connect(m, getattr(self, port.name), getattr(array, port.name))
+        connect_inputs(m, self, array)
         connect(m, self.scale, dequantizer.scale)
         connect(m, array.y, dequantizer.x)
         connect(m, dequantizer.y, self.y)
         if "error" in array.y.payload.shape().members:
             m.d.comb += self.y.payload.error.eq(self._error(m, array))
-        for unit, prefix in ((array, ""), (dequantizer, PREFIX)):
-            for event in unit.design.events(unit.config):
-                strobe = getattr(unit.events, event.name)
-                m.d.comb += getattr(self.events, prefix + event.name).eq(strobe)
+        forward_events(m, self, array)
+        forward_events(m, self, dequantizer, PREFIX)
         return m
 
     def _error(self, m: Module, array: Unit) -> Value:

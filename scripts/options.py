@@ -22,6 +22,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One parameter; may be given several times."),
 ]
+Model = Annotated[
+    str, typer.Option(metavar="M", help="smollm2, a Hugging Face folder or a GGUF file.")
+]
+Text = Annotated[
+    Path | None,
+    typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
+]
+Context = Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
 ]

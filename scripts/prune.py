@@ -1,6 +1,5 @@
 """``nibbleforge prune``: N:M pruning of a real LLM, by method, with INT4 weights and without."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,16 +10,14 @@ from ..golden.nm_prune import METHODS, Method
 from ..sim.perplexity import find, open_model, provenance, read
 from ..sim.prune import REPORT, Layers, Outcome, measure, report_of, write_weights
 from ..sim.results import check_output, new_files, write_json
-from .options import Output
+from .options import Context, Model, Output, Text
 from .show import console, progress, table
 
 ALL = "all"
 
 
 def command(
-    model: Annotated[
-        str, typer.Option(metavar="M", help="smollm2, a Hugging Face folder or a GGUF file.")
-    ],
+    model: Model,
     output: Output,
     pattern: Annotated[
         str, typer.Option(metavar="N:M", help="Weights kept of every 4, 8 or 16.")
@@ -32,14 +29,11 @@ def command(
     tokens: Annotated[
         int, typer.Option(metavar="N", help="Tokens to calibrate on, and tokens held out.")
     ] = 2048,
-    text: Annotated[
-        Path | None,
-        typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
-    ] = None,
+    text: Text = None,
     offset: Annotated[
         int | None, typer.Option(metavar="N", help="First token of the text to calibrate on.")
     ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")] = 512,
+    context: Context = 512,
     weights: Annotated[
         bool, typer.Option("--weights", help="Write the packed weights, too.")
     ] = False,

@@ -1,6 +1,5 @@
 """``nibbleforge search``: the precision search of Anda on a real LLM."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ from ..sim.search import (
     search,
     state_of,
 )
-from .options import Output, check_number
+from .options import Context, Model, Output, Text, check_number
 from .show import console, progress, table
 
 UNITS = ("anda",)
@@ -27,9 +26,7 @@ UNITS = ("anda",)
 
 def command(
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Unit: anda.")],
-    model: Annotated[
-        str, typer.Option(metavar="M", help="smollm2, a Hugging Face folder or a GGUF file.")
-    ],
+    model: Model,
     output: Output,
     loss: Annotated[
         float, typer.Option(metavar="L", help="Tolerated relative rise of the perplexity.")
@@ -38,14 +35,11 @@ def command(
     tokens: Annotated[
         int, typer.Option(metavar="N", help="Tokens to search on, and tokens held out.")
     ] = 2048,
-    text: Annotated[
-        Path | None,
-        typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
-    ] = None,
+    text: Text = None,
     offset: Annotated[
         int | None, typer.Option(metavar="N", help="First token of the text to search on.")
     ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")] = 512,
+    context: Context = 512,
 ) -> None:
     """Search for the cheapest mantissa lengths; the same call goes on with an interrupted one."""
     if unit not in UNITS:

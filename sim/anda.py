@@ -1,5 +1,8 @@
 """Simulation of the bit-plane array on a user's layer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +11,7 @@ from ..golden.anda import ARRAY, AndaLayer
 from ..golden.anda_compressed import COMPRESSED, CompressedLayer
 from ..golden.anda_config import AndaConfig, AndaSettings, GroupArrayConfig
 from ..golden.anda_format import to_fp16
+from ..golden.config import Config
 from ..golden.errors import UserError
 from ..golden.fp16 import Fp16Config
 from ..golden.quantise import QuantisedWeights, check_matrix, take_weights
@@ -31,24 +35,48 @@ def simulate(
     weights = check_matrix("weights", tensors.weights)
     w = weights_of(config, settings.weight_group, tensors, weights)
     layer = layer_of(config, settings, to_fp16("activations", tensors.activations), w)
-    shape = (len(layer.x), layer.x.shape[1], len(w.q))
     run = _run_compressed if config.output == "anda" else _run
     measured, given = run(config, settings, layer, runner)
-    golden, y = measured.golden, given["y"]
+    exact = activations.astype(np.float64) @ weights.astype(np.float64).T
+    return report(unit_name, config, settings, exact, layer, w, measured, given)
+
+
+def report(
+    unit_name: str,
+    config: Any,
+    settings: Config,
+    exact: NDArray,
+    layer: Any,
+    w: QuantisedWeights,
+    measured: Measured,
+    given: Mapping[str, NDArray],
+) -> Simulation:
+    """Counts and files of a run of an array on groups.
+
+    Parameters
+    ----------
+    exact
+        The product in float64, for the error of what was given.
+    layer
+        Operands, with activations in the Anda format.
+    given
+        What the hardware gave, ``y`` among it.
+    """
+    tokens, in_features = layer.x.shape
     encoded = layer.encoded(config)
     padding = encoded.padded_features / encoded.in_features
     counts = counts_of(
         unit_name,
         config,
         settings,
-        dict(zip(("tokens", "in_features", "out_features"), shape, strict=True)),
+        {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)},
         measured.summary(),
-        baselines=baselines(config, measured.cycles, *shape),
+        baselines=baselines(config, measured.cycles, tokens, in_features, len(w.q)),
         bits_per_activation=encoded.bits_per_element,
         bits_per_activation_padded=encoded.bits_per_element * padding,
         bits_per_weight=w.bits_per_weight,
-        sqnr_db=sqnr_db(activations.astype(np.float64) @ weights.astype(np.float64).T, y),
-        utilisation=(golden.ideal_cycles or 0.0) / measured.cycles,
+        sqnr_db=sqnr_db(exact, given["y"]),
+        utilisation=(measured.golden.ideal_cycles or 0.0) / measured.cycles,
     )
     arrays: dict[str, NDArray] = {**given, "x": layer.x, "w_q": w.q, "w_scale": w.scale}
     if w.minimum is not None:

@@ -30,6 +30,7 @@ from .llm import (
     versions,
     without_warnings,
 )
+from .results import write_npz
 from .tensors import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles, some
 
 DEFAULT_LAYERS = tuple(
@@ -129,7 +130,7 @@ def capture(
         "command": _command(model, layers, tokens, text, offset, context),
     }
     report("write", 0, 1)
-    _write(output, arrays | {"meta": np.array(json.dumps(meta, indent=1, sort_keys=True))})
+    write_npz(output, arrays | {"meta": np.array(json.dumps(meta, indent=1, sort_keys=True))})
     report("write", 1, 1)
     return Capture.open(output)
 
@@ -311,16 +312,3 @@ def _command(
         f"capture({model!r}, {list(layers)!r}, {tokens}, output=..., text={corpus!r},"
         f" offset={offset}, context={context})"
     )
-
-
-def _write(output: Path, arrays: dict[str, NDArray]) -> None:
-    """Write all or nothing; numpy dates the members 1980, so equal arrays are equal bytes."""
-    scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        scratch.replace(output)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}.") from error
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Simulation of the mantissa array on a user's layer."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..golden import figna
 from ..golden.anda import check_operands
@@ -9,9 +8,9 @@ from ..golden.anda_format import to_fp16
 from ..golden.errors import UserError
 from ..golden.figna import ARRAY, FignaConfig, FignaLayer, FignaSettings
 from ..golden.quantise import check_matrix
-from .anda import baselines, weights_of
+from .anda import report, weights_of
 from .measure import Runner, fp32_results
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Simulation, Tensors
 
 
 def simulate(
@@ -35,22 +34,5 @@ def simulate(
     golden = figna.cycles(config, *shape, w.group)
     measured = runner.measure(ARRAY, config, figna.traffic(config, layer), golden)
     y = fp32_results(layer.tiling(config), figna.ports(config)[-1], measured)
-    encoded = layer.encoded(config)
-    padding = encoded.padded_features / encoded.in_features
-    counts = counts_of(
-        unit_name,
-        config,
-        settings,
-        dict(zip(("tokens", "in_features", "out_features"), shape, strict=True)),
-        measured.summary(),
-        baselines=baselines(config, measured.cycles, *shape),
-        bits_per_activation=encoded.bits_per_element,
-        bits_per_activation_padded=encoded.bits_per_element * padding,
-        bits_per_weight=w.bits_per_weight,
-        sqnr_db=sqnr_db(activations.astype(np.float64) @ weights.astype(np.float64).T, y),
-        utilisation=(golden.ideal_cycles or 0.0) / measured.cycles,
-    )
-    arrays: dict[str, NDArray] = {"y": y, "x": layer.x, "w_q": w.q, "w_scale": w.scale}
-    if w.minimum is not None:
-        arrays["w_min"] = w.minimum
-    return Simulation(counts, arrays, measured.mismatches)
+    exact = activations.astype(np.float64) @ weights.astype(np.float64).T
+    return report(unit_name, config, settings, exact, layer, w, measured, {"y": y})

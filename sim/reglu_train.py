@@ -25,6 +25,7 @@ from ..golden.errors import UserError
 from .llm import Corpus, Progress, read_text, require, versions
 from .reglu import FFN_FORMAT
 from .reglu_model import Pass, build, forward
+from .results import write_npz
 
 VOCABULARY = 256
 LEFT_OUT = {"idlelib", "lib2to3", "test", "tkinter", "turtledemo"}  # not everywhere, or code
@@ -296,15 +297,7 @@ def write_sample(
         "versions": versions(),
     }
     arrays["meta"] = np.array(json.dumps(meta, indent=1, sort_keys=True))
-    scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        scratch.replace(output)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}.") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_npz(output, arrays)
 
 
 def _weights(network: Any) -> dict[str, NDArray[Any]]:

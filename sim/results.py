@@ -75,3 +75,16 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray]) -> None:
         content = io.BytesIO()  # into a file numpy writes itself, and hides why it could not
         np.save(content, array)
         (folder / f"{name}.npy").write_bytes(content.getbuffer())
+
+
+def write_npz(output: Path, arrays: Mapping[str, Any]) -> None:
+    """Write a file of arrays, all or nothing: equal arrays are equal bytes, dated 1980 by numpy."""
+    scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        scratch.replace(output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
