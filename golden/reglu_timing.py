@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from .reglu_config import Matrix, RegluConfig
 
-SCALED, HIDDEN = 6, 9
-"""Cycles from the final beat of a row, T apart, to the result of a gate, and of an up."""
+SCALED, HIDDEN, MASKED = 6, 9, 5
+"""Cycles from a row's final beat to the result of A or a gate, of an up, of a word of the mask.
 
-A_REQUEST, B_REQUEST = 1, 2
-"""Cycles from a token's first feature to the requests for A and B being made up."""
+T more: the registers of the adder tree.
+"""
+
+ADDED = 2
+"""Cycles from a beat of a down row until its word of y can be added to again."""
 
 Y_READ = 2
 """Cycles from everything being done to the first output."""
@@ -105,86 +108,94 @@ class TokenRun:
         self.beats, self.rank, self.begin = beats, rank, begin
         self.latency = latency
         self.free = begin + beats  # cycle from which the next beat can be accepted
-        self.down = self.free - 2  # of the down row before
+        self.down = begin  # cycle of the first beat of the down row before
         self.requests: list[tuple[int, int, int, int, int]] = []
+        self.cycle = begin + 1  # of the next action
+        self.used = 0  # places of survivors
+        self.survivors: deque[int] = deque()
+        self.hiddens: deque[int] = deque()
+        self.unapplied: deque[tuple[Matrix, int, int]] = deque()
 
     def timing(self) -> TokenTiming:
         """Run it to its end."""
-        quiet = self._neurons(self._indices())
+        indices = self._predict() if self.config.predictor else self._everyone()
+        while self._act(indices):
+            pass
         columns = np.array(self.requests, np.int64).T
-        return TokenTiming(self.begin, quiet, *columns)
+        return TokenTiming(self.begin, self.cycle, *columns)
 
-    def _ask(self, matrix: Matrix, row: int, cycle: int, beats: int, earliest: int = 0) -> int:
-        """Decide on a request in a cycle; the cycle of its final beat."""
-        offered = cycle + 1 + next(self.latency)
-        first = max(offered, self.free, earliest)
+    def _ask(self, matrix: Matrix, row: int, beats: int, earliest: int = 0) -> int:
+        """Make up a request in this cycle; the cycle of its final beat."""
+        first = max(self.cycle + 1 + next(self.latency), self.free, earliest)
         final = first + beats - 1
+        self.requests.append((matrix, row, self.cycle, first, final))
         self.free = final + 1
-        self.requests.append((matrix, row, cycle, first, final))
+        self.cycle += 1
         return final
 
-    def _indices(self) -> "_Indices":
-        """Neurons to ask for, in time; with a predictor, A and B come first."""
-        config, begin, chosen = self.config, self.begin, np.flatnonzero(self.neurons.predicted)
-        if not config.predictor:
-            return _Counter(len(self.neurons.predicted), begin + 1)
-        z_beats = -(-self.rank // config.lanes)
-        done = self._ask(Matrix.A, 0, begin + A_REQUEST, self.rank * self.beats)
-        written = done + config.tree_stages + SCALED
-        count = len(self.neurons.predicted)
-        final = self._ask(Matrix.B, 0, begin + B_REQUEST, count * z_beats, written)
-        ends = np.minimum(
-            np.arange(1, -(-count // config.mask_group) + 1) * config.mask_group, count
-        )
-        offered = final - (count - ends) * z_beats + config.tree_stages + 5
-        return _Decoder(chosen, offered, config.mask_group)
+    def _everyone(self) -> "_Indices":
+        """All neurons, without predictor."""
+        return _Counter(len(self.neurons.predicted), self.cycle)
 
-    def _neurons(self, indices: "_Indices") -> int:
-        """Ask for the rows of all neurons; the first cycle in which nothing is left to do."""
-        config, positive, adding = self.config, self.neurons.positive, self.neurons.adding
-        scaled, hidden = (config.tree_stages + more for more in (SCALED, HIDDEN))
-        survivors: deque[int] = deque()
-        hiddens: deque[int] = deque()
-        unapplied: deque[tuple[Matrix, int, int]] = deque()
-        cycle = self.begin + (B_REQUEST if config.predictor else 0) + 1
-        used = 0
-        while True:
-            wants_gate = used < config.survivors and not indices.ended
-            if len(unapplied) == config.in_flight or (
-                unapplied and not (wants_gate or hiddens or survivors)
-            ):
-                matrix, neuron, known = unapplied.popleft()
-                cycle = max(cycle, known) + 1
-                if matrix is Matrix.GATE:
-                    if positive[neuron]:
-                        survivors.append(neuron)
-                    else:
-                        used -= 1
-                elif matrix is Matrix.UP and adding[neuron]:
-                    hiddens.append(neuron)
-            elif wants_gate:
-                cycle = max(cycle, indices.visible)
-                neuron = indices.take(cycle)
-                if neuron is None:
-                    continue
-                used += 1
-                final = self._ask(Matrix.GATE, neuron, cycle, self.beats)
-                unapplied.append((Matrix.GATE, neuron, final + scaled))
-                cycle += 1
-            elif hiddens:
-                neuron = hiddens.popleft()
-                final = self._ask(Matrix.DOWN, neuron, cycle, self.beats, self.down + 2)
-                self.down = final - self.beats + 1
-                unapplied.append((Matrix.DOWN, neuron, final + 1))
-                cycle += 1
-            elif survivors:
-                neuron = survivors.popleft()
-                used -= 1
-                final = self._ask(Matrix.UP, neuron, cycle, self.beats)
-                unapplied.append((Matrix.UP, neuron, final + hidden))
-                cycle += 1
-            else:
-                return cycle
+    def _predict(self) -> "_Indices":
+        """Ask for A and B; the neurons that are predicted, as soon as they are known."""
+        config, predicted = self.config, self.neurons.predicted
+        count, z_beats = len(predicted), -(-self.rank // config.lanes)
+        done = self._ask(Matrix.A, 0, self.rank * self.beats)
+        final = self._ask(Matrix.B, 0, count * z_beats, done + config.tree_stages + SCALED)
+        ends = np.arange(config.mask_group, count + config.mask_group, config.mask_group)
+        after = (count - np.minimum(ends, count)) * z_beats  # beats after each word's final one
+        offered = final - after + config.tree_stages + MASKED
+        return _Decoder(np.flatnonzero(predicted), offered, config.mask_group)
+
+    def _act(self, indices: "_Indices") -> bool:
+        """Apply a result or ask for a row; False if there is nothing left to do."""
+        wants_gate = self.used < self.config.survivors and not indices.ended
+        eligible = wants_gate or bool(self.hiddens or self.survivors)
+        if not (eligible or self.unapplied):
+            return False
+        if len(self.unapplied) == self.config.in_flight or not eligible:
+            self._apply()
+        elif wants_gate:
+            self._ask_gate(indices)
+        elif self.hiddens:
+            self._ask_down()
+        else:
+            self._ask_up()
+        return True
+
+    def _apply(self) -> None:
+        """Apply the oldest result as soon as it is known."""
+        matrix, neuron, known = self.unapplied.popleft()
+        self.cycle = max(self.cycle, known) + 1
+        if matrix == Matrix.GATE and self.neurons.positive[neuron]:
+            self.survivors.append(neuron)
+        elif matrix == Matrix.GATE:
+            self.used -= 1
+        elif matrix == Matrix.UP and self.neurons.adding[neuron]:
+            self.hiddens.append(neuron)
+
+    def _ask_gate(self, indices: "_Indices") -> None:
+        """Ask for the next gate row as soon as it is known, or notice that there is none."""
+        self.cycle = max(self.cycle, indices.visible)
+        neuron = indices.take(self.cycle)
+        if neuron is None:
+            return
+        self.used += 1
+        final = self._ask(Matrix.GATE, neuron, self.beats)
+        self.unapplied.append((Matrix.GATE, neuron, final + self.config.tree_stages + SCALED))
+
+    def _ask_up(self) -> None:
+        neuron = self.survivors.popleft()
+        self.used -= 1
+        final = self._ask(Matrix.UP, neuron, self.beats)
+        self.unapplied.append((Matrix.UP, neuron, final + self.config.tree_stages + HIDDEN))
+
+    def _ask_down(self) -> None:
+        neuron = self.hiddens.popleft()
+        final = self._ask(Matrix.DOWN, neuron, self.beats, self.down + ADDED)
+        self.down = final - self.beats + 1
+        self.unapplied.append((Matrix.DOWN, neuron, final + 1))
 
 
 class _Indices:
