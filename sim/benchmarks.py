@@ -23,7 +23,7 @@ from ..golden.sparqle_config import SparqleConfig
 from ..hw.emission import to_verilog
 from ..hw.units import component
 from ..tb.job import Job
-from . import cocotb, demo, reglu
+from . import cocotb, demo, reglu_host
 from .native import Model
 from .tensors import Capture, sample_path
 from .workers import Workers
@@ -215,13 +215,13 @@ def packing() -> Iterator[Figure]:
 def decoding() -> Iterator[Figure]:
     """A ReGLU FFN on the host, one token: all neurons against those predicted, by a predictor."""
     d, D, rank, sparsity = 2048, 5504, 128, 0.9
-    ffn = reglu.synthetic(d, D, rank, sparsity)
-    x = reglu.synthetic_token(ffn)
-    backends: list[reglu.Backend] = ["numpy"]
+    ffn = reglu_host.synthetic(d, D, rank, sparsity)
+    x = reglu_host.synthetic_token(ffn)
+    backends: list[reglu_host.Backend] = ["numpy"]
     if importlib.util.find_spec("torch"):
         backends.append("torch")
     for backend in backends:
-        ways = reglu.executors(ffn, backend)
+        ways = reglu_host.executors(ffn, backend)
         dense, skipping = (_seconds(partial(way, x), 25) for way in (ways.dense, ways.skipping))
         yield Figure(
             f"{backend}, ReGLU FFN {d} x {D}, one token, {sparsity:.0%} sparse: rows gathered",

@@ -23,8 +23,8 @@ from pydantic import Field as Parameter
 from ..golden.config import Config
 from ..golden.errors import UserError
 from .llm import Corpus, Progress, read_text, require, versions
-from .reglu import FFN_FORMAT
 from .reglu_model import Pass, build, forward
+from .reglu_sample import FFN_FORMAT
 from .results import write_npz
 
 VOCABULARY = 256
@@ -269,7 +269,7 @@ def _observe(network: Any, windows: NDArray[np.uint8]) -> tuple[list[NDArray[np.
 def write_sample(
     output: Path, config: TrainConfig, network: Any, corpus: Corpus, quality: Quality
 ) -> None:
-    """Write the file that :class:`.reglu.FfnSample` reads; all of it or nothing.
+    """Write the file that :class:`.reglu_sample.FfnSample` reads; all of it or nothing.
 
     Parameters
     ----------

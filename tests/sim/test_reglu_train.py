@@ -8,8 +8,8 @@ import pytest
 from nibbleforge.golden.errors import UserError
 from nibbleforge.sim import reglu_train
 from nibbleforge.sim.llm import Corpus
-from nibbleforge.sim.reglu import FfnSample
 from nibbleforge.sim.reglu_model import forward
+from nibbleforge.sim.reglu_sample import FfnSample
 from nibbleforge.sim.reglu_train import (
     TrainConfig,
     bigram_perplexity,

@@ -1,4 +1,5 @@
-import importlib.util
+"""The embedded ReGLU model, and files of FFNs."""
+
 import json
 
 import numpy as np
@@ -7,29 +8,13 @@ from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.reglu_ffn import quantise_ffn, reference, run
 from nibbleforge.golden.reglu_predictor import SignPredictor, build
 from nibbleforge.golden.reglu_quality import quality
-from nibbleforge.sim.reglu import (
-    FFN_FORMAT,
-    FfnSample,
-    executors,
-    sample_path,
-    synthetic,
-    synthetic_token,
-)
-
-no_torch = importlib.util.find_spec("torch") is None
-BACKENDS = [
-    "numpy",
-    pytest.param("torch", marks=pytest.mark.skipif(no_torch, reason="needs torch: extra [llm]")),
-]
+from nibbleforge.sim.reglu_sample import FFN_FORMAT, FfnSample, load_ffn, sample_path
 
 
 def refuses(sentence, function, *args):
     with pytest.raises(UserError) as error:
         function(*args)
     assert str(error.value) == sentence
-
-
-# --- the sample -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -87,33 +72,19 @@ def test_files_that_are_not_samples(tmp_path, sample):
     )
 
 
-# --- decoding on the host ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("sparsity", [0.3, 0.9])
-def test_skipping_gives_what_dense_gives(backend, sparsity):
-    """The predictor is exact here, so only inactive neurons are skipped."""
-    ffn = synthetic(64, 3000, 16, sparsity)
-    x = synthetic_token(ffn)
-    ways = executors(ffn, backend)
-    expected = reference(ffn.gate, ffn.up, ffn.down.T, x[None])[0]
-    scale = np.abs(expected).max()
-    for way in (ways.dense, ways.skipping, ways.skipping):
-        np.testing.assert_allclose(way(x), expected, atol=1e-5 * scale)
-    active = ways.predict(x)
-    assert np.array_equal(active, np.flatnonzero(ffn.gate @ x > 0))
-    assert 1 - len(active) / 3000 == pytest.approx(sparsity, abs=0.25)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_only_predicted_neurons_count(backend):
-    ffn = synthetic(32, 200, 8, 0.5)
-    x = synthetic_token(ffn)
-    half = ffn._replace(bias=np.where(np.arange(200) < 100, np.inf, -np.inf).astype(np.float32))
-    kept = slice(100, 200)
-    expected = reference(ffn.gate[kept], ffn.up[kept], ffn.down[kept].T, x[None])[0]
-    found = executors(half, backend).skipping(x)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    nothing = ffn._replace(bias=np.full(200, np.inf, np.float32))
-    assert not executors(nothing, backend).skipping(x).any()
+def test_weights_of_an_ffn(tmp_path):
+    path = tmp_path / "ffn.npz"
+    rng = np.random.default_rng(0)
+    gate, up, down = (rng.standard_normal(shape) for shape in ((5, 3), (5, 3), (3, 5)))
+    np.savez(path, gate=gate, up=up, down=down)
+    found = load_ffn(path)
+    assert found.gate.dtype == np.float32
+    np.testing.assert_array_equal(found.down, down.astype(np.float32))
+    np.savez(path, gate=gate, up=up)
+    refuses(f"{path} has no array 'down'; it holds gate, up.", load_ffn, path)
+    np.savez(path, gate=gate, up=up, down=gate)
+    refuses(
+        "gate and up must be (D, d) and down (d, D), got (5, 3), (5, 3) and (5, 3).",
+        load_ffn,
+        path,
+    )
