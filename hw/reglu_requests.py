@@ -1,6 +1,6 @@
 """Which rows the neuron-skipping FFN asks for, in an order that depends on data alone."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Module, Signal, ValueLike
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 

@@ -170,7 +170,9 @@ class RowEngine(Part[RegluConfig]):
         with m.Else():
             m.d.comb += factors.eq(read.data)
         for lane in lanes:
-            value, factor = (v.word_select(lane, OPERAND_BITS).as_signed() for v in (values, factors))
+            value, factor = (
+                v.word_select(lane, OPERAND_BITS).as_signed() for v in (values, factors)
+            )
             m.d.sync += self.products.word_select(lane, PRODUCT_BITS).eq(value * factor)
 
     def _sum(self, m: Module, tag: data.View) -> None:
