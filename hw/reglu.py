@@ -36,8 +36,8 @@ class SkippingFFN(Unit[RegluConfig]):
         place(m, platform, "requester", requester)
         place(m, platform, "row_engine", rows)
         place(m, platform, "values", values)
-        place(m, platform, "neurons", neurons)
-        place(m, platform, "sums", sums)
+        place(m, platform, "candidates", neurons)
+        place(m, platform, "output_sums", sums)
 
         self._take_token(m, token)
         self._request(m, token, requester, neurons)
