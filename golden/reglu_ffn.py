@@ -169,7 +169,11 @@ class IntegerFfn:
 
 
 def quantise_ffn(
-    w_gate: ArrayLike, w_up: ArrayLike, w_down: ArrayLike, x_calibration: ArrayLike
+    w_gate: ArrayLike,
+    w_up: ArrayLike,
+    w_down: ArrayLike,
+    x_calibration: ArrayLike,
+    x_scale: float | None = None,
 ) -> IntegerFfn:
     """Quantise an FFN; every weight row has a scale of its own, absmax / 127, in fp32.
 
@@ -184,6 +188,8 @@ def quantise_ffn(
         ``(d, D)``, finite.
     x_calibration
         ``(tokens, d)``, finite.
+    x_scale
+        What 1 of x stands for, if that is settled.
 
     Returns
     -------
@@ -197,7 +203,8 @@ def quantise_ffn(
     gate, up, down = check_ffn(w_gate, w_up, w_down)
     x = check_tokens("activations", x_calibration, gate.shape[1])
     (gate_q, gate_scale), (up_q, up_scale), (down_q, down_scale) = map(_by_row, (gate, up, down))
-    x_scale = np.abs(x).max() / np.float32(INT8_LIMIT)
+    found = np.abs(x).max() / np.float32(INT8_LIMIT)
+    scale = found if x_scale is None else np.float32(x_scale)
     ranges = _ranges(gate, up, x)
     g16_scale, u16_scale = ranges.gate / INT16_LIMIT, ranges.up / INT16_LIMIT
     h_scale = np.float32(ranges.h / INT8_LIMIT)
@@ -205,10 +212,10 @@ def quantise_ffn(
         gate_q=gate_q,
         up_q=up_q,
         down_q=np.ascontiguousarray(down_q.T),
-        to_g16=fixed_point(_ratio(np.float64(x_scale) * gate_scale, g16_scale)),
-        to_u16=fixed_point(_ratio(np.float64(x_scale) * up_scale, u16_scale)),
+        to_g16=fixed_point(_ratio(np.float64(scale) * gate_scale, g16_scale)),
+        to_u16=fixed_point(_ratio(np.float64(scale) * up_scale, u16_scale)),
         to_h=fixed_point(_ratio(np.float64(g16_scale * u16_scale), float(h_scale))),
-        x_scale=x_scale,
+        x_scale=scale,
         h_scale=h_scale,
         gate_scale=gate_scale,
         up_scale=up_scale,

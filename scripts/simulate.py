@@ -1,20 +1,50 @@
 """``nibbleforge simulate``: a user's tensors through the RTL under Verilator."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
+from numpy.typing import NDArray
 
 from ..golden.errors import UserError
 from ..golden.quantise import Int8Policy
+from ..golden.reglu_file import load
 from ..sim.measure import Runner
+from ..sim.reglu_sample import ffn_of, load_ffn
 from ..sim.results import check_output, new_files, write_arrays, write_json
 from ..sim.simulate import Simulation, Tensors, of_capture
-from ..sim.simulators import SIMULATORS, WITHOUT_WEIGHTS
+from ..sim.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
 from ..sim.tensors import Capture, load_matrix
 from ..sim.workers import Workers
 from .options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
 from .show import console, errors, progress, table
+
+
+@dataclass(frozen=True)
+class Given:
+    """Files that the command line names."""
+
+    activations: Path | None
+    weights: Path | None
+    capture: Path | None
+    layer: str | None
+
+    def captured(self) -> tuple[Path, str] | None:
+        """A capture and its layer, if operands come from one; no mixture is taken."""
+        if self.capture is None:
+            if self.layer is not None:
+                raise UserError("--layer goes with --capture.")
+            return None
+        if self.activations is not None or self.weights is not None or self.layer is None:
+            raise UserError("--capture goes with --layer and without --activations and --weights.")
+        return self.capture, self.layer
+
+    def load_activations(self) -> NDArray:
+        """The user's own activations."""
+        if self.activations is None:
+            raise UserError("give --activations X.npy, or --capture F.npz with --layer NAME.")
+        return load_matrix(self.activations)
 
 
 def command(
@@ -26,8 +56,14 @@ def command(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="W.npy", help="(out_features, in_features), float or int8 holding INT4."
+            metavar="W.npy",
+            help="(out_features, in_features), float or int8 holding INT4; of reglu: a .npz file"
+            " with gate, up (neurons, in_features) and down.",
         ),
+    ] = None,
+    predictor: Annotated[
+        Path | None,
+        typer.Option(metavar="P.npz", help="Of reglu, from `nibbleforge predictor build`."),
     ] = None,
     capture: Annotated[
         Path | None, typer.Option(metavar="F.npz", help="Operands from `nibbleforge capture`.")
@@ -47,7 +83,13 @@ def command(
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
     simulator = SIMULATORS[owner.name]
-    tensors = _tensors(unit, activations, weights, capture, layer, int8_policy)
+    given = Given(activations, weights, capture, layer)
+    if owner.name in WITH_FFN:
+        tensors = _ffn(owner.name, given, predictor)
+    elif predictor is not None:
+        raise UserError(f"{unit} takes no --predictor.")
+    else:
+        tensors = _tensors(owner.name, given, int8_policy)
     check_tools()
     with progress() as report, Workers() as workers:
         result = simulator(owner.name, configuration, runtime, tensors, Runner(workers, report))
@@ -60,30 +102,31 @@ def command(
         raise typer.Exit(1)
 
 
-def _tensors(
-    unit: str,
-    activations: Path | None,
-    weights: Path | None,
-    capture: Path | None,
-    layer: str | None,
-    policy: str,
-) -> Tensors:
+def _tensors(unit: str, given: Given, policy: str) -> Tensors:
+    """Operands of a linear layer."""
     if policy not in get_args(Int8Policy):
         raise UserError(f"--int8-policy must be error, saturate or twos, got {policy!r}.")
     takes_weights = unit not in WITHOUT_WEIGHTS
-    if capture is not None:
-        if activations is not None or weights is not None or layer is None:
-            raise UserError("--capture goes with --layer and without --activations and --weights.")
-        file = Capture.open(capture)
-        return of_capture(file, layer, takes_weights, policy)  # type: ignore[arg-type]
-    if layer is not None:
-        raise UserError("--layer goes with --capture.")
-    if activations is None:
-        raise UserError("give --activations X.npy, or --capture F.npz with --layer NAME.")
-    if takes_weights and weights is None:
+    if (captured := given.captured()) is not None:
+        path, layer = captured
+        return of_capture(Capture.open(path), layer, takes_weights, policy)  # type: ignore[arg-type]
+    x = given.load_activations()
+    if takes_weights and given.weights is None:
         raise UserError(f"{unit} needs --weights W.npy.")
-    w = None if weights is None else load_matrix(weights)
-    return Tensors(load_matrix(activations), w, policy)  # type: ignore[arg-type]
+    w = None if given.weights is None else load_matrix(given.weights)
+    return Tensors(x, w, policy)  # type: ignore[arg-type]
+
+
+def _ffn(unit: str, given: Given, predictor: Path | None) -> Tensors:
+    """Operands of an FFN."""
+    if (captured := given.captured()) is not None:
+        weights, x = ffn_of(*captured)
+    else:
+        x = given.load_activations()
+        if given.weights is None:
+            raise UserError(f"{unit} needs --weights FFN.npz with arrays gate, up and down.")
+        weights = load_ffn(given.weights)
+    return Tensors(x, ffn=weights, predictor=None if predictor is None else load(predictor))
 
 
 def _summary(result: Simulation, output: Path) -> None:

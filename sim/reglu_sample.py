@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..golden.errors import UserError
 from ..golden.reglu_ffn import check_ffn
-from .tensors import load_matrix
+from .tensors import load_matrix, some
 
 FFN_FORMAT = "nibbleforge-ffn-1"
 """What ``meta["format"]`` says in a file that :mod:`.reglu_train` wrote."""
@@ -125,3 +125,19 @@ class FfnSample:
             raise UserError(f"{self.path} has layers 0..{self.layers - 1}, got {number}.")
         kinds = (load_matrix(self.path, f"layers.{number}/{kind}") for kind in FfnLayer._fields)
         return FfnLayer(*(array.astype(np.float32) for array in kinds))
+
+
+def ffn_of(path: str | os.PathLike[str], name: str) -> tuple[FfnWeights, NDArray[np.float32]]:
+    """Weights and held-out inputs of a layer, ``layers.N``, of a file of FFNs.
+
+    Raises
+    ------
+    UserError
+        If the file or the layer is none.
+    """
+    file = FfnSample.open(path)
+    names = [f"layers.{number}" for number in range(file.layers)]
+    if name not in names:
+        raise UserError(f"{path} has no layer {name!r}; its layers are {some(names)}.")
+    layer = file.layer(names.index(name))
+    return FfnWeights(layer.gate, layer.up, layer.down), layer.x_held_out

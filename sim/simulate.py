@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from ..golden.config import Config
 from ..golden.quantise import Int8Policy, QuantisedWeights
+from ..golden.reglu_predictor import Predictor
 from ..tb.scoreboard import Mismatch
 from .measure import Runner
+from .reglu_sample import FfnWeights
 from .tensors import Capture
 from .toolchain import versions
 
@@ -29,12 +31,16 @@ class Tensors:
         What to do with int8 activations beyond the range of the recoding.
     blocks
         The same weights as the model's file holds them, where it holds them quantised.
+    ffn, predictor
+        What the unit ``reglu`` takes in place of weights, the predictor if it has one.
     """
 
     activations: NDArray
     weights: NDArray | None = None
     int8_policy: Int8Policy = "error"
     blocks: QuantisedWeights | None = None
+    ffn: FfnWeights | None = None
+    predictor: Predictor | None = None
 
 
 def of_capture(

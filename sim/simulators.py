@@ -26,3 +26,6 @@ SIMULATORS = _Simulators(
 
 WITHOUT_WEIGHTS = ("bitmap", "compressor")
 """Units whose simulation takes activations only."""
+
+WITH_FFN = ("reglu",)
+"""Units whose simulation takes the three matrices of an FFN."""
