@@ -15,7 +15,37 @@ from .reglu_values import NeuronValues, factor_layout
 
 
 class SkippingFFN(Unit[RegluConfig]):
-    """TODO
+    """ReGLU FFN that reads only rows of neurons that add to its outputs, and of those predicted to.
+
+    ``x`` brings a token, L features a beat; its first beat brings the number of neurons D, the rank
+    r of the predictor and the factor to h. ``request`` asks for rows of A, B, gate, up and down
+    (down stored transposed), and ``rows`` must bring them in that order, L elements a beat, 0
+    beyond a row's end, the row's factor or threshold on its final beat. ``y`` gives the sums.
+
+    * Equation: ``z8 = A x``, ``p = B z8``; of neurons whose p exceeds their threshold (without
+      predictor, of all) ``g = gate x``; where ``g > 0``, ``u = up x``; unless ``u <= 0`` (double
+      ReLU only), ``y += h * down``, h from ``g16 * u16``: integers and roundings of
+      :mod:`nibbleforge.golden.reglu_ffn`.
+    * Throughput: L multiplications a cycle, ``ceil(d/L)`` cycles a row, ``ceil(r/L)`` one of B.
+    * Latency: of T = ``tree_stages``; a row whose final beat is taken in cycle t has its dot
+      product in t + T + 3; z8 is in its memory from t + T + 6 on; a gate's result is there in
+      t + T + 6, an up's in t + T + 9, a down's in t + 1; its last word of the mask is with the
+      decoder from t + T + 5 on.
+    * Token: with its first beat of x in cycle a and its last one in e, rows are taken from e + 1
+      on. In the first cycle q in which the mask is decoded, no result is missing and no neuron
+      waits, all is done: y is there from q + 2 on, a beat a cycle, and the next token's x in the
+      cycle after y's last beat.
+    * Requests: one action a cycle, A in a + 1, B next. Then in every cycle: if F rows of gate, up
+      and down are asked for whose results have not been applied, or none can be asked for, the
+      oldest result is applied as soon as it is there. Otherwise the next predicted neuron's gate is
+      asked for (its index awaited) if fewer than S neurons are between their gate's request and
+      their up's; otherwise the down of the neuron that has waited for it longest; otherwise the up
+      of the neuron that has. A request made in cycle c is offered from c + 1 on; the next one can
+      be made in the cycle in which it is accepted. So the order of requests depends on data alone.
+
+    Stalls while rows are missing, between A and B until z8 is there, with ``d <= L`` a cycle
+    between rows of down, and while consumers of requests or outputs are not ready. A row that is
+    not the one asked for, or ends elsewhere, raises ``error`` until reset and counts as that one.
 
     Parameters
     ----------

@@ -120,12 +120,12 @@ class RowEngine(Part[RegluConfig]):
         rows, awaited = self.rows, self.awaited
         burst = _Burst(m, self)
         last, row = Signal.like(word), Signal.like(rows.payload.row)
-        alone = (awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)
+        apart = (awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)
         m.d.comb += [
             tag.matrix.eq(Mux(burst.any, Mux(burst.a, Matrix.A, Matrix.B), awaited.matrix)),
             row.eq(Mux(burst.any, burst.row, awaited.neuron)),
             last.eq(Mux(burst.b, self.z.last, self.x_last)),
-            rows.ready.eq(self.running & Mux(burst.any, burst.asked, self.there & alone)),
+            rows.ready.eq(self.running & Mux(burst.any, burst.asked, self.there & apart)),
             tag.valid.eq(rows.valid & rows.ready),
             tag.first.eq(word == 0),
             tag.final.eq(word == last),
@@ -169,25 +169,29 @@ class RowEngine(Part[RegluConfig]):
             m.d.comb += factors.eq(self.z_word)
         with m.Else():
             m.d.comb += factors.eq(read.data)
+        products = Signal.like(self.products, name="product_register", reset_less=True)
         for lane in lanes:
             value, factor = (
                 v.word_select(lane, OPERAND_BITS).as_signed() for v in (values, factors)
             )
-            m.d.sync += self.products.word_select(lane, PRODUCT_BITS).eq(value * factor)
+            m.d.sync += products.word_select(lane, PRODUCT_BITS).eq(value * factor)
+        m.d.comb += self.products.eq(products)
 
     def _sum(self, m: Module, tag: data.View) -> None:
         """Tree of adders, a register behind three levels of them, and the accumulator."""
         lanes, stages = range(self.config.lanes), range(self.config.tree_stages)
         terms = [self.products.word_select(lane, PRODUCT_BITS).as_signed() for lane in lanes]
         for stage in stages:
-            sums = []
+            sums: list[Signal] = []
             for i in range(0, len(terms), TREE_FAN_IN):
                 total = binary_tree(terms[i : i + TREE_FAN_IN])
                 sums.append(Signal(total.shape(), name=f"sum_{stage}_{len(sums)}", reset_less=True))
                 m.d.sync += sums[-1].eq(total)
             terms = sums
+        dot = Signal(self.dot.shape(), name="accumulator", reset_less=True)
         with m.If(tag.valid):
-            m.d.sync += self.dot.eq(Mux(tag.first, 0, self.dot) + terms[0])
+            m.d.sync += dot.eq(Mux(tag.first, 0, dot) + terms[0])
+        m.d.comb += self.dot.eq(dot)
 
 
 class _Burst:
