@@ -21,9 +21,10 @@ from ..golden.fp16 import Fp16Config
 from ..golden.layer import Layer
 from ..golden.nm_config import NMConfig
 from ..golden.ports import Port
+from ..golden.reglu_config import RegluConfig
 from ..golden.schedule import Schedule
 from ..golden.sparqle_config import SparqleConfig
-from ..tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16, tb_nm
+from ..tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16, tb_nm, tb_reglu
 from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ..tb.stalls import Gates
 from ..tb.stimuli import STIMULI
@@ -63,6 +64,7 @@ WAITED_FOR = {
     },
     "fp16_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
     "nm_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_out"},
+    "skipping_ffn": {"rows": "stall_rows", "request": "stall_request", "y": "stall_out"},
 }
 """Which event counts the cycles that wait for a port, for every port that one does count.
 
@@ -112,6 +114,8 @@ def _operands(design: Design, config: Config, seed: int) -> object:
         return tb_figna.waiting_layer(config, rng)
     if isinstance(config, NMConfig):
         return tb_nm.waiting_layer(config, rng)
+    if isinstance(config, RegluConfig):
+        return tb_reglu.waiting_run(config)
     return STIMULI[design.name].random(config, rng)
 
 
@@ -141,6 +145,8 @@ def _waiting(design: Design, config: Config, port: Port) -> dict[str, int]:
         return {}
     if isinstance(config, GroupArrayConfig) and event == "stall_drain":
         return {event: 1, "stall_post": 1}  # the group behind waits, too
+    if event == "stall_request":
+        return {event: 1, "stall_rows": 1}  # what is not asked for does not come
     if not isinstance(config, SparqleConfig):
         return {event: 1}
     everyone = config.row_groups

@@ -15,6 +15,7 @@ from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
 from ..golden.layer import Layer
 from ..golden.nm import NMLayer
+from ..golden.reglu_run import FfnRun
 from ..golden.schedule import Schedule
 from . import (
     tb_anda,
@@ -27,6 +28,7 @@ from . import (
     tb_fp16,
     tb_grouped,
     tb_nm,
+    tb_reglu,
     tb_sparqle,
 )
 
@@ -195,6 +197,17 @@ STIMULI: dict[str, Stimuli] = {
         tb_nm.bins,
         tb_nm.all_bins,
         NMLayer,
+    ),
+    "skipping_ffn": Stimuli(
+        tb_reglu.random_config,
+        tb_reglu.random_run,
+        tb_reglu.corner_run,
+        tb_reglu.SMALL,
+        tb_reglu.exhaustive_neurons,
+        tb_reglu.bins,
+        tb_reglu.all_bins,
+        FfnRun,
+        tb_reglu.illegal_run,
     ),
     "anda_compressor": Stimuli(
         tb_anda_compressor.random_config,
