@@ -1,6 +1,17 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import anda_compressor, anda_unit, bitmap, dense, dequantizer, figna, fp16, nm, sparqle
+from . import (
+    anda_compressor,
+    anda_unit,
+    bitmap,
+    dense,
+    dequantizer,
+    figna,
+    fp16,
+    nm,
+    reglu,
+    sparqle,
+)
 from .design import Unit
 from .errors import UserError
 
@@ -17,6 +28,7 @@ UNITS: dict[str, Unit] = {
         figna.UNIT,
         nm.UNIT,
         dequantizer.UNIT,
+        reglu.UNIT,
     )
 }
 

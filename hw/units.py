@@ -20,6 +20,7 @@ from .figna import FignaArray
 from .fp16 import Fp16Array
 from .grouped import GroupedArray
 from .nm import NMArray
+from .reglu import SkippingFFN
 from .sparqle import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
@@ -35,6 +36,7 @@ COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "fp16_array": Fp16Array,
     "nm_array": NMArray,
     "nm_grouped": partial(GroupedArray, design=NM_GROUPED, array=NMArray),
+    "skipping_ffn": SkippingFFN,
     "sparqle_array": HybridArray,
     "sparqle_grouped": partial(GroupedArray, design=SPARQLE_GROUPED, array=HybridArray),
 }

@@ -146,7 +146,7 @@ def _waiting(design: Design, config: Config, port: Port) -> dict[str, int]:
     if isinstance(config, GroupArrayConfig) and event == "stall_drain":
         return {event: 1, "stall_post": 1}  # the group behind waits, too
     if event == "stall_request":
-        return {event: 1, "stall_rows": 1}  # what is not asked for does not come
+        return {event: 1, "stall_rows": 1}  # nobody brings what is not asked for
     if not isinstance(config, SparqleConfig):
         return {event: 1}
     everyone = config.row_groups
