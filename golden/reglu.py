@@ -185,7 +185,7 @@ SKIPPING_FFN = Design(
     traffic=traffic,
 )
 
-SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64, in_flight=16)
+SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64)
 """For a model as small as SmolLM2-135M."""
 
 UNIT = Unit(
