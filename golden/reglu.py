@@ -185,7 +185,8 @@ SKIPPING_FFN = Design(
     traffic=traffic,
 )
 
-_SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64, in_flight=16)
+SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64)
+"""For a model as small as SmolLM2-135M."""
 
 UNIT = Unit(
     name="reglu",
@@ -194,7 +195,7 @@ UNIT = Unit(
     presets={
         "paper": RegluConfig(),
         "early_exit": RegluConfig(predictor=False),
-        "small": _SMALL,
+        "small": SMALL,
         "tiny": RegluConfig(
             lanes=4,
             max_features=20,

@@ -48,7 +48,7 @@ class RegluConfig(Config):
     """Whether neurons are predicted; without, every gate row is read (early exit)."""
     double_relu: bool = False
     """Whether a neuron also ends where its up is not positive."""
-    in_flight: int = Parameter(default=4, ge=1, le=256)
+    in_flight: int = Parameter(default=16, ge=1, le=256)
     """Rows of gate, up and down that are asked for ahead (F)."""
     survivors: int = Parameter(default=256, ge=1, le=1 << 14)
     """Neurons between the request of their gate row and that of their up row (S)."""

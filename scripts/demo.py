@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..sim import demo_ffn
 from ..sim.demo import LayerResult, run
 from ..sim.tensors import Capture, sample_path
 from .options import check_number, check_tools
@@ -28,9 +29,12 @@ def command(
     )
     with progress() as report:
         results = run(capture, jobs, report)
+        ffns = demo_ffn.run(jobs, report)
     _figures(results)
     _anda(results)
     _nm(results)
+    _reglu(ffns)
+    results += ffns
     _events(results)
     for result in results:
         for failure in result.failures:
@@ -39,7 +43,7 @@ def command(
         raise typer.Exit(1)
     console.print(
         "Every beat, event and cycle of the RTL equals golden: whole layers in the native harness, "
-        "the first 32 tokens and outputs in cocotb."
+        "the first tokens and outputs in cocotb."
     )
 
 
@@ -133,6 +137,38 @@ def _nm(results: list[LayerResult]) -> None:
         )
     columns = ["layer", "N:M", "bits/weight", "nm", "x dense2k", "utilisation", "SQNR dB"]
     table(columns, rows, title="cycles with N:M-sparse INT4 weights, pruned by size, 16 x 16")
+
+
+def _reglu(results: list[LayerResult]) -> None:
+    rows = []
+    for result in results:
+        counts = result.simulations["reglu"].counts
+        speedups = {rival["unit"]: rival["speedup"] for rival in counts["baselines"]}
+        rows.append(
+            [
+                result.layer,
+                "{tokens} x {in_features} x {neurons}, r = {rank}".format(**counts["shape"]),
+                counts["natural_sparsity"],
+                counts["dropped"],
+                counts["recall"],
+                counts["output_error"],
+                counts["cycles"],
+                speedups["early exit"],
+                speedups["dense FFN"],
+            ]
+        )
+    columns = [
+        "FFN",
+        "tokens x d x D",
+        "sparsity",
+        "dropped",
+        "recall",
+        "error of y",
+        "reglu",
+        "x early exit",
+        "x dense",
+    ]
+    table(columns, rows, title="ReGLU FFNs of a tiny model, skipping neurons; latency 100")
 
 
 def _events(results: list[LayerResult]) -> None:

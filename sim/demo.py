@@ -2,9 +2,9 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from .measure import Progress, Runner
 from .nm import layer_of as nm_layer
 from .nm import pruned
 from .simulate import Simulation, of_capture
-from .simulators import SIMULATORS, WITHOUT_WEIGHTS
+from .simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
 from .tensors import Capture, sample_path
 from .workers import Workers
 
@@ -57,10 +57,10 @@ class Case:
 
 
 RUNS = {
-    **{name: Case(name) for name in SIMULATORS if name not in ("fp16", "figna")},
+    **{name: Case(name) for name in SIMULATORS if name not in ("fp16", "figna", *WITH_FFN)},
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
-"""What runs, by the name it is shown under. Rivals of Anda are counted only."""
+"""What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
 
 CORNER = 32  # tokens and outputs that the cocotb harness takes
 
@@ -123,7 +123,7 @@ def run(
     with Workers(jobs) as workers, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         tasks: list[Callable[[], None]] = [
             *(
-                _corner(capture, results, shown, case, design, Path(folder), workers, tests)
+                partial(_corners, capture, results, shown, case, design, folder, workers, tests)
                 for shown, case in runs.items()
                 for design in UNITS[case.unit].designs(case.config)
             ),
@@ -133,12 +133,19 @@ def run(
                 for shown, case in runs.items()
             ),
         ]
-        running = [workers.start(task) for task in tasks]
-        for done, finished in enumerate(as_completed(running), 1):
-            finished.result()
-            if progress:
-                progress("simulating the sample", done, len(tasks))
+        perform(tasks, workers, progress)
     return results
+
+
+def perform(
+    tasks: Sequence[Callable[[], None]], workers: Workers, progress: Progress | None
+) -> None:
+    """Run tasks, as many at once as there are workers."""
+    running = [workers.start(task) for task in tasks]
+    for done, finished in enumerate(as_completed(running), 1):
+        finished.result()
+        if progress:
+            progress("simulating the sample", done, len(tasks))
 
 
 def _native(
@@ -151,30 +158,39 @@ def _native(
     )
 
 
-def _corner(
+def _corners(
     capture: Capture,
     results: list[LayerResult],
     shown: str,
     case: Case,
     design: Design,
-    folder: Path,
+    folder: str,
     workers: Workers,
     tests: str,
-) -> Callable[[], None]:
-    """First tokens and outputs of all layers in one cocotb process."""
+) -> None:
+    """First tokens and outputs of all layers."""
+    operands = [_operands(case, capture, result.layer) for result in results]
+    job = Job.of(case.unit, design, case.config, list(range(len(results))))
+    compare_in_cocotb(results, shown, job, operands, folder, workers, tests)
 
-    def corner() -> None:
-        files = [folder / f"{shown}-{design.name}-{i}.npz" for i in range(len(results))]
-        for file, result in zip(files, results, strict=True):
-            operands = _operands(case, capture, result.layer)
-            np.savez(file, **{item.name: getattr(operands, item.name) for item in fields(operands)})
-        seeds = list(range(len(results)))
-        job = Job.of(case.unit, design, case.config, seeds, operands=[str(file) for file in files])
-        outcome = cocotb.run(cocotb.build(design, case.config), job, workers, tests=tests)
-        for seed, result in enumerate(results):
-            result.corners[f"{shown}/{design.name}"] = _verdict(outcome, seed)
 
-    return corner
+def compare_in_cocotb(
+    results: list[LayerResult],
+    shown: str,
+    job: Job,
+    operands: Sequence[Any],
+    folder: str,
+    workers: Workers,
+    tests: str,
+) -> None:
+    """Operands of every layer in one cocotb process; the verdicts go into the results."""
+    files = [Path(folder, f"{shown}-{job.design}-{i}.npz") for i in range(len(results))]
+    for file, those in zip(files, operands, strict=True):
+        np.savez(file, **{item.name: getattr(those, item.name) for item in fields(those)})
+    job = replace(job, operands=[str(file) for file in files])
+    outcome = cocotb.run(cocotb.build(*job.resolve()), job, workers, tests=tests)
+    for seed, result in zip(job.seeds, results, strict=True):
+        result.corners[f"{shown}/{job.design}"] = _verdict(outcome, seed)
 
 
 def _verdict(outcome: cocotb.Outcome, seed: int) -> str:

@@ -1,7 +1,7 @@
 """Which simulation serves which unit; one that has none is refused."""
 
 from ..golden.errors import UserError
-from . import anda, anda_compressor, bitmap, dense, figna, fp16, nm, sparqle
+from . import anda, anda_compressor, bitmap, dense, figna, fp16, nm, reglu, sparqle
 from .simulate import Simulator
 
 
@@ -21,6 +21,7 @@ SIMULATORS = _Simulators(
         "fp16": fp16.simulate,
         "figna": figna.simulate,
         "nm": nm.simulate,
+        "reglu": reglu.simulate,
     }
 )
 

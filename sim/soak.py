@@ -6,12 +6,13 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ..golden import reglu
 from ..golden.anda_format import MANTISSA_MAX
 from ..golden.config import Config
 from ..golden.design import Design
 from ..golden.units import UNITS
 from ..tb.stimuli import STIMULI
-from . import demo, formal, fuzz
+from . import demo, demo_ffn, formal, fuzz
 from .mutation import mutate
 from .native import Model
 from .regress import Variation, variations
@@ -166,15 +167,25 @@ def _of_sample(names: Sequence[str]) -> Iterator[Task]:
             every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
             for settings in every:
                 yield partial(_sample, shown, replace(case, settings=settings))
+    if reglu.UNIT.name in names:
+        yield _sample_of_ffns
 
 
 def _sample(shown: str, case: demo.Case) -> Finding:
-    results = demo.run(jobs=1, runs={shown: case}, tests="")
+    settings = "".join(f" {name}={value}" for name, value in case.settings.items())
+    return _sampled(shown, demo.run(jobs=1, runs={shown: case}, tests=""), shown + settings)
+
+
+def _sample_of_ffns() -> Finding:
+    name = reglu.UNIT.name
+    return _sampled(name, demo_ffn.run(jobs=1, tests=""), f"{name} paper, FFNs of the ReGLU model")
+
+
+def _sampled(shown: str, results: list[demo.LayerResult], subject: str) -> Finding:
     wrong = [f"{result.layer}: {failure}" for result in results for failure in result.failures]
     cycles = sum(result.simulations[shown].counts["cycles"] for result in results)
-    settings = "".join(f" {name}={value}" for name, value in case.settings.items())
     figure = f"{len(results)} layers, {cycles:,} cycles, {len(wrong)} differences"
-    return Finding("sample", shown + settings, figure, tuple(wrong))
+    return Finding("sample", subject, figure, tuple(wrong))
 
 
 def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:

@@ -153,7 +153,7 @@ def synthetic(tokens, D, dropped):
 
 @pytest.mark.parametrize(("dropped", "most"), [(0.5, 0.285), (0.7, 0.225)])
 def test_cycles_of_a_large_ffn(dropped, most):
-    """Latency 100, F = 4: published shares of a dense FFN, and at most 1.05 of the law."""
+    """Latency 100: published shares of a dense FFN, and at most 1.05 of the law."""
     config, (d, D, rank) = UNIT.presets["paper"], (4096, 11008, 256)
     found = cycles(config, synthetic(1, D, dropped), d, rank, np.array([100]))
     assert found.cycles <= 1.001 * found.ideal_cycles
