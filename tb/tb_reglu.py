@@ -14,6 +14,7 @@ from ..golden.reglu_thresholds import ALWAYS
 from ..golden.schedule import Beats, Schedule
 
 LARGEST_LATENCY = 200
+POSITIVE = ("x", "gate", "up")  # what must be, for every neuron to add
 
 SMALL = (
     RegluConfig(
@@ -58,10 +59,23 @@ def random_config(rng: np.random.Generator) -> RegluConfig:
 def random_run(config: RegluConfig, rng: np.random.Generator) -> FfnRun:
     """A few tokens of any shape; the extreme integers are frequent."""
     d = _size(rng, config.max_features, 4 * config.lanes)
-    D = _size(rng, config.max_neurons, 2 * config.mask_group + 3)
+    D = _size(rng, config.max_neurons, _most_neurons(config))
     rank = _size(rng, config.max_rank, 2 * config.lanes + 1) if config.predictor else 0
     share = float(rng.choice([0, 1, rng.random()], p=[0.1, 0.1, 0.8]))
-    return drawn(config, rng, int(rng.integers(1, 4)), (d, D, rank), share)
+    found = drawn(config, rng, int(rng.integers(1, 4)), (d, D, rank), share)
+    if share == 1:  # all neurons add
+        return replace(found, **{name: _positive(getattr(found, name)) for name in POSITIVE})
+    return found
+
+
+def _positive(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The same without signs, and without zeros."""
+    return np.abs(matrix.astype(np.int16)).clip(1, INT8_LIMIT).astype(np.int8)
+
+
+def _most_neurons(config: RegluConfig) -> int:
+    """Of random runs: of large units none that takes long."""
+    return min(config.max_neurons, 2 * config.mask_group + 3)
 
 
 def _size(rng: np.random.Generator, most: int, some: int) -> int:
@@ -163,16 +177,12 @@ def corner_run(config: RegluConfig) -> FfnRun:
     x = found.x.copy()
     x[1] = 0  # every g is 0
     x[2] = INT8_LIMIT
-    gate, up = (
-        np.abs(matrix.astype(np.int16)).clip(1, INT8_LIMIT).astype(np.int8)
-        for matrix in (found.gate, found.up)
-    )
     full = np.full(D, 0xFFFF, np.uint16)
     return replace(
         found,
         x=x,
-        gate=gate,
-        up=up,
+        gate=_positive(found.gate),
+        up=_positive(found.up),
         gate_mult=full,
         gate_shift=np.full(D, SHIFTS[0], np.uint8),  # saturates
         h_mult=np.array(0xFFFF, np.uint16),
@@ -313,7 +323,7 @@ def all_bins(config: RegluConfig) -> set[str]:
         names.add("features of several beats")
     if config.lanes > 1:
         names.add("short final beat")
-    if config.max_neurons > config.survivors:
+    if _most_neurons(config) > config.survivors:
         names.add("more neurons than survivors wait")
     if config.double_relu:
         names.add("up ends a neuron")

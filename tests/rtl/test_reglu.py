@@ -74,7 +74,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0])
     assert not checked.wrong, checked.wrong[0]
-    assert checked.scalars > 100
+    assert checked.scalars > 30
 
 
 @pytest.mark.parametrize("variation", some(["tiny", *ODD_SHAPES]))
@@ -138,7 +138,7 @@ def test_what_does_not_count_is_ignored(tiny):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("variation", some(["tiny", *ODD_SHAPES]))
+@pytest.mark.parametrize("variation", OWN, ids=lambda v: v.name)
 def test_rows_are_not_taken_before_they_are_asked_for(variation):
     """A source that knows what will be asked for, and offers it at once."""
     config = variation.config
@@ -150,14 +150,8 @@ def test_rows_are_not_taken_before_they_are_asked_for(variation):
         checked = verify.check_schedule(model, eager, profile)
         assert not checked.wrong, checked.wrong[0]
     seen = model.run(eager.beats, trace=True).seen
-    asked = np.repeat(seen.cycles["request"], golden_sizes(golden))
-    assert (seen.cycles["rows"] >= asked).all()
-
-
-def golden_sizes(golden):
-    """Beats of each request."""
-    needs = golden.beats["rows"].answers.needs
-    return np.bincount(needs)[1:]
+    needs = golden.beats["rows"].answers.needs  # requests before each beat
+    assert (seen.cycles["rows"] >= seen.cycles["request"][needs - 1]).all()
 
 
 @pytest.mark.parametrize("variation", some(["tiny", "one beat a row", "all neurons, double"]))
