@@ -14,7 +14,7 @@ from ..golden.reglu_thresholds import ALWAYS
 from ..golden.schedule import Beats, Schedule
 
 LARGEST_LATENCY = 200
-POSITIVE = ("x", "gate", "up")  # what must be, for every neuron to add
+MOST_EXHAUSTED = 4  # neurons
 
 SMALL = (
     RegluConfig(
@@ -64,7 +64,8 @@ def random_run(config: RegluConfig, rng: np.random.Generator) -> FfnRun:
     share = float(rng.choice([0, 1, rng.random()], p=[0.1, 0.1, 0.8]))
     found = drawn(config, rng, int(rng.integers(1, 4)), (d, D, rank), share)
     if share == 1:  # all neurons add
-        return replace(found, **{name: _positive(getattr(found, name)) for name in POSITIVE})
+        x, gate, up = (_positive(matrix) for matrix in (found.x, found.gate, found.up))
+        return replace(found, x=x, gate=gate, up=up)
     return found
 
 
@@ -192,8 +193,11 @@ def corner_run(config: RegluConfig) -> FfnRun:
 
 
 def exhaustive_neurons(config: RegluConfig) -> FfnRun:
-    """Everything that can become of all neurons: predicted or not, gate and up positive or not."""
-    D = config.max_neurons
+    """Everything that can become of all neurons: predicted or not, gate and up positive or not.
+
+    Larger units get a few neurons.
+    """
+    D = min(config.max_neurons, config.max_features // 3, config.max_rank, MOST_EXHAUSTED)
     choices = np.arange(1 << 3 * D)[:, None] >> np.arange(3 * D) & 1
     signs = (2 * choices - 1).astype(np.int8)
     unit, nothing = np.eye(D, dtype=np.int8), np.zeros((D, D), np.int8)
