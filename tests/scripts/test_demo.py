@@ -3,12 +3,14 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from nibbleforge.golden.dense import cycles
+from nibbleforge.golden.reglu_config import RegluConfig
 from nibbleforge.golden.units import UNITS
-from nibbleforge.sim import demo
+from nibbleforge.sim import demo, demo_ffn
 from nibbleforge.sim.simulate import Simulation
 from nibbleforge.sim.tensors import Capture, sample_path
 from nibbleforge.tb.scoreboard import Mismatch
@@ -34,9 +36,39 @@ def small(tmp_path) -> Capture:
     return Capture.open(path)
 
 
+def test_one_unit_in_both_harnesses(small):
+    case = replace(demo.RUNS["bitmap"], preset="tiny")
+    (result,) = demo.run(small.path, runs={"bitmap": case})
+    assert not result.failures
+    assert set(result.corners) == {"bitmap/bitmap_decoder", "bitmap/bitmap_encoder"}
+    assert result.simulations["bitmap"].counts["shape"]["tokens"] == 33
+
+
+def shorten(monkeypatch):
+    """Few tokens of the ReGLU model, on a unit of its size."""
+    ffn = RegluConfig(max_features=128, max_neurons=512, max_rank=32)
+    monkeypatch.setattr(demo_ffn, "run", partial(demo_ffn.run, config=ffn))
+    monkeypatch.setattr(demo_ffn, "TOKENS", 3)
+    monkeypatch.setattr(demo_ffn, "CORNER", 1)
+
+
+def test_the_skipping_ffn(monkeypatch):
+    shorten(monkeypatch)
+    results = demo_ffn.run()
+    assert [result.layer for result in results] == [f"layers.{n}" for n in range(4)]
+    for result in results:
+        assert not result.failures
+        assert set(result.corners) == {"reglu/skipping_ffn"}
+        counts = result.simulations["reglu"].counts
+        assert counts["recall"] > 0.9
+        assert counts["baselines"][0]["speedup"] > 1.5
+
+
+@pytest.mark.slow
 def test_a_small_capture(run, small, monkeypatch):
     tiny = {shown: replace(case, preset="tiny") for shown, case in demo.RUNS.items()}
     monkeypatch.setattr(demo, "RUNS", tiny)
+    shorten(monkeypatch)
     done = run("demo", "--capture", small.path)
     assert done.status == 0, done.err
     assert re.match(r"Activations and weights of \S+, 33 tokens\.\n", done.out)
@@ -52,6 +84,12 @@ def test_a_small_capture(run, small, monkeypatch):
     assert figures[-1] == "yes"
     assert [cells[1] for cells in events] == sorted(demo.RUNS)
     assert all(re.search(r"\w+=[\d,]*[1-9]", cells[2]) for cells in events)
+    skipping, events_of_ffn = rows(done.out, "layers.2")
+    assert skipping[1] == "3 x 128 x 512, r = 32"
+    assert float(skipping[2]) > float(skipping[3]) > 0.5
+    assert float(skipping[4]) > 0.9
+    assert float(skipping[-1]) > 2
+    assert "tokens=3 " in events_of_ffn[2]
     assert EQUAL in done.out.splitlines()[-1]
 
 
@@ -77,6 +115,7 @@ def result(*mismatches: Mismatch, **corners: str) -> demo.LayerResult:
     ids=["native", "cocotb"],
 )
 def test_a_difference_in_either_harness_ends_with_1(run, monkeypatch, found, complaint):
+    monkeypatch.setattr(demo_ffn, "run", lambda *_: [])
     good = result(dense_array="")
     for results, status in ([good], 0), ([good, found], 1):
         monkeypatch.setattr("nibbleforge.scripts.demo.run", lambda *_, r=results: r)
@@ -104,4 +143,5 @@ def test_the_embedded_sample(run):
         figures, _, _, *events = rows(done.out, layer)
         assert figures[-1] == "yes"
         assert len(events) == len(demo.RUNS)
+    assert len(rows(done.out, "layers.0")) == 2
     assert EQUAL in done.out
