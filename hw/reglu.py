@@ -34,8 +34,8 @@ class SkippingFFN(Unit[RegluConfig]):
       on, of a down from t + 1 on.
     * Token: with its first beat of x in cycle a and its last one in e, rows are taken from e + 1
       on. In the first cycle q in which the mask is decoded to its end, every result is applied
-      and no neuron waits, all is done: y is there from q + 2 on, a beat a cycle, and the next token's x in the
-      cycle after y's last beat.
+      and no neuron waits, all is done: y is there from q + 2 on, a beat a cycle, and the next
+      token's x is taken from the cycle after y's last beat on.
     * Requests: one action a cycle, A in a + 1, B next. Then in every cycle: if F rows of gate, up
       and down are asked for whose results have not been applied, or none can be asked for, the
       oldest result is applied as soon as it is there. Otherwise the next predicted neuron's gate is
