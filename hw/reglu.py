@@ -27,14 +27,15 @@ class SkippingFFN(Unit[RegluConfig]):
       ReLU only), ``y += h * down``, h from ``g16 * u16``: integers and roundings of
       :mod:`nibbleforge.golden.reglu_ffn`.
     * Throughput: L multiplications a cycle, ``ceil(d/L)`` cycles a row, ``ceil(r/L)`` one of B.
-    * Latency: of T = ``tree_stages``; a row whose final beat is taken in cycle t has its dot
-      product in t + T + 3; z8 is in its memory from t + T + 6 on; a gate's result is there in
-      t + T + 6, an up's in t + T + 9, a down's in t + 1; its last word of the mask is with the
-      decoder from t + T + 5 on.
+    * Latency: with T = ``tree_stages``, a row whose final beat is taken in cycle t has its dot
+      product in t + T + 3. z8 can be read from t + T + 6 on, when the first beat of B may come; a
+      word of the mask is offered to the decoder, see :class:`nibbleforge.hw.bitmap.BitmapDecoder`,
+      from t + T + 5 on; the result of a gate is there from t + T + 6 on, of an up from t + T + 9
+      on, of a down from t + 1 on.
     * Token: with its first beat of x in cycle a and its last one in e, rows are taken from e + 1
-      on. In the first cycle q in which the mask is decoded, no result is missing and no neuron
-      waits, all is done: y is there from q + 2 on, a beat a cycle, and the next token's x in the
-      cycle after y's last beat.
+      on. In the first cycle q in which the mask is decoded to its end, every result is applied
+      and no neuron waits, all is done: y is there from q + 2 on, a beat a cycle, and the next
+      token's x is taken from the cycle after y's last beat on.
     * Requests: one action a cycle, A in a + 1, B next. Then in every cycle: if F rows of gate, up
       and down are asked for whose results have not been applied, or none can be asked for, the
       oldest result is applied as soon as it is there. Otherwise the next predicted neuron's gate is
