@@ -212,6 +212,7 @@ _GRAPH = (
     "opt -full",
     "techmap",
     "opt",
+    "setundef -zero",  # what a memory gives beyond its depth
     "async2sync",
     "dffunmap",
     "aigmap",
