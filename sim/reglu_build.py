@@ -17,8 +17,20 @@ from .capture import capture
 from .llm import Progress
 from .reglu_sample import FfnWeights, calibration_of
 
+LEAST = 2
+"""Tokens that give thresholds: the last step of a single one drops nothing."""
+
 MEASURED = 4096
 """Tokens, at most, that the quality is measured on."""
+
+
+class Passage(NamedTuple):
+    """What an LLM reads, as in :func:`.capture.capture`."""
+
+    tokens: int
+    text: Path | None
+    offset: int | None
+    context: int
 
 
 class Calibration(NamedTuple):
@@ -60,6 +72,10 @@ def split(weights: FfnWeights, activations: NDArray, held_out: NDArray | None) -
     if held_out is None:
         return Calibration(weights, x[: len(x) // 2], x[len(x) // 2 :])
     x2 = check_matrix("held_out", held_out)
+    if x2.shape[1] != x.shape[1]:
+        raise UserError(
+            f"held_out must have {x.shape[1]} in_features, as activations have, got {x2.shape[1]}."
+        )
     if x2.dtype != x.dtype:
         raise UserError(f"held_out must be {x.dtype}, as activations are, got {x2.dtype}.")
     return Calibration(weights, x, x2)
@@ -81,7 +97,12 @@ def make(found: Calibration, rank: int, share: float, double_relu: bool = False)
         If tokens are too few, or something is not as that function wants it.
     """
     weights, x1, x2 = found
-    _check(rank, share, x1, x2)
+    check(rank, share)
+    if len(x1) < rank or len(x2) < LEAST:
+        raise UserError(
+            f"rank {rank} needs at least {rank} tokens for its factors and {LEAST} others for"
+            f" thresholds, got {len(x1)} and {len(x2)}."
+        )
     scale = 1.0 if x1.dtype == np.int8 else None
     ffn = quantise_ffn(*weights, np.concatenate([x1, x2]), scale)
     predictor, thresholds = build(ffn, weights, x1, x2, rank, share, double_relu)
@@ -89,37 +110,27 @@ def make(found: Calibration, rank: int, share: float, double_relu: bool = False)
     return Built(predictor, thresholds, measured)
 
 
-def _check(rank: int, share: float, x1: NDArray, x2: NDArray) -> None:
-    """Refuse before any long work what is wrong in itself."""
+def check(rank: int, share: float) -> None:
+    """Raise :class:`UserError` unless both are in range."""
     if rank < 1:
         raise UserError(f"the rank must be at least 1, got {rank}.")
     if not 0 <= share <= 1:
         raise UserError(f"the share of the natural sparsity must be in 0..1, got {share}.")
-    if len(x1) < rank or len(x2) < 2:
-        raise UserError(
-            f"rank {rank} needs at least {rank} tokens for its factors and 2 others for its"
-            f" thresholds, got {len(x1)} and {len(x2)}."
-        )
 
 
 def from_model(
-    model: str,
-    name: str,
-    *,
-    tokens: int,
-    text: Path | None = None,
-    offset: int | None = None,
-    context: int = 512,
-    progress: Progress | None = None,
+    model: str, name: str, passage: Passage, progress: Progress | None = None
 ) -> tuple[FfnWeights, NDArray[np.float32]]:
     """Weights of an FFN of a real LLM, and its inputs while it reads a text.
 
     Parameters
     ----------
-    model, tokens, text, offset, context, progress
+    model, progress
         As in :func:`.capture.capture`.
     name
         A layer such as ``layers.0.mlp``.
+    passage
+        What it reads.
 
     Raises
     ------
@@ -132,11 +143,11 @@ def from_model(
         capture(
             model,
             parts,
-            tokens,
+            passage.tokens,
             output=file,
-            text=text,
-            offset=offset,
-            context=context,
+            text=passage.text,
+            offset=passage.offset,
+            context=passage.context,
             progress=progress,
         )
         return calibration_of(file, name)

@@ -188,8 +188,8 @@ def calibration_of(
 
 def _find(path: Path, name: str) -> tuple[FfnWeights, NDArray[np.float32], NDArray[np.float32]]:
     """Weights, inputs to calibrate on and held-out inputs of an FFN in a file."""
-    if (capture := _as_capture(path)) is not None:
-        weights, x = _captured(capture, name.removeprefix("model."))
+    if is_capture(path):
+        weights, x = _captured(Capture.open(path), name.removeprefix("model."))
         return weights, x, x
     file = FfnSample.open(path)
     names = [f"layers.{number}" for number in range(file.layers)]
@@ -199,12 +199,13 @@ def _find(path: Path, name: str) -> tuple[FfnWeights, NDArray[np.float32], NDArr
     return FfnWeights(gate, up, down), x, held_out
 
 
-def _as_capture(path: Path) -> Capture | None:
-    """The file as a capture; None if it is none."""
+def is_capture(path: Path) -> bool:
+    """Whether ``nibbleforge capture`` wrote a file."""
     try:
-        return Capture.open(path)
+        Capture.open(path)
     except UserError:
-        return None
+        return False
+    return True
 
 
 def _captured(capture: Capture, name: str) -> tuple[FfnWeights, NDArray[np.float32]]:
