@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..golden.errors import UserError
 from ..golden.reglu_file import save
 from ..golden.reglu_quality import share as share_left
-from ..sim.reglu_build import Built, Calibration, Passage, check, from_model, make, split
+from ..sim.reglu_build import MEASURED, Built, Calibration, Passage, check, from_model, make, split
 from ..sim.reglu_sample import FfnWeights, calibration_of, is_capture, load_ffn, sample_path
 from ..sim.results import check_output, new_files
 from ..sim.tensors import load_matrix
@@ -150,6 +150,7 @@ def _show(built: Built, found: Calibration) -> None:
     ]
     title = (
         f"{info.neurons} neurons over {info.features} features, rank {info.rank}:"
-        f" factors from {len(found.x1):,} tokens, thresholds and figures from {len(found.x2):,}"
+        f" factors from {len(found.x1):,} tokens, thresholds from {len(found.x2):,},"
+        f" figures from {min(len(found.x2), MEASURED):,} of these"
     )
     table(["figure", "value"], rows, title=title)

@@ -20,7 +20,7 @@ from .reglu_sample import FfnWeights, calibration_of
 LEAST = 2
 """Tokens that give thresholds: the last step of a single one drops nothing."""
 
-MEASURED = 4096
+MEASURED = 2048
 """Tokens, at most, that the quality is measured on."""
 
 

@@ -1,4 +1,4 @@
-"""How many threads numpy's matrix products take.
+"""How many threads matrix products of numpy and torch take.
 
 Products of a few thousand rows gain nothing from more than one thread, and lose a lot where other
 processes keep the processors busy, as threads then wait for each other.
@@ -6,6 +6,7 @@ processes keep the processors busy, as threads then wait for each other.
 
 import contextlib
 import ctypes
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 
 class _Pool(NamedTuple):
-    """Functions of an OpenBLAS."""
+    """Functions that ask for and set the number of threads."""
 
     get: Callable[[], int]
     set: Callable[[int], object]
@@ -23,27 +24,35 @@ class _Pool(NamedTuple):
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Take so many threads, where numpy comes with OpenBLAS as its wheels do; else nothing changes.
+    """Take so many threads.
+
+    That holds for numpy where it comes with OpenBLAS, as its wheels do, and for torch where it has
+    been imported; others take what they took.
 
     Parameters
     ----------
     count
         At least 1.
     """
-    pool = _pool()
-    if pool is None:
-        yield
-        return
-    before = pool.get()
-    pool.set(count)
+    pools = [pool for pool in (_openblas(), _torch()) if pool is not None]
+    before = [pool.get() for pool in pools]
+    for pool in pools:
+        pool.set(count)
     try:
         yield
     finally:
-        pool.set(before)
+        for pool, old in zip(pools, before, strict=True):
+            pool.set(old)
+
+
+def _torch() -> _Pool | None:
+    """That of torch, if it is in use."""
+    torch = sys.modules.get("torch")
+    return _Pool(torch.get_num_threads, torch.set_num_threads) if torch else None
 
 
 @cache
-def _pool() -> _Pool | None:
+def _openblas() -> _Pool | None:
     """The OpenBLAS that lies beside numpy."""
     package = Path(np.__file__).parent
     for folder in (package.with_name("numpy.libs"), package / ".dylibs"):

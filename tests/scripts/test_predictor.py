@@ -60,7 +60,7 @@ def test_of_files(run, ffn):
     np.save("x2.npy", x[150:])
     done = run(*BUILD, *files, "--share", 0.6, "--held-out", "x2.npy", "-o", "q.npz")
     assert done.status == 0
-    assert "factors from 150 tokens, thresholds and figures from 150" in done.out
+    assert "factors from 150 tokens, thresholds from 150, figures from 150 of these" in done.out
     other = load("q.npz")
     assert other.info == first.info
     assert np.array_equal(other.thresholds, first.thresholds)

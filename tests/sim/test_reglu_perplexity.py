@@ -9,7 +9,7 @@ from nibbleforge.sim.reglu_ablation import by_chance, constant_bias, difference,
 from nibbleforge.sim.reglu_network import forward
 from nibbleforge.sim.reglu_perplexity import Bench, perplexity
 from nibbleforge.sim.reglu_sample import FfnSample, sample_path
-from nibbleforge.sim.threads import _pool, threads
+from nibbleforge.sim.threads import _openblas, threads
 
 WINDOWS = 24
 
@@ -87,7 +87,7 @@ def test_both_constructions_agree(bench):
 
 
 def test_threads_are_put_back():
-    pool = _pool()
+    pool = _openblas()
     if pool is None:
         pytest.skip("numpy comes without OpenBLAS")
     before = pool.get()
