@@ -1,15 +1,18 @@
 """``python -m nibbleforge.scripts.reglu_quality``: the neuron predictor on the embedded model."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 import typer
 
 from ..golden.errors import UserError
+from ..golden.reglu_predictor import PredictsNeurons
 from ..golden.reglu_quality import quality, share
 from ..sim.reglu_ablation import by_chance, constant_bias, difference, sign, svd
-from ..sim.reglu_perplexity import Bench, Make, perplexity
+from ..sim.reglu_perplexity import Bench, Cost, perplexity
 from ..sim.reglu_sample import FfnSample, sample_path
+from ..sim.threads import threads
 from .main import run_app
 from .options import check_number
 from .show import Report, progress, table
@@ -22,9 +25,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def command(
-    rank: Annotated[int, typer.Option(metavar="R", help="Rank of the ablations.")] = 32,
+    rank: Annotated[int, typer.Option(metavar="R", help="Rank of the first and last tables.")] = 32,
     dropped: Annotated[
-        float, typer.Option("--share", metavar="S", help="Share of the natural sparsity to drop.")
+        float,
+        typer.Option(
+            "--share", metavar="S", help="Share of the natural sparsity to drop, first table."
+        ),
     ] = 0.7,
     windows: Annotated[
         int | None, typer.Option(metavar="N", help="Windows of held-out text; default: all.")
@@ -37,13 +43,13 @@ def command(
     if windows is not None:
         check_number("--windows", windows, 2)
     sample = FfnSample.open(sample_path())
-    with progress() as report:
+    with progress() as report, threads(1):
         report("without predictor", 0, 1)
         bench = Bench.of(sample, windows)
         _show_model(sample, bench)
         _show_layers(bench, rank, dropped)
         _show_ranks(bench, report)
-        _show_ablation(bench, rank, dropped, report)
+        _show_ablation(bench, rank, report)
 
 
 def _show_model(sample: FfnSample, bench: Bench) -> None:
@@ -88,27 +94,35 @@ def _show_ranks(bench: Bench, report: Report) -> None:
             report("ranks and shares", i * len(SHARES) + j, len(RANKS) * len(SHARES))
             cost = bench.cost(partial(svd, rank=rank, share=wanted))
             left = share(features, neurons, rank, natural, wanted)
-            row.append(f"{cost.loss:+.2%} +- {cost.error:.2%} ({left:.2f})")
+            row.append(f"{_percent(cost)} ({left:.2f})")
         rows.append(row)
     title = "loss of perplexity, its standard error, and multiplications left of a dense FFN's"
     table(["rank", *(f"share {wanted}" for wanted in SHARES)], rows, title=title)
 
 
-def _show_ablation(bench: Bench, rank: int, dropped: float, report: Report) -> None:
+def _show_ablation(bench: Bench, rank: int, report: Report) -> None:
     """Predictors that drop the same share."""
-    makers: dict[str, Make] = {
-        "SVD, calibrated thresholds": partial(svd, rank=rank, share=dropped),
-        "SVD, one bias for all neurons": partial(constant_bias, rank=rank, share=dropped),
-        "signs (SparseInfer)": partial(sign, share=dropped),
-        "chance": partial(by_chance, share=dropped),
+    makers: dict[str, Callable[..., PredictsNeurons]] = {
+        "SVD, calibrated thresholds": partial(svd, rank=rank),
+        "SVD, one bias for all neurons": partial(constant_bias, rank=rank),
+        "signs": sign,
+        "chance": by_chance,
     }
     rows: list[list[object]] = []
     for i, (name, make) in enumerate(makers.items()):
-        report("ablations", i, len(makers))
-        cost = bench.cost(make)
-        rows.append([name, cost.dropped, f"{cost.loss:+.2%} +- {cost.error:.2%}"])
-    title = f"rank {rank}, share {dropped} of the natural sparsity"
-    table(["predictor", "neurons dropped", "loss of perplexity"], rows, title=title)
+        row: list[object] = [name]
+        for j, wanted in enumerate(SHARES):
+            report("ablations", i * len(SHARES) + j, len(makers) * len(SHARES))
+            cost = bench.cost(partial(make, share=wanted))
+            row.append(f"{_percent(cost)} ({cost.dropped:.3f})")
+        rows.append(row)
+    title = f"rank {rank}: loss of perplexity, its standard error, and share of all neurons dropped"
+    table(["predictor", *(f"share {wanted}" for wanted in SHARES)], rows, title=title)
+
+
+def _percent(cost: Cost) -> str:
+    """A loss and its standard error; never -0."""
+    return f"{round(cost.loss, 4) + 0.0:+.2%} +- {cost.error:.2%}"
 
 
 if __name__ == "__main__":
