@@ -149,13 +149,17 @@ def _raise(table: _Table, wanted: float) -> NDArray[np.int64]:
     """Steps of all neurons when so many scores are dropped.
 
     Taking the least next step again and again merges sequences: after a step, those of the same
-    neuron that cost no more follow at once. So steps are taken in the order of the largest added
-    penalty up to them, then of neurons, and one stable sort finds it.
+    neuron that cost less follow at once, and those that cost as much wait for their turn. So steps
+    are taken in the order of the largest added penalty up to them, then of the last step that
+    added it, then of neurons, and one stable sort finds it.
     """
     if wanted <= 0:
         return np.zeros(len(table.values), np.int64)
-    added = np.maximum.accumulate(np.diff(table.penalty, axis=1), axis=1)
-    order = np.argsort(added, axis=None, kind="stable")
+    added = np.diff(table.penalty, axis=1)
+    largest = np.maximum.accumulate(added, axis=1)
+    turn = np.where(added == largest, np.arange(LAST_STEP), 0)
+    turn = np.maximum.accumulate(turn, axis=1)
+    order = np.lexsort((turn.ravel(), largest.ravel()))
     dropped = np.diff(table.dropped, axis=1).ravel()[order].cumsum()
     taken = np.searchsorted(dropped, wanted) + 1  # all, if there are too few
     return np.bincount(order[:taken] // LAST_STEP, minlength=len(table.values))

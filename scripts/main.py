@@ -16,6 +16,7 @@ from . import (
     demo,
     doctor,
     generate,
+    predictor,
     prune,
     regress,
     search,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for module in (units, generate, simulate, regress, area, capture, search, prune, doctor, demo):
     app.command(module.__name__.rpartition(".")[2])(module.command)
+app.add_typer(predictor.app, name="predictor")
 app.add_typer(cache.app, name="cache")
 
 

@@ -5,7 +5,7 @@ Needs ``pip install nibbleforge[llm]``; what it writes is read by :mod:`.tensors
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,7 @@ def capture(
         "text_sha256": corpus.sha256,
         "tokens": {"first": offset, "count": tokens, "context": context},
         "layers": {name: _stored_as(name, arrays) for name in chosen},
+        **_activation(loaded.network, chosen),
         "versions": versions(),
         "command": _command(model, layers, tokens, text, offset, context),
     }
@@ -291,6 +292,17 @@ def _to_float16(what: str, values: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 # --- what is written -------------------------------------------------------------------------
+
+
+def _activation(network: Any, layers: Iterable[str]) -> dict[str, str]:
+    """What gates the FFNs, where whole ones are captured, as :mod:`.reglu_sample` takes them."""
+    kinds = {name.rpartition(".")[2] for name in layers}
+    config = network.config.get_text_config()
+    names = ("hidden_act", "hidden_activation", "activation_function")
+    found = next((value for name in names if (value := getattr(config, name, None))), None)
+    if found is None or not {"gate_proj", "up_proj", "down_proj"} <= kinds:
+        return {}
+    return {"activation": str(found)}
 
 
 def _stored_as(name: str, arrays: dict[str, NDArray]) -> str:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..golden.errors import UserError
 from ..golden.reglu_ffn import check_ffn
-from .tensors import load_matrix, some
+from .reglu_network import Block, Network
+from .tensors import Capture, load_matrix, some
 
 FFN_FORMAT = "nibbleforge-ffn-1"
 """What ``meta["format"]`` says in a file that :mod:`.reglu_train` wrote."""
@@ -77,8 +78,9 @@ class FfnSample:
     Attributes
     ----------
     path
-        The ``.npz`` file: for every layer ``layers.N/gate``, ``/up``, ``/down``, ``/x`` and
-        ``/x_held_out``, float16.
+        The ``.npz`` file, float16 but for the text: for every layer ``layers.N/gate``, ``/up``,
+        ``/down``, ``/x`` and ``/x_held_out``, and ``/attention_norm``, ``/qkv``, ``/out``,
+        ``/ffn_norm`` of the rest of its block; ``embedding``, ``norm``, and ``held_out``, uint8.
     layers
         Their number.
     meta
@@ -123,21 +125,100 @@ class FfnSample:
         """
         if not 0 <= number < self.layers:
             raise UserError(f"{self.path} has layers 0..{self.layers - 1}, got {number}.")
-        kinds = (load_matrix(self.path, f"layers.{number}/{kind}") for kind in FfnLayer._fields)
-        return FfnLayer(*(array.astype(np.float32) for array in kinds))
+        return FfnLayer(*(self._floats(f"layers.{number}/{kind}") for kind in FfnLayer._fields))
+
+    def network(self) -> Network:
+        """Read the language model, whose FFNs are those of the layers.
+
+        Raises
+        ------
+        UserError
+            If the file lacks a part of it, or is damaged.
+        """
+        embedding, norm = (self._floats(name) for name in ("embedding", "norm"))
+        blocks = tuple(
+            Block(*(self._floats(f"layers.{number}/{kind}") for kind in Block._fields))
+            for number in range(self.layers)
+        )
+        return Network(embedding, blocks, norm, self.meta["config"]["heads"])
+
+    def held_out(self) -> NDArray[np.uint8]:
+        """Text that the model was not trained on, ``(windows, context + 1)``, side by side.
+
+        Raises
+        ------
+        UserError
+            If the file does not hold it, or is damaged.
+        """
+        text, length = load_matrix(self.path, "held_out"), self.meta["config"]["context"] + 1
+        return text[: len(text) // length * length].reshape(-1, length)
+
+    def _floats(self, name: str) -> NDArray[np.float32]:
+        return load_matrix(self.path, name).astype(np.float32)
 
 
 def ffn_of(path: str | os.PathLike[str], name: str) -> tuple[FfnWeights, NDArray[np.float32]]:
-    """Weights and held-out inputs of a layer, ``layers.N``, of a file of FFNs.
+    """Weights and inputs of an FFN; where a file holds several inputs, those held out.
+
+    Parameters
+    ----------
+    path
+        A file of FFNs, or what ``nibbleforge capture`` wrote.
+    name
+        ``layers.N`` of the first; of the second a layer such as ``layers.N.mlp``, of which
+        gate_proj, up_proj and down_proj must be in the file.
 
     Raises
     ------
     UserError
-        If the file or the layer is none.
+        If the file, the layer or a part of it is missing, or the FFN has another activation than
+        ReLU.
     """
+    weights, _, held_out = _find(Path(path), name)
+    return weights, held_out
+
+
+def calibration_of(
+    path: str | os.PathLike[str], name: str
+) -> tuple[FfnWeights, NDArray[np.float32]]:
+    """As :func:`ffn_of`, but with inputs to calibrate on where a file holds several."""
+    weights, x, _ = _find(Path(path), name)
+    return weights, x
+
+
+def _find(path: Path, name: str) -> tuple[FfnWeights, NDArray[np.float32], NDArray[np.float32]]:
+    """Weights, inputs to calibrate on and held-out inputs of an FFN in a file."""
+    if is_capture(path):
+        weights, x = _captured(Capture.open(path), name.removeprefix("model."))
+        return weights, x, x
     file = FfnSample.open(path)
     names = [f"layers.{number}" for number in range(file.layers)]
     if name not in names:
         raise UserError(f"{path} has no layer {name!r}; its layers are {some(names)}.")
-    layer = file.layer(names.index(name))
-    return FfnWeights(layer.gate, layer.up, layer.down), layer.x_held_out
+    gate, up, down, x, held_out = file.layer(names.index(name))
+    return FfnWeights(gate, up, down), x, held_out
+
+
+def is_capture(path: Path) -> bool:
+    """Whether ``nibbleforge capture`` wrote a file."""
+    try:
+        Capture.open(path)
+    except UserError:
+        return False
+    return True
+
+
+def _captured(capture: Capture, name: str) -> tuple[FfnWeights, NDArray[np.float32]]:
+    """Weights and inputs of a captured FFN."""
+    parts = [f"{name}.{part}_proj" for part in FfnWeights._fields]
+    for part in parts:
+        if part not in capture.layers:
+            raise UserError(
+                f"{capture.path} has no layer {part!r}, which an FFN needs;"
+                f" its layers are {some(capture.layers)}."
+            )
+    activation = capture.meta.get("activation")
+    if activation not in (None, "relu"):
+        raise UserError(f"the FFNs in {capture.path} must be gated by relu, got {activation}.")
+    weights = check_ffn(*(capture.weights(part) for part in parts))
+    return FfnWeights(*weights), capture.activations(parts[0]).astype(np.float32)

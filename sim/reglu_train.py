@@ -278,7 +278,8 @@ def write_sample(
     config, network, quality
         A trained model.
     corpus
-        The text, of which windows at equal distances give the inputs.
+        The text, of which windows at equal distances give the inputs; its held-out bytes are
+        written as well.
 
     Raises
     ------
@@ -286,6 +287,7 @@ def write_sample(
         If the file cannot be written.
     """
     arrays = _weights(network) | _inputs(config, network, corpus)
+    arrays["held_out"] = split(corpus)[1]
     meta = {
         "format": FFN_FORMAT,
         "model": "ReGLU language model over bytes, trained by nibbleforge.sim.reglu_train",
@@ -301,12 +303,11 @@ def write_sample(
 
 
 def _weights(network: Any) -> dict[str, NDArray[Any]]:
-    """Of all FFNs, in float16."""
-    return {
-        f"layers.{layer}/{name}": block[name].weight.detach().numpy().astype("f2")
-        for layer, block in enumerate(network["blocks"])
-        for name in ("gate", "up", "down")
-    }
+    """Of the whole network, in float16; those of a block under its layer."""
+    modules = {"embedding": network["embedding"], "norm": network["norm"]}
+    for layer, block in enumerate(network["blocks"]):
+        modules |= {f"layers.{layer}/{name}": module for name, module in block.items()}
+    return {name: part.weight.detach().numpy().astype("f2") for name, part in modules.items()}
 
 
 def _inputs(config: TrainConfig, network: Any, corpus: Corpus) -> dict[str, NDArray[Any]]:

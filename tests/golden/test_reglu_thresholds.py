@@ -40,7 +40,9 @@ def slow_calibrate(p, importance, target):
         if share >= target * neurons * tokens or not free:
             values = [threshold(i, steps[i]) for i in range(neurons)]
             return values, steps, share / (neurons * tokens)
-        best = min(free, key=lambda i: (penalty(i, steps[i] + 1) - penalty(i, steps[i]), i))
+        best = min(
+            free, key=lambda i: (penalty(i, steps[i] + 1) - penalty(i, steps[i]), steps[i], i)
+        )
         steps[best] += 1
 
 
@@ -98,6 +100,14 @@ def test_the_unimportant_go_first():
     assert (found.values[found.steps == 0] == ALWAYS).all()
     assert 0.4 <= found.reached < 0.4 + 2 / 512
     assert found.verdict == "0.400 of all neurons are dropped; the target was 0.400."
+
+
+def test_what_costs_nothing_is_shared():
+    """No neuron is driven to its last step while others could drop as much for nothing."""
+    p = np.arange(256)[:, None] * np.ones((1, 4), int)
+    importance = np.where(p < 200, 0.0, 1.0)
+    assert calibrate(p, importance, 0.5).steps.tolist() == [128] * 4
+    assert calibrate(p, importance, 0.5 - 2.5 / 1024).steps.tolist() == [128, 128, 127, 127]
 
 
 def test_scores_beyond_32_bits_are_not_needed():

@@ -21,6 +21,7 @@ COMMANDS = (
     "simulate",
     "regress",
     "capture",
+    "predictor",
     "prune",
     "doctor",
     "cache",

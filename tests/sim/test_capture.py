@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import warnings
 
@@ -11,6 +12,8 @@ from nibbleforge.sim import capture as module
 from nibbleforge.sim import llm
 from nibbleforge.sim.cache import Cache
 from nibbleforge.sim.capture import capture, q4_1_blocks
+from nibbleforge.sim.reglu_build import Passage, from_model, make, split
+from nibbleforge.sim.reglu_sample import ffn_of
 from nibbleforge.sim.tensors import Capture, sample_path
 
 missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
@@ -459,3 +462,35 @@ def test_sample_command_is_the_default_call():
     meta = json.loads(json.dumps(Capture.open(sample_path()).meta))
     defaults = module._command("smollm2", module.DEFAULT_LAYERS, 256, None, 20_000, 512)
     assert meta["command"] == defaults
+
+
+# --- whole FFNs -------------------------------------------------------------------------------
+
+
+@needs_llm
+def test_a_relu_gated_ffn(folder, hugging_face, network, text):
+    """Its predictor is built from the model, or from a capture of its three layers."""
+    gated = folder / "gated"
+    shutil.copytree(hugging_face, gated)
+    config = json.loads((gated / "config.json").read_text())
+    (gated / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    weights, x = from_model(str(gated), "layers.1.mlp", Passage(120, text, 3, 20))
+    mlp = network.model.layers[1].mlp
+    for name, found in weights._asdict().items():
+        expected = getattr(mlp, f"{name}_proj").weight.detach().numpy()
+        np.testing.assert_array_equal(found, expected.astype(np.float16))
+    assert x.shape == (120, 64)
+
+    file = folder / "gated.npz"
+    capture(str(gated), ["layers.1.mlp.*"], 120, output=file, text=text, offset=3, context=20)
+    again, same = ffn_of(file, "model.layers.1.mlp")
+    assert all(map(np.array_equal, (*again, same), (*weights, x)))
+    built = make(split(weights, x, None), 8, 0.5)
+    assert built.thresholds.reached >= 0.5 * built.predictor.info.natural_sparsity > 0.1
+
+
+@needs_llm
+def test_another_gate_is_refused(folder, hugging_face, text):
+    with pytest.raises(UserError) as error:
+        from_model(str(hugging_face), "layers.1.mlp", Passage(20, text, 0, 20))
+    assert str(error.value).endswith("must be gated by relu, got silu.")

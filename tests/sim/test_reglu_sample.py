@@ -1,5 +1,6 @@
 """The embedded ReGLU model, and files of FFNs."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -33,6 +34,11 @@ def test_what_the_sample_says_of_itself(sample):
         assert layer.gate.shape == layer.up.shape == layer.down.T.shape == (512, 128)
         assert (layer.x.shape, layer.x_held_out.shape) == ((2048, 128), (1024, 128))
         assert (layer.x_held_out @ layer.gate.T <= 0).mean() == pytest.approx(share, abs=0.02)
+    readme = " ".join((sample_path().parent / "README.md").read_text().split())
+    assert f"perplexity per byte {found['model']:.2f}" in readme
+    assert ", ".join(f"{share:.3f}" for share in found["sparsity"]) in readme
+    content = sample_path().read_bytes()
+    assert f"{len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`" in readme
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -9,6 +9,8 @@ from nibbleforge.golden.errors import UserError
 from nibbleforge.sim import reglu_train
 from nibbleforge.sim.llm import Corpus
 from nibbleforge.sim.reglu_model import forward
+from nibbleforge.sim.reglu_network import losses
+from nibbleforge.sim.reglu_perplexity import Prepared, perplexity
 from nibbleforge.sim.reglu_sample import FfnSample
 from nibbleforge.sim.reglu_train import (
     TrainConfig,
@@ -101,6 +103,9 @@ def test_training_is_deterministic_and_learns(tmp_path):
     assert (x.shape, x_held_out.shape) == ((16 * 16, 32), (8 * 16, 32))
     assert sample.meta["quality"]["sparsity"] == found.sparsity
     assert sample.meta["config"] == TINY.model_dump()
+    layers = [Prepared.of(sample.layer(number)).exact for number in range(sample.layers)]
+    inference = losses(sample.network(), layers, sample.held_out())
+    assert perplexity(inference) == pytest.approx(found.model, rel=2e-3)  # weights are rounded
 
 
 @needs_torch
