@@ -30,7 +30,7 @@ def describe(config):
 
 
 CHOSEN = [
-    pytest.param(v, id=v.name, marks=() if v.preset in ("tiny", "fpga") else pytest.mark.slow)
+    pytest.param(v, id=v.name, marks=() if v.preset == "tiny" else pytest.mark.slow)
     for v in VARIATIONS
 ]
 

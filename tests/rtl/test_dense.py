@@ -17,7 +17,7 @@ def describe(config):
 
 
 CHOSEN = [
-    pytest.param(v, id=v.name, marks=pytest.mark.slow if v.preset == "q4_0" else ())
+    pytest.param(v, id=v.name, marks=() if v.preset == "tiny" else pytest.mark.slow)
     for v in VARIATIONS
 ]
 

@@ -132,7 +132,7 @@ def test_wrong_operands():
 # --- Verilog --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variation", some(["tiny", "fpga"]))
+@pytest.mark.parametrize("variation", some(["tiny"]))
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])
@@ -140,7 +140,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.parametrize("variation", some(["tiny", *ODD_SHAPES]))
+@pytest.mark.parametrize("variation", some(["tiny", "a group a cycle", "deep adder"]))
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 10))

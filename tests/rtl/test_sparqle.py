@@ -32,7 +32,7 @@ def describe(config):
 
 
 CHOSEN = [
-    pytest.param(v, id=v.name, marks=pytest.mark.slow if v.preset == "q4_1" else ())
+    pytest.param(v, id=v.name, marks=() if v.preset in ("tiny", "fpga") else pytest.mark.slow)
     for v in VARIATIONS
 ]
 
@@ -52,7 +52,14 @@ def test_extreme_parameters(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("config", tb_sparqle.SMALL, ids=describe)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(c, marks=() if i in (2, 3) else pytest.mark.slow)
+        for i, c in enumerate(tb_sparqle.SMALL)
+    ],
+    ids=describe,
+)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(sparqle.ARRAY, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]

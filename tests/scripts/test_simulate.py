@@ -191,6 +191,7 @@ def test_a_layer_in_anda(run, save, tmp_path, kind):
     assert arrays["y"].tobytes() == y.tobytes()
 
 
+@pytest.mark.slow
 def test_a_layer_from_anda_to_anda(run, save, tmp_path):
     x, w = operands("float16")
     given = ("--activations", save("a", x), "--weights", save("w", w), "--preset", "chained")
@@ -213,7 +214,7 @@ def test_a_layer_from_anda_to_anda(run, save, tmp_path):
 PATTERNS = [
     ("paper", 4, 2, "float32"),
     ("paper", 4, 4, "int8"),
-    ("m16", 16, 3, "float32"),
+    pytest.param("m16", 16, 3, "float32", marks=pytest.mark.slow),
     ("channel", 4, 1, "float16"),
 ]
 

@@ -54,7 +54,12 @@ def expected(config, arrays):
 
 
 @pytest.mark.parametrize(
-    ("kind", "asymmetric"), [("float32", False), ("float64", True), ("int8", False)]
+    ("kind", "asymmetric"),
+    [
+        ("float32", False),
+        ("float64", True),
+        pytest.param("int8", False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_layer(kind, asymmetric):
     x, w = operands(kind)
