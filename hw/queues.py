@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
+from pydantic import Field as Parameter
 
 from ..golden.config import Config
 from .base import Part
@@ -13,9 +14,9 @@ from .memories import memory_of
 class QueueConfig(Config):
     """Parameters of a queue."""
 
-    width: int
+    width: int = Parameter(ge=1)
     """Bits of an entry."""
-    depth: int
+    depth: int = Parameter(ge=1)
     """Most entries."""
 
 
