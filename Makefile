@@ -28,6 +28,7 @@ $(VENV)/ready: pyproject.toml requirements.lock
 demo: venv
 	$(RUN)/nibbleforge demo --jobs $(JOBS)
 
+test: export OPENBLAS_NUM_THREADS = 1
 test: venv
 	$(RUN)/python -m pytest -n $(JOBS) -m "not slow"
 

@@ -19,7 +19,7 @@ from .show import Report, console, progress, table
 
 app = typer.Typer(help="Build predictors of the active neurons of ReGLU FFNs.")
 
-TOKENS = 4096
+TOKENS, CONTEXT = 4096, 512
 
 
 @app.callback()
@@ -114,11 +114,13 @@ def build(
     offset: Annotated[
         int | None, typer.Option(metavar="N", help="First token of the text.")
     ] = None,
-    context: Context = 512,
+    context: Context = CONTEXT,
 ) -> None:
     """Build a predictor, training-free; of the embedded sample's FFNs where no other is given."""
     given = Given(weights, activations, capture, model, layer)
     given.check()
+    if model is None and (tokens, text, offset, context) != (TOKENS, None, None, CONTEXT):
+        raise UserError("--tokens, --text, --offset and --context go with --model.")
     check(rank, share)
     if output.suffix != ".npz":
         raise UserError(f"the output file must end in .npz, got {output}.")

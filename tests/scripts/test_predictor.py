@@ -129,6 +129,10 @@ def test_what_is_refused(refused, ffn, changes, options, sentence):
         ),
         (("--weights", "ffn.npz"), "--weights and --activations go together."),
         (
+            ("--layer", 0, "--tokens", 9),
+            "--tokens, --text, --offset and --context go with --model.",
+        ),
+        (
             ("--weights", "ffn.npz", "--activations", "x.npy"),
             "ffn.npz does not exist.",
         ),
