@@ -11,6 +11,9 @@ from .llm import require
 
 Backend = Literal["numpy", "torch"]
 
+ROWS_AT_ONCE = 64
+"""Rows that numpy gathers at a time: some that stay in the cache until they are multiplied."""
+
 
 class HostFfn(NamedTuple):
     """Weights in floating point as a host reads them, rows of a neuron contiguous.
@@ -77,12 +80,20 @@ def _numpy(ffn: HostFfn) -> Executors:
     def predict(x: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.flatnonzero(b @ (a @ x) > bias)
 
+    scratch = np.empty((ROWS_AT_ONCE, gate.shape[1]), np.float32)
+
+    def gathered(rows: NDArray[np.float32], some: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.take(rows, some, axis=0, out=scratch[: len(some)], mode="clip")
+
     def skipping(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        predicted = predict(x)
-        g = gate[predicted] @ x
-        positive = g > 0
-        survivors = predicted[positive]
-        return (g[positive] * (up[survivors] @ x)) @ down[survivors]
+        y, predicted = np.zeros_like(x), predict(x)
+        for first in range(0, len(predicted), ROWS_AT_ONCE):
+            some = predicted[first : first + ROWS_AT_ONCE]
+            g = gathered(gate, some) @ x
+            survivors = some[g > 0]
+            h = g[g > 0] * (gathered(up, survivors) @ x)
+            y += h @ gathered(down, survivors)
+        return y
 
     return Executors(dense, skipping, predict)
 
