@@ -8,6 +8,7 @@ of the requests, and only when nothing can be asked for or F of them wait.
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,7 +199,7 @@ class TokenRun:
         self.unapplied.append((Matrix.DOWN, neuron, final + 1))
 
 
-class _Indices:
+class _Indices(Protocol):
     """Neurons in the order and at the time in which they can be asked for.
 
     Attributes
@@ -210,20 +211,20 @@ class _Indices:
     """
 
     visible: int
-    ended: bool = False
+    ended: bool
 
     def take(self, cycle: int) -> int | None:
         """Take the next one in a cycle; None at the end."""
-        raise NotImplementedError
 
 
-class _Counter(_Indices):
+class _Counter:
     """All neurons, one after the other."""
 
     def __init__(self, neurons: int, visible: int):
-        self.neurons, self.visible, self.at = neurons, visible, 0
+        self.neurons, self.visible, self.at, self.ended = neurons, visible, 0, False
 
     def take(self, cycle: int) -> int | None:
+        """As :class:`_Indices`."""
         if self.at == self.neurons:
             self.ended = True
             return None
@@ -232,7 +233,7 @@ class _Counter(_Indices):
         return self.at - 1
 
 
-class _Decoder(_Indices):
+class _Decoder:
     """Neurons as the bitmap decoder finds them in words of the mask.
 
     Extraction k is in cycle ``e[k] = max(e[k-1] + 1, c[k-1], taken + 1)``, c[k-1] the cycle in
@@ -249,7 +250,7 @@ class _Decoder(_Indices):
         order = np.argsort(word, kind="stable")
         self.beats, self.word = beats[order].tolist(), word[order].tolist()
         self.offered = offered.tolist()
-        self.at, self.current = 0, -1
+        self.at, self.current, self.ended = 0, -1, False
         self.extracted = self.consumed = -1
         self.entered = 0
         self._advance()
@@ -269,6 +270,7 @@ class _Decoder(_Indices):
         self.visible = self.consumed + 1
 
     def take(self, cycle: int) -> int | None:
+        """As :class:`_Indices`."""
         if self.at == len(self.beats):
             self.ended = True
             return None
