@@ -20,15 +20,8 @@ OWN = [Variation("compressor", name, COMPRESSOR, config) for name, config in CON
 PRESETS = variations(["compressor"], list(unit("compressor").presets))
 
 
-def some(chosen):
-    """The chosen variations; all others are slow."""
-    return [
-        pytest.param(v, id=v.name, marks=() if v in chosen else pytest.mark.slow)
-        for v in OWN + PRESETS
-    ]
-
-
-@pytest.mark.parametrize("variation", some(OWN[:1]))
+@pytest.mark.quick(*list(CONFIGS)[:1])
+@pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])
@@ -36,7 +29,8 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 10_000
 
 
-@pytest.mark.parametrize("variation", some(OWN[:3]))
+@pytest.mark.quick(*list(CONFIGS)[:3])
+@pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 20))
@@ -49,7 +43,8 @@ def test_random_and_corner_operands(variation):
     assert checked.scalars > 20_000
 
 
-@pytest.mark.parametrize("variation", some(OWN[:1]))
+@pytest.mark.quick(*list(CONFIGS)[:1])
+@pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_waiting_is_counted_where_it_happens(variation):
     if variation.config.beats <= max(BEATS):
         pytest.skip("the input would be closed between groups, where nothing waits for it")

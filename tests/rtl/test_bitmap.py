@@ -31,13 +31,8 @@ def describe(case):
     return f"{case[0].name}-{case[1].config_hash[:6]}"
 
 
-CHOSEN = [
-    pytest.param(v, id=v.name, marks=() if v.preset in ("tiny", "scatter") else pytest.mark.slow)
-    for v in VARIATIONS
-]
-
-
-@pytest.mark.parametrize("variation", CHOSEN)
+@pytest.mark.quick("tiny", "scatter")
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])

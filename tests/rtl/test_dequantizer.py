@@ -24,15 +24,8 @@ OWN = [Variation("dequantizer", name, DEQUANTIZER, config) for name, config in C
 PRESETS = variations(["dequantizer"], list(unit("dequantizer").presets))
 
 
-def some(chosen):
-    """The chosen variations; all others are slow."""
-    return [
-        pytest.param(v, id=v.name, marks=() if v in chosen else pytest.mark.slow)
-        for v in OWN + PRESETS
-    ]
-
-
-@pytest.mark.parametrize("variation", some(OWN[:2]))
+@pytest.mark.quick(*list(CONFIGS)[:2])
+@pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])
@@ -40,7 +33,8 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.parametrize("variation", some(OWN[:5]))
+@pytest.mark.quick(*list(CONFIGS)[:5])
+@pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 20))

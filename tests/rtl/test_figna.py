@@ -39,14 +39,6 @@ def named(name):
     return next(v for v in PRESETS + OWN if v.preset == name)
 
 
-def some(chosen):
-    """The chosen variations; all others are slow."""
-    return [
-        pytest.param(v, id=v.name, marks=() if v.preset in chosen else pytest.mark.slow)
-        for v in PRESETS + OWN
-    ]
-
-
 def refuses(sentence):
     return pytest.raises(UserError, match=f"^{re.escape(sentence)}$")
 
@@ -132,7 +124,8 @@ def test_wrong_operands():
 # --- Verilog --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variation", some(["tiny"]))
+@pytest.mark.quick("tiny")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])
@@ -140,7 +133,8 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.parametrize("variation", some(["tiny", "a group a cycle", "deep adder"]))
+@pytest.mark.quick("tiny", "a group a cycle", "deep adder")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 10))

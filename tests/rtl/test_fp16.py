@@ -23,15 +23,8 @@ OWN = [Variation("fp16", name, ARRAY, config) for name, config in ODD_SHAPES.ite
 PRESETS = variations(["fp16"], list(unit("fp16").presets))
 
 
-def some(chosen):
-    """The chosen variations; all others are slow."""
-    return [
-        pytest.param(v, id=v.name, marks=() if v.preset in chosen else pytest.mark.slow)
-        for v in PRESETS + OWN
-    ]
-
-
-@pytest.mark.parametrize("variation", some(["tiny"]))
+@pytest.mark.quick("tiny")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0, 1])
@@ -39,7 +32,8 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.parametrize("variation", some(["tiny", "three sums a lane", "one sum"]))
+@pytest.mark.quick("tiny", "three sums a lane", "one sum")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_random(model, seeds=range(2, 12))
@@ -50,7 +44,8 @@ def test_random_and_corner_operands(variation):
     assert checked.scalars > 500
 
 
-@pytest.mark.parametrize("variation", some(["tiny", "three sums a lane", "one sum"]))
+@pytest.mark.quick("tiny", "three sums a lane", "one sum")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_waiting_cycles_are_counted_one_for_one(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     for seed in range(2):
@@ -70,7 +65,8 @@ def test_every_number(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("variation", some(["three sums a lane", "one sum"]))
+@pytest.mark.quick("three sums a lane", "one sum")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_lint(variation):
     assert not verify.check_lint(variation.design, variation.config)
 

@@ -37,15 +37,8 @@ def describe(config):
     return config.config_hash[:6]
 
 
-def some(preset):
-    """One preset; all others are slow."""
-    return [
-        pytest.param(v, id=v.name, marks=() if v.preset == preset else pytest.mark.slow)
-        for v in VARIATIONS
-    ]
-
-
-@pytest.mark.parametrize("variation", some("tiny"))
+@pytest.mark.quick("tiny")
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0])
@@ -74,7 +67,8 @@ def test_every_product(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("variation", some("fpga"))
+@pytest.mark.quick("fpga")
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_stimuli_hit_every_functional_bin(variation):
     assert not verify.missing_bins(variation, range(80))
 

@@ -48,14 +48,6 @@ PRESETS = variations(["reglu"], list(unit("reglu").presets))
 TINY = unit("reglu").presets["tiny"]
 
 
-def some(chosen):
-    """The chosen variations; all others are slow."""
-    return [
-        pytest.param(v, id=v.name, marks=() if v.preset in chosen else pytest.mark.slow)
-        for v in PRESETS + OWN
-    ]
-
-
 @pytest.fixture(scope="module")
 def tiny():
     return Model(SKIPPING_FFN, TINY, optimise="quick")
@@ -69,7 +61,8 @@ def draw(config=TINY, seed=0, share=0.5, latency=(3,)):
     return replace(found, latency=np.array(latency, np.int64))
 
 
-@pytest.mark.parametrize("variation", some(["tiny", "one beat a row"]))
+@pytest.mark.quick("tiny", "one beat a row")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0])
@@ -77,7 +70,8 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 30
 
 
-@pytest.mark.parametrize("variation", some(["tiny", *ODD_SHAPES]))
+@pytest.mark.quick("tiny", *ODD_SHAPES)
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     """Under every stall profile, with garbage where nothing is valid, after a reset in between."""
     model = Model(variation.design, variation.config, optimise="quick")
@@ -154,7 +148,8 @@ def test_rows_are_not_taken_before_they_are_asked_for(variation):
     assert (seen.cycles["rows"] >= seen.cycles["request"][needs - 1]).all()
 
 
-@pytest.mark.parametrize("variation", some(["tiny", "one beat a row", "all neurons, double"]))
+@pytest.mark.quick("tiny", "one beat a row", "all neurons, double")
+@pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_waiting_cycles_are_counted_one_for_one(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     for seed in range(2):

@@ -31,13 +31,8 @@ def describe(config):
     return config.config_hash[:6]
 
 
-CHOSEN = [
-    pytest.param(v, id=v.name, marks=() if v.preset in ("tiny", "fpga") else pytest.mark.slow)
-    for v in VARIATIONS
-]
-
-
-@pytest.mark.parametrize("variation", CHOSEN)
+@pytest.mark.quick("tiny", "fpga")
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
     checked = verify.check_harnesses(variation, model, seeds=[0])
