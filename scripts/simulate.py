@@ -85,6 +85,8 @@ def command(
     simulator = SIMULATORS[owner.name]
     given = Given(activations, weights, capture, layer)
     if owner.name in WITH_FFN:
+        if int8_policy != "error":
+            raise UserError(f"{unit} takes no --int8-policy: its INT8 has no recoding.")
         tensors = _ffn(owner.name, given, predictor)
     elif predictor is not None:
         raise UserError(f"{unit} takes no --predictor.")

@@ -56,3 +56,5 @@ def test_what_is_missing(refused, files):
     assert refused(*other) == "dense takes no --predictor."
     no_ffn = ("--weights", files / "x.npy")
     assert "holds one array without a name" in refused(*unit, *x, *no_ffn)
+    policy = ("--int8-policy", "saturate")
+    assert refused(*unit, *x, *weights, *policy).startswith("reglu takes no --int8-policy")
