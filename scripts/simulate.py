@@ -68,7 +68,9 @@ def command(
     capture: Annotated[
         Path | None, typer.Option(metavar="F.npz", help="Operands from `nibbleforge capture`.")
     ] = None,
-    layer: Annotated[str | None, typer.Option(metavar="NAME", help="Layer of the capture.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Layer of the capture; of reglu: its FFN.")
+    ] = None,
     int8_policy: Annotated[
         str,
         typer.Option(
