@@ -12,7 +12,8 @@ from pydantic import Field as Parameter
 from .config import Config
 from .events import Event
 from .ports import Field, Port
-from .reglu_ffn import INT8_LIMIT, MULT_BITS, SHIFTS
+from .reglu_ffn import INT8_LIMIT
+from .reglu_fixed import MULT_BITS, SHIFTS
 
 OPERAND_BITS = 8
 WORD_BITS = 32

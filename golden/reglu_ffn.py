@@ -22,83 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import UserError
 from .quantise import check_matrix
+from .reglu_fixed import FixedPoint, between, exact_product, multiply_shift
 
 INT8_LIMIT, INT16_LIMIT = 127, 32767
-MULT_BITS, SHIFTS = 16, (1, 47)
-LARGEST_FACTOR = ((1 << MULT_BITS) - 1) / 2
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_FEATURES = 1 << 17
 """Of d and D: INT8 products of so many features still fit INT32."""
 
 TOKENS_AT_ONCE = 1024
-
-
-# --- fixed point ------------------------------------------------------------------------------
-
-
-class FixedPoint(NamedTuple):
-    """Factors ``mult / 2**shift``.
-
-    Attributes
-    ----------
-    mult
-        uint16; 0 for a factor of 0.
-    shift
-        uint8, 1..47, of the same shape.
-    """
-
-    mult: NDArray[np.uint16]
-    shift: NDArray[np.uint8]
-
-
-def fixed_point(factor: ArrayLike) -> FixedPoint:
-    """The nearest ``mult / 2**shift`` with the largest mult of 16 bits.
-
-    Parameters
-    ----------
-    factor
-        Of any shape, in 0..32767.5. Below 2**-32 the mult gets shorter, down to 0.
-
-    Raises
-    ------
-    UserError
-        If a factor is not as above.
-    """
-    exact = np.asarray(factor, np.float64)
-    possible = (exact >= 0) & (exact <= LARGEST_FACTOR)
-    if not possible.all():
-        worst = exact[~possible].flat[0]
-        raise UserError(f"a factor in fixed point must be in 0..{LARGEST_FACTOR}, got {worst:g}.")
-    _, exponent = np.frexp(exact)  # 2**(exponent - 1) <= exact < 2**exponent
-    shift = np.clip(MULT_BITS - exponent, *SHIFTS)
-    mult = np.rint(np.ldexp(exact, shift)).astype(np.int64)
-    carried = mult == 1 << MULT_BITS
-    shift = shift - carried
-    mult = np.where(carried, mult >> 1, mult)
-    unused = np.where(mult == 0, SHIFTS[0], shift)
-    return FixedPoint(mult.astype(np.uint16), unused.astype(np.uint8))
-
-
-def multiply_shift(v: ArrayLike, mult: ArrayLike, shift: ArrayLike, bits: int) -> NDArray[np.int64]:
-    """``(v * mult + 2**(shift - 1)) >> shift``, saturated to ``bits`` bits, signed.
-
-    Parameters
-    ----------
-    v
-        Integers of at most 32 bits, signed.
-    mult, shift
-        0..65535 and 1..47; shapes broadcast.
-    bits
-        Of the result.
-    """
-    shift = np.asarray(shift, np.int64)
-    exact = np.asarray(v, np.int64) * np.asarray(mult, np.int64)  # 48 bits
-    rounded = (exact + (np.int64(1) << (shift - 1))) >> shift
-    return np.clip(rounded, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-
-
-def exact_product(x: NDArray[np.integer], w: NDArray[np.integer]) -> NDArray[np.int32]:
-    """``x @ w.T`` of INT8 operands as INT32; float64 sums are exact below 2**53."""
-    return (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int32)
 
 
 # --- the FFN ----------------------------------------------------------------------------------
@@ -154,14 +85,18 @@ class IntegerFfn:
         Parameters
         ----------
         x
-            ``(tokens, d)``, floating point, finite.
+            ``(tokens, d)``, floating point, finite; or int8, which counts as scaled by 1, and stays
+            as it is, -128 included, if that is the FFN's scale.
 
         Raises
         ------
         UserError
             If ``x`` is not such a matrix.
         """
-        return _nearest(check_tokens("activations", x, self.features), self.x_scale)
+        floats = check_tokens("activations", x, self.features)
+        if np.asarray(x).dtype == np.int8 and self.x_scale == 1:
+            return floats.astype(np.int8)
+        return _nearest(floats, self.x_scale)
 
     def dequantise(self, y: NDArray[np.int32]) -> NDArray[np.float32]:
         """What outputs ``(tokens, d)`` stand for."""
@@ -198,13 +133,15 @@ def quantise_ffn(
     Raises
     ------
     UserError
-        If shapes do not agree, a value is not finite, or d or D exceeds :data:`MAX_FEATURES`.
+        If shapes do not agree, a value is not finite or so large that float32 may overflow, or d
+        or D exceeds :data:`MAX_FEATURES`.
     """
     gate, up, down = check_ffn(w_gate, w_up, w_down)
     x = check_tokens("activations", x_calibration, gate.shape[1])
     (gate_q, gate_scale), (up_q, up_scale), (down_q, down_scale) = map(_by_row, (gate, up, down))
     found = np.abs(x).max() / np.float32(INT8_LIMIT)
     scale = found if x_scale is None else np.float32(x_scale)
+    _check_magnitudes(gate, up, down, x)
     ranges = _ranges(gate, up, x)
     g16_scale, u16_scale = ranges.gate / INT16_LIMIT, ranges.up / INT16_LIMIT
     h_scale = np.float32(ranges.h / INT8_LIMIT)
@@ -212,9 +149,9 @@ def quantise_ffn(
         gate_q=gate_q,
         up_q=up_q,
         down_q=np.ascontiguousarray(down_q.T),
-        to_g16=fixed_point(_ratio(np.float64(scale) * gate_scale, g16_scale)),
-        to_u16=fixed_point(_ratio(np.float64(scale) * up_scale, u16_scale)),
-        to_h=fixed_point(_ratio(np.float64(g16_scale * u16_scale), float(h_scale))),
+        to_g16=between(np.float64(scale) * gate_scale, g16_scale),
+        to_u16=between(np.float64(scale) * up_scale, u16_scale),
+        to_h=between(g16_scale * u16_scale, float(h_scale)),
         x_scale=scale,
         h_scale=h_scale,
         gate_scale=gate_scale,
@@ -345,6 +282,24 @@ def check_inputs(x_q: NDArray[np.int8], features: int) -> None:
 # --- scales -----------------------------------------------------------------------------------
 
 
+def _check_magnitudes(
+    gate: NDArray[np.float32],
+    up: NDArray[np.float32],
+    down: NDArray[np.float32],
+    x: NDArray[np.float32],
+) -> None:
+    """Refuse numbers so large that a product, a sum or a squared norm might overflow float32."""
+    g, u, w, most = (max(float(m.max()), -float(m.min())) for m in (gate, up, down, x))
+    D, d = gate.shape
+    gates, ups = d * g * most, d * u * most
+    largest = max(gates, ups, gates * ups, D * gates * ups * w, d * w * w)
+    if largest > FLOAT32_MAX:
+        raise UserError(
+            f"the FFN's values must fit float32, but with inputs up to {most:.3g} and weights up to"
+            f" {g:.3g} of gate, {u:.3g} of up and {w:.3g} of down they may reach {largest:.3g}."
+        )
+
+
 class _Ranges(NamedTuple):
     """Largest relu(gate), and largest |up| and |relu(gate) * up| of neurons that it lets pass."""
 
@@ -379,11 +334,6 @@ def _nearest(values: NDArray[np.float32], scale: NDArray | np.float32) -> NDArra
     """``clip(rint(values / scale), -127, 127)`` in fp32; scale 0 gives 0."""
     q = np.rint(values / np.where(scale > 0, scale, np.float32(np.inf)))
     return np.clip(q, -INT8_LIMIT, INT8_LIMIT).astype(np.int8)
-
-
-def _ratio(numerator: NDArray | np.float64, denominator: float) -> NDArray | np.float64:
-    """The factor between two scales; 0 where nothing was seen to scale."""
-    return numerator / denominator if denominator > 0 else numerator * 0
 
 
 def check_tokens(name: str, x: ArrayLike, features: int) -> NDArray[np.float32]:

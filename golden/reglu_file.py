@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import UserError
-from .reglu_ffn import SHIFTS, FixedPoint
+from .reglu_fixed import SHIFTS, FixedPoint
 from .reglu_predictor import Predictor, PredictorInfo
 
 INFO = "info"
@@ -107,8 +106,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except OSError as error:
         reason = error.strerror or "it is damaged"
         raise UserError(f"{path} cannot be read: {reason}.") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile):
-        raise UserError(f"{path} is not a valid .npz file.") from None
+    except Exception as error:  # a damaged file raises a dozen kinds
+        raise UserError(f"{path} is not a valid .npz file.") from error
 
 
 def _parse(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> PredictorInfo:
@@ -117,7 +116,7 @@ def _parse(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> Pre
         raise UserError(f"{path} is not a predictor: it has no array {INFO!r}.")
     try:
         content = json.loads(arrays[INFO].item())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a predictor: its {INFO!r} is not JSON.")

@@ -25,18 +25,16 @@ from .config import Config
 from .errors import UserError
 from .quantise import check_matrix
 from .reglu_ffn import (
+    FLOAT32_MAX,
     INT8_LIMIT,
-    FixedPoint,
     IntegerFfn,
     check_ffn,
     check_inputs,
     check_tokens,
     down_inputs,
-    exact_product,
-    fixed_point,
-    multiply_shift,
     parts,
 )
+from .reglu_fixed import FixedPoint, between, exact_product, multiply_shift
 from .reglu_thresholds import Thresholds, calibrate
 
 RANK_TOLERANCE = 1e-10
@@ -99,6 +97,10 @@ def factors(w_gate: ArrayLike, x1: ArrayLike, rank: int) -> Factors:
     x = check_tokens("x1", x1, w.shape[1])
     u, s, _ = np.linalg.svd(w @ _triangle(x).T, full_matrices=False)
     possible = int((s > RANK_TOLERANCE * s[0]).sum())
+    if not possible:
+        raise UserError(
+            f"all gates are 0 on these {len(x)} calibration tokens: no rank is possible."
+        )
     if not 1 <= rank <= possible:
         raise UserError(
             f"the rank must be in 1..{possible}, which is what these {len(x)} calibration tokens"
@@ -130,9 +132,9 @@ class PredictorInfo(Config):
     """Neurons, D."""
     rank: Annotated[int, Number(ge=1)]
     """Rank, r."""
-    x_scale: Annotated[float, Number(ge=0)]
+    x_scale: Annotated[float, Number(ge=0, le=FLOAT32_MAX)]
     """What 1 of x_q stands for."""
-    z_scale: Annotated[float, Number(ge=0)]
+    z_scale: Annotated[float, Number(ge=0, allow_inf_nan=False)]
     """What 1 of z8 stands for."""
     natural_sparsity: Annotated[float, Number(ge=0, le=1)] | None = None
     """Share of neurons of X2 that add nothing; None without thresholds."""
@@ -261,7 +263,7 @@ def construct(
         x_scale=float(ffn.x_scale),
         z_scale=z_scale,
     )
-    return Predictor(a_q, b_q, fixed_point(z_real / (z_scale or np.inf)), b_scale, info)
+    return Predictor(a_q, b_q, between(z_real, z_scale), b_scale, info)
 
 
 def build(

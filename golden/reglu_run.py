@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .layer import check_integer
 from .reglu_config import RegluConfig
-from .reglu_ffn import (
-    MULT_BITS,
-    SHIFTS,
-    FixedPoint,
-    IntegerFfn,
-    exact_product,
-    multiply_shift,
-    run,
-)
+from .reglu_ffn import IntegerFfn, run
+from .reglu_fixed import MULT_BITS, SHIFTS, FixedPoint, exact_product, multiply_shift
 from .reglu_timing import Neurons
 
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from .ports import Port
 from .reglu_config import Matrix, RegluConfig, ports
-from .reglu_ffn import MULT_BITS
+from .reglu_fixed import MULT_BITS
 from .reglu_run import FfnRun
 from .schedule import Answers, Beats, Traffic, final_of
 

@@ -5,7 +5,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..golden.reglu_config import OPERAND_BITS, SHIFT_BITS, Matrix, RegluConfig
-from ..golden.reglu_ffn import INT8_LIMIT, MULT_BITS
+from ..golden.reglu_ffn import INT8_LIMIT
+from ..golden.reglu_fixed import MULT_BITS
 from .base import Part
 from .delays import delayed
 from .reglu_requests import G16_BITS, result_layout

@@ -11,8 +11,8 @@ from ..golden.errors import UserError
 from ..golden.reglu_file import save
 from ..golden.reglu_quality import share as share_left
 from ..sim.reglu_build import MEASURED, Built, Calibration, Passage, check, from_model, make, split
-from ..sim.reglu_sample import FfnWeights, calibration_of, is_capture, load_ffn, sample_path
-from ..sim.results import check_output, new_files
+from ..sim.reglu_sample import FfnWeights, calibration_of, load_ffn, sample_path
+from ..sim.results import check_npz, check_output, new_files
 from ..sim.tensors import load_matrix
 from .options import Context, Text
 from .show import Report, console, progress, table
@@ -20,6 +20,11 @@ from .show import Report, console, progress, table
 app = typer.Typer(help="Build predictors of the active neurons of ReGLU FFNs.")
 
 TOKENS, CONTEXT = 4096, 512
+
+Rank = Annotated[int, typer.Option(metavar="R", help="Rank of the gate's approximation.")]
+Share = Annotated[
+    float, typer.Option(metavar="S", help="Share of the natural sparsity to drop, 0..1.")
+]
 
 
 @app.callback()
@@ -58,24 +63,15 @@ class Given:
         if self.weights is not None and self.activations is not None:
             return load_ffn(self.weights), load_matrix(self.activations)
         if self.model is not None:
-            return from_model(self.model, self._name("layers.{}.mlp"), passage, report)
-        path = self.capture or sample_path()
-        names = "layers.{}.mlp" if is_capture(path) else "layers.{}"
-        return calibration_of(path, self._name(names))
-
-    def _name(self, pattern: str) -> str:
-        """The layer in full, where a number was given."""
-        layer = self.layer or ""
-        return pattern.format(layer) if layer.isdecimal() else layer.removeprefix("model.")
+            return from_model(self.model, self.layer or "", passage, report)
+        return calibration_of(self.capture or sample_path(), self.layer or "")
 
 
 @app.command()
 def build(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="P.npz", help="File to write.")],
-    rank: Annotated[int, typer.Option(metavar="R", help="Rank of the gate's approximation.")] = 32,
-    share: Annotated[
-        float, typer.Option(metavar="S", help="Share of the natural sparsity to drop, 0..1.")
-    ] = 0.7,
+    rank: Rank = 32,
+    share: Share = 0.7,
     double_relu: Annotated[bool, typer.Option("--double-relu", help="ReLU on up, too.")] = False,
     weights: Annotated[
         Path | None,
@@ -122,8 +118,7 @@ def build(
     if model is None and (tokens, text, offset, context) != (TOKENS, None, None, CONTEXT):
         raise UserError("--tokens, --text, --offset and --context go with --model.")
     check(rank, share)
-    if output.suffix != ".npz":
-        raise UserError(f"the output file must end in .npz, got {output}.")
+    check_npz(output)
     check_output(output.parent)
     with progress() as report, new_files(output.parent) as folder:
         ffn, x = given.load(Passage(tokens, text, offset, context), report)

@@ -8,6 +8,7 @@ import typer
 from ..golden.errors import UserError
 from ..sim.llm import require
 from ..sim.reglu_train import TrainConfig, english, evaluate, split, train, write_sample
+from ..sim.results import check_npz
 from .main import run_app
 from .show import console, progress, table
 
@@ -27,6 +28,7 @@ def command(
     """Train a ReGLU language model and write its FFN layers with their inputs."""
     require("torch")
     config = DEFAULT.replace(steps=steps, penalty=penalty, seed=seed)
+    check_npz(output)
     if not output.absolute().parent.is_dir():
         raise UserError(f"{output.parent} is not a folder, so {output.name} cannot be written.")
     corpus = english()

@@ -68,7 +68,9 @@ def command(
     capture: Annotated[
         Path | None, typer.Option(metavar="F.npz", help="Operands from `nibbleforge capture`.")
     ] = None,
-    layer: Annotated[str | None, typer.Option(metavar="NAME", help="Layer of the capture.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Layer of the capture; of reglu: its FFN.")
+    ] = None,
     int8_policy: Annotated[
         str,
         typer.Option(
@@ -85,6 +87,8 @@ def command(
     simulator = SIMULATORS[owner.name]
     given = Given(activations, weights, capture, layer)
     if owner.name in WITH_FFN:
+        if int8_policy != "error":
+            raise UserError(f"{unit} takes no --int8-policy: its INT8 has no recoding.")
         tensors = _ffn(owner.name, given, predictor)
     elif predictor is not None:
         raise UserError(f"{unit} takes no --predictor.")

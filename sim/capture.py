@@ -30,7 +30,7 @@ from .llm import (
     versions,
     without_warnings,
 )
-from .results import write_npz
+from .results import check_npz, write_npz
 from .tensors import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles, some
 
 DEFAULT_LAYERS = tuple(
@@ -152,14 +152,11 @@ def _check_arguments(
     ):
         if value is not None and value < least:
             raise UserError(f"{name} must be at least {least}, got {value}.")
-    if output.suffix != ".npz":
-        raise UserError(f"the output file must end in .npz, got {output}.")
+    check_npz(output)
     if not output.parent.is_dir():
         raise UserError(
             f"{output.parent} is not a folder, so {output.name} cannot be written there."
         )
-    if output.is_dir():
-        raise UserError(f"{output} is a directory, so it cannot be written as a file.")
 
 
 def _choose_layers(network: Any, patterns: Sequence[str]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from ..golden import reglu
 from ..golden.reglu_config import RegluConfig, RegluSettings
-from ..golden.reglu_ffn import quantise_ffn
-from ..golden.reglu_predictor import Predictor, build
+from ..golden.reglu_predictor import Predictor
 from ..tb.job import Job
 from .demo import LayerResult, compare_in_cocotb, perform
 from .measure import Progress, Runner
 from .reglu import operands_of, quantised, simulate
+from .reglu_ablation import svd
+from .reglu_perplexity import Prepared
 from .reglu_sample import FfnSample, FfnWeights, sample_path
 from .simulate import Tensors
 from .workers import Workers
@@ -42,11 +43,9 @@ def layers(rank: int = RANK, share: float = SHARE) -> list[Layer]:
     sample = FfnSample.open(sample_path())
     found = []
     for number in range(sample.layers):
-        gate, up, down, x, x_held_out = sample.layer(number)
-        half = len(x) // 2
-        ffn = quantise_ffn(gate, up, down, x)
-        predictor, _ = build(ffn, (gate, up, down), x[:half], x[half:], rank, share)
-        found.append(Layer(FfnWeights(gate, up, down), x_held_out, predictor))
+        layer = sample.layer(number)
+        predictor = svd(Prepared.of(layer), rank, share)
+        found.append(Layer(layer.weights, layer.x_held_out, predictor))
     return found
 
 

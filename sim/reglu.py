@@ -81,7 +81,7 @@ def quantised(
     elif predictor is not None:
         raise UserError("this unit has no predictor: leave --predictor out.")
     ffn = quantise_ffn(*weights, activations, scale)
-    return ffn, activations if activations.dtype == np.int8 else ffn.take(activations)
+    return ffn, ffn.take(activations)
 
 
 def _check_predictor(predictor: Predictor, weights: FfnWeights, scale: float | None) -> float:

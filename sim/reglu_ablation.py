@@ -21,7 +21,7 @@ from .reglu_perplexity import Prepared
 
 def svd(layer: Prepared, rank: int, share: float) -> Predictor:
     """The predictor as it is: factors from X1, calibrated thresholds."""
-    return build(layer.ffn, layer.weights, layer.x1, layer.x2, rank, share)[0]
+    return build(layer.ffn, layer.layer.weights, layer.x1, layer.x2, rank, share)[0]
 
 
 def constant_bias(layer: Prepared, rank: int, share: float) -> Predictor:

@@ -15,7 +15,7 @@ from ..golden.reglu_quality import Quality, quality
 from ..golden.reglu_thresholds import Thresholds
 from .capture import capture
 from .llm import Progress
-from .reglu_sample import FfnWeights, calibration_of
+from .reglu_sample import MLP, FfnWeights, calibration_of, in_full
 
 LEAST = 2
 """Tokens that give thresholds: the last step of a single one drops nothing."""
@@ -128,7 +128,7 @@ def from_model(
     model, progress
         As in :func:`.capture.capture`.
     name
-        A layer such as ``layers.0.mlp``.
+        A layer such as ``layers.0.mlp``, or its number.
     passage
         What it reads.
 
@@ -137,6 +137,7 @@ def from_model(
     UserError
         As there, or if the layer is not a ReLU-gated FFN.
     """
+    name = in_full(name, MLP)
     parts = [f"{name}.{part}_proj" for part in FfnWeights._fields]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ffn.npz"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..golden.reglu_ffn import IntegerFfn, quantise_ffn, reference, run
 from ..golden.reglu_predictor import PredictsNeurons
+from .reglu_build import split
 from .reglu_network import Floats, Network, losses
 from .reglu_sample import FfnLayer, FfnSample
 from .threads import threads
@@ -26,6 +27,8 @@ class Prepared:
     ----------
     layer
         Weights and inputs.
+    x1, x2
+        Halves of ``layer.x``: inputs that give factors, and those that give thresholds.
     ffn
         The FFN, scales from all of ``layer.x``.
     natural
@@ -33,35 +36,22 @@ class Prepared:
     """
 
     layer: FfnLayer
+    x1: Floats
+    x2: Floats
     ffn: IntegerFfn
     natural: float
 
     @classmethod
     def of(cls, layer: FfnLayer) -> "Prepared":
         """Quantise an FFN."""
-        ffn = quantise_ffn(layer.gate, layer.up, layer.down, layer.x)
-        prepared = cls(layer, ffn, 0.0)
-        survivors = run(ffn, ffn.take(prepared.x2)).survivors
-        return cls(layer, ffn, 1 - float(survivors.mean()))
-
-    @property
-    def weights(self) -> tuple[Floats, Floats, Floats]:
-        """Gate, up and down."""
-        return self.layer.gate, self.layer.up, self.layer.down
+        weights, x1, x2 = split(layer.weights, layer.x, None)
+        ffn = quantise_ffn(*weights, layer.x)
+        survivors = run(ffn, ffn.take(x2)).survivors
+        return cls(layer, x1, x2, ffn, 1 - float(survivors.mean()))
 
     def exact(self, x: Floats) -> Floats:
         """The FFN in floating point."""
-        return reference(*self.weights, x).astype(np.float32)
-
-    @property
-    def x1(self) -> Floats:
-        """Inputs that give factors: the first half."""
-        return self.layer.x[: len(self.layer.x) // 2]
-
-    @property
-    def x2(self) -> Floats:
-        """Inputs that give thresholds: the second half."""
-        return self.layer.x[len(self.layer.x) // 2 :]
+        return reference(*self.layer.weights, x).astype(np.float32)
 
 
 Make = Callable[[Prepared], PredictsNeurons]

@@ -18,6 +18,9 @@ from .tensors import Capture, load_matrix, some
 FFN_FORMAT = "nibbleforge-ffn-1"
 """What ``meta["format"]`` says in a file that :mod:`.reglu_train` wrote."""
 
+MLP = "layers.{}.mlp"
+"""What the FFN of layer N is called in a language model."""
+
 
 class FfnWeights(NamedTuple):
     """Weights of an FFN, float32.
@@ -64,6 +67,11 @@ class FfnLayer(NamedTuple):
     down: NDArray[np.float32]
     x: NDArray[np.float32]
     x_held_out: NDArray[np.float32]
+
+    @property
+    def weights(self) -> FfnWeights:
+        """Gate, up and down."""
+        return FfnWeights(self.gate, self.up, self.down)
 
 
 def sample_path() -> Path:
@@ -166,7 +174,7 @@ def ffn_of(path: str | os.PathLike[str], name: str) -> tuple[FfnWeights, NDArray
         A file of FFNs, or what ``nibbleforge capture`` wrote.
     name
         ``layers.N`` of the first; of the second a layer such as ``layers.N.mlp``, of which
-        gate_proj, up_proj and down_proj must be in the file.
+        gate_proj, up_proj and down_proj must be in the file; of both, N alone.
 
     Raises
     ------
@@ -188,18 +196,24 @@ def calibration_of(
 
 def _find(path: Path, name: str) -> tuple[FfnWeights, NDArray[np.float32], NDArray[np.float32]]:
     """Weights, inputs to calibrate on and held-out inputs of an FFN in a file."""
-    if is_capture(path):
-        weights, x = _captured(Capture.open(path), name.removeprefix("model."))
+    if _is_capture(path):
+        weights, x = _captured(Capture.open(path), in_full(name, MLP))
         return weights, x, x
     file = FfnSample.open(path)
     names = [f"layers.{number}" for number in range(file.layers)]
+    name = in_full(name, "layers.{}")
     if name not in names:
         raise UserError(f"{path} has no layer {name!r}; its layers are {some(names)}.")
-    gate, up, down, x, held_out = file.layer(names.index(name))
-    return FfnWeights(gate, up, down), x, held_out
+    layer = file.layer(names.index(name))
+    return layer.weights, layer.x, layer.x_held_out
 
 
-def is_capture(path: Path) -> bool:
+def in_full(name: str, pattern: str) -> str:
+    """The name of a layer, of which a number may be given; without a leading ``model.``."""
+    return pattern.format(name) if name.isdecimal() else name.removeprefix("model.")
+
+
+def _is_capture(path: Path) -> bool:
     """Whether ``nibbleforge capture`` wrote a file."""
     try:
         Capture.open(path)

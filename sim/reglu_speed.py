@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from ..golden.events import Counts
 from ..golden.reglu import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic
 from ..golden.reglu_config import RegluConfig
-from ..golden.reglu_ffn import INT8_LIMIT, exact_product, multiply_shift
+from ..golden.reglu_ffn import INT8_LIMIT
+from ..golden.reglu_fixed import exact_product, multiply_shift
 from ..golden.reglu_quality import share
 from ..golden.reglu_run import FfnRun, compute
 from ..golden.reglu_timing import Neurons

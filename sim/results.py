@@ -29,6 +29,14 @@ def check_output(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: {existing} is not writable.")
 
 
+def check_npz(output: Path) -> None:
+    """Raise :class:`UserError` if a path does not suit a ``.npz`` file."""
+    if output.suffix != ".npz":
+        raise UserError(f"the output file must end in .npz, got {output}.")
+    if output.is_dir():
+        raise UserError(f"{output} is a directory, so it cannot be written as a file.")
+
+
 @contextlib.contextmanager
 def new_files(folder: Path) -> Iterator[Path]:
     """A temporary folder whose files are moved to ``folder`` when the block ends well.

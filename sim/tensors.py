@@ -290,6 +290,6 @@ def _parse_meta(path: Path, array: NDArray) -> Mapping[str, Any]:
         meta = json.loads(array.item())
         if meta["format"] == CAPTURE_FORMAT:
             return meta
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         pass
     raise UserError(f"{path} is not a capture: its 'meta' is not that of {CAPTURE_FORMAT}.")

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ..golden.reglu import schedule
 from ..golden.reglu_config import RegluConfig, ports
-from ..golden.reglu_ffn import INT8_LIMIT, INT16_LIMIT, SHIFTS, exact_product, multiply_shift
+from ..golden.reglu_ffn import INT8_LIMIT, INT16_LIMIT
+from ..golden.reglu_fixed import SHIFTS, exact_product, multiply_shift
 from ..golden.reglu_run import FfnRun, compute
 from ..golden.reglu_thresholds import ALWAYS
 from ..golden.schedule import Beats, Schedule

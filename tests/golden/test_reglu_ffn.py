@@ -6,16 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu_ffn import (
+from nibbleforge.golden.reglu_ffn import down_inputs, quantise_ffn, reference, run
+from nibbleforge.golden.reglu_fixed import (
     LARGEST_FACTOR,
     FixedPoint,
-    down_inputs,
+    between,
     exact_product,
     fixed_point,
     multiply_shift,
-    quantise_ffn,
-    reference,
-    run,
 )
 
 INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
@@ -208,6 +206,27 @@ def test_sixteen_bits_are_used_and_enough():
     g = exact_product(ffn.take(x), ffn.gate_q)
     g16 = multiply_shift(g, *ffn.to_g16, bits=32)
     assert 32000 < g16.max() < 33500
+    u16 = multiply_shift(exact_product(ffn.take(x), ffn.up_q), *ffn.to_u16, bits=32)
+    assert 32000 < np.abs(u16[g > 0]).max() < 33500
+
+
+def test_a_factor_beyond_the_largest_saturates_all_the_same():
+    """A neuron that calibration never saw alive may have weights of another size."""
+    gate, one = np.array([[1.0, 1.0], [-1e6, -1e6]]), np.ones((2, 2))
+    ffn = quantise_ffn(gate, one, one, one)
+    assert (ffn.to_g16.mult[1], ffn.to_g16.shift[1]) == (65535, 1)
+    x_q = np.array([[1, 1], [-1, 0]], np.int8)
+    g16 = multiply_shift(exact_product(x_q, ffn.gate_q), *ffn.to_g16, bits=16)
+    assert g16[:, 1].tolist() == [-32768, 32767]
+    assert between(1, 5e-324) == between(32768, 1) == (65535, 1)
+    assert not between([0, 1e-9, 1, 1e300], 0).mult.any()
+
+
+def test_int8_inputs_are_scaled_by_one():
+    w, x, ffn = sample()
+    x_q = np.full((2, 24), -128, np.int8)
+    assert np.array_equal(quantise_ffn(*w, x, 1.0).take(x_q), x_q)
+    assert np.array_equal(ffn.take(x_q), ffn.take(x_q.astype(np.float32)))
 
 
 # --- masks ----------------------------------------------------------------------------------------
@@ -274,6 +293,26 @@ def test_bad_weights():
     )
     wide = np.zeros((1, (1 << 17) + 1), np.int8)
     refuses("d and D must be at most 131072, got 131073.", quantise_ffn, wide, wide, wide.T, wide)
+
+
+@pytest.mark.parametrize(
+    ("gate", "up", "down", "x", "largest"),
+    [
+        (1e38, 1e-9, 1, 1, "4e+38"),
+        (1e20, 1e20, 1e-9, 1, "1.6e+41"),
+        (1, 1, 1e19, 0, "4e+38"),
+        (1, 1, 1, 1e19, "3.2e+39"),
+    ],
+)
+def test_numbers_that_overflow(gate, up, down, x, largest):
+    refuses(
+        f"the FFN's values must fit float32, but with inputs up to {x:.3g} and weights up to"
+        f" {gate:.3g} of gate, {up:.3g} of up and {down:.3g} of down they may reach {largest}.",
+        quantise_ffn,
+        *(np.full((2, 4), float(w)) for w in (gate, up)),
+        np.full((4, 2), float(down)),
+        np.full((3, 4), float(x)),
+    )
 
 
 def test_bad_inputs():

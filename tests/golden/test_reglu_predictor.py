@@ -88,7 +88,8 @@ def test_rank_that_calibration_supports():
     twice = np.concatenate([x[:7], 2 * x[:7], x[:7] - x[1]])
     refuses(sentence.format(7, 21, 8), factors, gate, twice, 8)
     assert factors(gate, x[:5], 5).a.shape == (5, 32)
-    refuses(sentence.format(0, 400, 1), factors, 0 * gate, x, 1)
+    nothing = "all gates are 0 on these 400 calibration tokens: no rank is possible."
+    refuses(nothing, factors, 0 * gate, x, 1)
 
 
 def test_many_tokens_in_parts(monkeypatch):
@@ -280,6 +281,7 @@ def changed(path, **changes):
         ({"a_q": None}, "{} is not a predictor: it has no array 'a_q'."),
         ({"info": None}, "{} is not a predictor: it has no array 'info'."),
         ({"info": np.array("{")}, "{} is not a predictor: its 'info' is not JSON."),
+        ({"info": np.array(9999 * "[")}, "{} is not a predictor: its 'info' is not JSON."),
         ({"info": np.zeros(3)}, "{} is not a predictor: its 'info' is not JSON."),
         (
             {"info": np.array('{"rank": 1}')},
@@ -314,10 +316,12 @@ def test_files_that_cannot_be_read(stored, tmp_path):
     for damaged in (b"", b"nonsense", content[: len(content) // 2]):
         path.write_bytes(damaged)
         refuses(f"{path} is not a valid .npz file.", load, path)
-    flipped = bytearray(content)
-    flipped[200] ^= 1
-    path.write_bytes(flipped)
-    refuses(f"{path} is not a valid .npz file.", load, path)
+    directory = content.rindex(b"PK\x01\x02")  # of the last array: then flags and compression
+    for position, bit in ((200, 1), (directory + 8, 1), (directory + 8, 64), (directory + 10, 85)):
+        flipped = bytearray(content)
+        flipped[position] ^= bit
+        path.write_bytes(flipped)
+        refuses(f"{path} is not a valid .npz file.", load, path)
 
 
 # --- what is refused ------------------------------------------------------------------------------

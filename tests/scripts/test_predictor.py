@@ -148,7 +148,7 @@ def test_sources_that_are_refused(refused, options, sentence):
     assert refused(*BUILD, *options) == sentence
 
 
-def test_nothing_is_left_of_a_failed_write(refused, ffn, tmp_path):
+def test_a_folder_in_the_way(refused, ffn, tmp_path):
     files = ffn()
     (tmp_path / "p.npz").mkdir()
-    assert refused(*BUILD, *files) == "cannot write to .: p.npz in it is a folder."
+    assert refused(*BUILD, *files) == "p.npz is a directory, so it cannot be written as a file."

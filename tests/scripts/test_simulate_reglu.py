@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from nibbleforge.golden.reglu_ffn import reference
+from nibbleforge.sim.tensors import CAPTURE_FORMAT
 
 FEATURES, NEURONS, RANK = 19, 23, 6
 
@@ -43,6 +45,32 @@ def test_build_a_predictor_and_simulate(run, files):
     assert counts["events"]["predicted"] == np.load(out / "predicted.npy").sum()
 
 
+def test_of_a_capture(run, refused, files):
+    """Gate, up and down are layers of their own there; a number names the FFN as well."""
+    with np.load(files / "ffn.npz") as archive:
+        weights = {f"layers.3.mlp.{name}_proj": archive[name] for name in archive.files}
+    inputs = dict.fromkeys(weights, np.load(files / "x.npy"))
+    inputs["layers.3.mlp.down_proj"] = np.ones((5, NEURONS))
+    arrays = {f"{name}/w": w for name, w in weights.items()}
+    arrays |= {f"{name}/x": x.astype(np.float16) for name, x in inputs.items()}
+    meta = {"format": CAPTURE_FORMAT, "activation": "relu"}
+    np.savez(files / "captured.npz", meta=json.dumps(meta), **arrays)
+    capture = ("--capture", files / "captured.npz")
+    options = ("--preset", "tiny", "--set", "predictor=false", "-o")
+    found = []
+    for name in (3, "layers.3.mlp", "model.layers.3.mlp"):
+        done = run("simulate", "reglu", *capture, "--layer", name, *options, files / "out")
+        assert done.status == 0, done.err
+        assert json.loads((files / "out" / "counts.json").read_text())["mismatches"] == 0
+        found.append(np.load(files / "out" / "y.npy"))
+    exact = reference(*weights.values(), inputs["layers.3.mlp.gate_proj"])
+    assert np.linalg.norm(found[0] - exact) < 0.1 * np.linalg.norm(exact)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    missing = refused("simulate", "reglu", *capture, "--layer", 2, *options, "other")
+    assert "has no layer 'layers.2.mlp.gate_proj', which an FFN needs; its layers are" in missing
+
+
 def test_what_is_missing(refused, files):
     x, weights = ("--activations", files / "x.npy"), ("--weights", files / "ffn.npz")
     unit = ("simulate", "reglu", "-o", "out")
@@ -56,3 +84,5 @@ def test_what_is_missing(refused, files):
     assert refused(*other) == "dense takes no --predictor."
     no_ffn = ("--weights", files / "x.npy")
     assert "holds one array without a name" in refused(*unit, *x, *no_ffn)
+    policy = ("--int8-policy", "saturate")
+    assert refused(*unit, *x, *weights, *policy).startswith("reglu takes no --int8-policy")
