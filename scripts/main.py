@@ -24,8 +24,7 @@ from . import (
     units,
 )
 from .show import console, errors
-
-INTERRUPTED = 130
+from .start import INTERRUPTED
 
 app = typer.Typer(
     name="nibbleforge",

@@ -170,4 +170,4 @@ def test_wheel(tmp_path):
     assert installed == {f"nibbleforge/{name}" for name in shipped}
     (entry,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("entry_points.txt")]
     text = zipfile.ZipFile(wheel).read(entry).decode()
-    assert "nibbleforge = nibbleforge.scripts.main:main" in text
+    assert "nibbleforge = nibbleforge.scripts.start:main" in text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nibbleforge.scripts import main
 
-PROGRAM = (sys.executable, "-c", "from nibbleforge.scripts.main import main; main()")
+PROGRAM = (sys.executable, "-c", "from nibbleforge.scripts.start import main; main()")
 
 
 @dataclass(frozen=True)

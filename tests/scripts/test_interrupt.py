@@ -79,6 +79,17 @@ def nothing_left(environment: dict[str, Path]) -> bool:
     return not left and cache.info().entries == 0
 
 
+def test_while_loading(spawn, tmp_path):
+    """A library that never ends loading."""
+    (tmp_path / "typer.py").write_text(
+        "import os, pathlib, time\npathlib.Path(os.environ['LOG']).touch()\ntime.sleep(600)\n"
+    )
+    log = tmp_path / "log"
+    process = spawn("units", PYTHONPATH=tmp_path, LOG=log)
+    wait_until(log.exists)
+    interrupt(process)
+
+
 @pytest.mark.parametrize("command", ["simulate", "regress", "demo"])
 def test_while_compiling(spawn, commands, compiler, tmp_path, command):
     out = tmp_path / "new" / "out"
