@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .design import Design, Unit
 from .events import Counts
 from .reglu_config import Matrix, RegluConfig, RegluSettings, bandwidth, events, ports
-from .reglu_run import FfnRun, check_shape, compute
+from .reglu_run import FfnRun, Outcome, check_shape, compute
 from .reglu_timing import HIDDEN, SCALED, Neurons, TokenRun, TokenTiming
 from .reglu_traffic import Requests, traffic_of
 from .schedule import Pulses, Schedule, Traffic, ranges
@@ -38,9 +38,7 @@ def timings(
 
 def schedule(config: RegluConfig, operands: FfnRun) -> Schedule:
     """Golden schedule of a run."""
-    outcome = compute(config, operands)
-    d, _, rank = operands.shape
-    tokens = list(timings(config, outcome.neurons, d, rank, operands.latency))
+    outcome, tokens = _worked_out(config, operands)
     every = _Everything(config, operands, tokens)
     x_beats = np.arange(every.beats)
     cycles = {
@@ -54,8 +52,20 @@ def schedule(config: RegluConfig, operands: FfnRun) -> Schedule:
 
 
 def traffic(config: RegluConfig, operands: FfnRun) -> Traffic:
-    """Payloads of every port."""
-    return schedule(config, operands).beats
+    """Payloads of every port, without the cycles of each beat and event."""
+    outcome, tokens = _worked_out(config, operands)
+    order = (np.concatenate([getattr(token, name) for token in tokens]) for name in _ORDER)
+    return traffic_of(config, operands, outcome.y, Requests(config, operands, *order))
+
+
+_ORDER = ("matrix", "row")
+
+
+def _worked_out(config: RegluConfig, operands: FfnRun) -> tuple[Outcome, list[TokenTiming]]:
+    """Results, and the timing of every token."""
+    outcome = compute(config, operands)
+    d, _, rank = operands.shape
+    return outcome, list(timings(config, outcome.neurons, d, rank, operands.latency))
 
 
 class _Everything:
@@ -64,7 +74,7 @@ class _Everything:
     def __init__(self, config: RegluConfig, operands: FfnRun, tokens: list[TokenTiming]):
         matrix, row, self.decided, self.first, self.final = (
             np.concatenate([getattr(token, name) for token in tokens])
-            for name in ("matrix", "row", "decided", "first", "final")
+            for name in (*_ORDER, "decided", "first", "final")
         )
         self.beats = -(-operands.x.shape[1] // config.lanes)
         self.token = np.repeat(np.arange(len(tokens)), [len(token.row) for token in tokens])

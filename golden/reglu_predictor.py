@@ -121,6 +121,18 @@ def _triangle(x: NDArray[np.float32]) -> NDArray[np.float64]:
     return rows
 
 
+def scores(
+    x_q: NDArray[np.int8], a_q: NDArray[np.int8], b_q: NDArray[np.int8], to_z8: FixedPoint
+) -> NDArray[np.int32]:
+    """p, ``(tokens, D)``, of inputs ``(tokens, d)``; arrays as in :class:`Predictor`."""
+    return exact_product(_hidden(x_q, a_q, to_z8), b_q)
+
+
+def _hidden(x_q: NDArray[np.int8], a_q: NDArray[np.int8], to_z8: FixedPoint) -> NDArray[np.int8]:
+    """z8, ``(tokens, rank)``."""
+    return multiply_shift(exact_product(x_q, a_q), *to_z8, bits=8).astype(np.int8)
+
+
 class PredictorInfo(Config):
     """What a predictor is and how it was calibrated."""
 
@@ -174,11 +186,12 @@ class Predictor:
     def hidden(self, x_q: NDArray[np.int8]) -> NDArray[np.int8]:
         """z8, ``(tokens, rank)``, of inputs ``(tokens, d)`` int8."""
         check_inputs(x_q, self.info.features)
-        return multiply_shift(exact_product(x_q, self.a_q), *self.to_z8, bits=8).astype(np.int8)
+        return _hidden(x_q, self.a_q, self.to_z8)
 
     def scores(self, x_q: NDArray[np.int8]) -> NDArray[np.int32]:
         """p, ``(tokens, D)``, of inputs ``(tokens, d)`` int8."""
-        return exact_product(self.hidden(x_q), self.b_q)
+        check_inputs(x_q, self.info.features)
+        return scores(x_q, self.a_q, self.b_q, self.to_z8)
 
     def estimate(self, x_q: NDArray[np.int8]) -> NDArray[np.float64]:
         """What p stands for: the approximated gate, ``(tokens, D)``."""

@@ -13,7 +13,8 @@ from .errors import UserError
 from .layer import check_integer
 from .reglu_config import RegluConfig
 from .reglu_ffn import IntegerFfn, run
-from .reglu_fixed import MULT_BITS, SHIFTS, FixedPoint, exact_product, multiply_shift
+from .reglu_fixed import MULT_BITS, SHIFTS, FixedPoint
+from .reglu_predictor import scores
 from .reglu_timing import Neurons
 
 
@@ -176,6 +177,5 @@ def predict(config: RegluConfig, operands: FfnRun) -> NDArray[np.bool_]:
     """Neurons whose gate is computed, ``(tokens, D)``."""
     if not config.predictor:
         return np.ones((len(operands.x), len(operands.gate)), np.bool_)
-    z = exact_product(operands.x, operands.a)
-    z8 = multiply_shift(z, operands.z_mult, operands.z_shift, bits=8)
-    return exact_product(z8, operands.b) > operands.thresholds
+    to_z8 = FixedPoint(operands.z_mult, operands.z_shift)
+    return scores(operands.x, operands.a, operands.b, to_z8) > operands.thresholds

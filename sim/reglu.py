@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..golden.errors import UserError
 from ..golden.quantise import check_matrix
 from ..golden.reglu import SKIPPING_FFN, cycles, dense_cycles, traffic
-from ..golden.reglu_config import RegluConfig, RegluSettings, ports
+from ..golden.reglu_config import OPERAND_BITS, RegluConfig, RegluSettings, ports
 from ..golden.reglu_ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ..golden.reglu_predictor import Predictor
 from ..golden.reglu_run import FfnRun, compute
@@ -47,9 +47,9 @@ def simulate(
         {"tokens": len(x_q), "in_features": d, "out_features": d, "neurons": D, "rank": rank},
         measured.summary(),
         baselines=_baselines(config, operands, alone, measured.cycles),
-        bits_per_activation=8.0,
-        bits_per_activation_padded=8.0,
-        bits_per_weight=8.0,
+        bits_per_activation=float(OPERAND_BITS),
+        bits_per_activation_padded=float(OPERAND_BITS),
+        bits_per_weight=float(OPERAND_BITS),
         sqnr_db=sqnr_db(exact, y),
         bytes_read=measured.run.seen.totals["row_beats"] * config.lanes,
         **_quality(ffn.dequantise(alone.y), y, alone.survivors, neurons.predicted),

@@ -9,7 +9,8 @@ from ..golden.events import Counts
 from ..golden.reglu import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic
 from ..golden.reglu_config import RegluConfig
 from ..golden.reglu_ffn import INT8_LIMIT
-from ..golden.reglu_fixed import exact_product, multiply_shift
+from ..golden.reglu_fixed import FixedPoint, exact_product
+from ..golden.reglu_predictor import scores
 from ..golden.reglu_quality import share
 from ..golden.reglu_run import FfnRun, compute
 from ..golden.reglu_timing import Neurons
@@ -111,7 +112,7 @@ def operands_of(
     gate[wrong[0]] *= -1
     mult, shift = np.full(D, 1 << 15, np.uint16), np.full(D, 23, np.uint8)
     z_mult, z_shift = np.full(rank, 1 << 15, np.uint16), np.full(rank, 27, np.uint8)
-    z8 = multiply_shift(exact_product(x, a), z_mult, z_shift, bits=8)
+    p = scores(x, a, b, FixedPoint(z_mult, z_shift))
     return FfnRun(
         x=x,
         gate=gate,
@@ -127,7 +128,7 @@ def operands_of(
         b=b,
         z_mult=z_mult,
         z_shift=z_shift,
-        thresholds=_thresholds(exact_product(z8, b), neurons.predicted),
+        thresholds=_thresholds(p, neurons.predicted),
         latency=np.array([latency]),
     )
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from ..golden.reglu import schedule
 from ..golden.reglu_config import RegluConfig, ports
 from ..golden.reglu_ffn import INT8_LIMIT, INT16_LIMIT
-from ..golden.reglu_fixed import SHIFTS, exact_product, multiply_shift
+from ..golden.reglu_fixed import SHIFTS, FixedPoint, exact_product, multiply_shift
+from ..golden.reglu_predictor import scores
 from ..golden.reglu_run import FfnRun, compute
 from ..golden.reglu_thresholds import ALWAYS
 from ..golden.schedule import Beats, Schedule
@@ -110,7 +111,7 @@ def drawn(
     to_g16 = _factors(rng, exact_product(x, gate), INT16_LIMIT)
     to_u16 = _factors(rng, exact_product(x, up), INT16_LIMIT)
     h_mult, h_shift = _factors(rng, np.full((1, 1), INT16_LIMIT**2 // 4), INT8_LIMIT)
-    p = exact_product(multiply_shift(exact_product(x, a), *to_z8, bits=8), b)
+    p = scores(x, a, b, FixedPoint(*to_z8))
     return FfnRun(
         x=x,
         gate=gate,
