@@ -25,14 +25,14 @@ from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 from pyosys import libyosys
 
-from ..golden import bitmap
-from ..golden.bitmap import BitmapConfig
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.ports import Port
-from ..hw.units import component
-from ..tb.properties_bitmap import DecoderProperties, EncoderProperties
-from . import toolchain
+from ...golden import bitmap
+from ...golden.bitmap import BitmapConfig
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.ports import Port
+from ...hw.units import component
+from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
+from ..tools import toolchain
 
 Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
 
