@@ -88,17 +88,17 @@ def ports(config: DenseConfig) -> tuple[Port, ...]:
     """Ports of the array."""
     x = (
         Field("value", config.activation_bits, "activation of each row", True, config.rows),
-        Field("last", 1, "final input feature of the tile"),
+        Field("last", 1, "final input feature of the tile", made="part"),
     )
     w = (Field("value", WEIGHT_BITS, "weight of each column", True, config.columns),)
     y = (
         Field("value", config.accumulator_bits, "sum of each column", True, config.columns),
-        Field("last", 1, "final row of the tile"),
+        Field("last", 1, "final row of the tile", made="block"),
     )
     return (
-        Port("x", "in", x, "activations, one input feature a beat"),
-        Port("w", "in", w, "weights, one input feature a beat"),
-        Port("y", "out", y, "results, one row a beat, row 0 first"),
+        Port("x", "in", x, "activations, one input feature a beat", "tokens"),
+        Port("w", "in", w, "weights, one input feature a beat", "outputs"),
+        Port("y", "out", y, "results, one row a beat, row 0 first", "results", beats=config.rows),
     )
 
 

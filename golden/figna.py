@@ -132,19 +132,19 @@ def ports(config: FignaConfig) -> tuple[Port, ...]:
     mantissas, weights = config.rows * config.lanes, config.columns * config.lanes
     x = (
         Field("value", config.operand_bits, "signed mantissas of each row", True, mantissas),
-        Field("last", 1, "final beat of the group"),
+        Field("last", 1, "final beat of the group", made="part"),
     )
     w = (Field("value", WEIGHT_BITS, "weights of each column", True, weights),)
     y = (
         Field("value", RESULT_BITS["fp32"], "FP32 result of each column", count=config.columns),
-        Field("last", 1, "final row of the tile"),
+        Field("last", 1, "final row of the tile", made="block"),
     )
     return (
         exponent_port(config),
-        Port("x", "in", x, "mantissas, elements of a group in ascending order"),
-        Port("w", "in", w, "weights of the same elements as the beat of mantissas"),
+        Port("x", "in", x, "mantissas, elements of a group in ascending order", "tokens"),
+        Port("w", "in", w, "weights of the same elements as the beat of mantissas", "outputs"),
         scale_port(config),
-        Port("y", "out", y, "results, one row a beat, row 0 first"),
+        Port("y", "out", y, "results, one row a beat, row 0 first", "results", beats=config.rows),
     )
 
 

@@ -25,6 +25,7 @@ from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.errors import UserError
 from .contract.events import Counts, Event
+from .contract.layer import Cuttable
 from .contract.ports import Field, Port
 from .contract.schedule import Beats, Pulses, Schedule, final_of
 from .contract.tiling import Tiling
@@ -78,7 +79,7 @@ class Fp16Config(Config):
 
 
 @dataclass(frozen=True)
-class Fp16Layer:
+class Fp16Layer(Cuttable):
     """Operands of one layer.
 
     Attributes
@@ -167,17 +168,17 @@ def ports(config: Fp16Config) -> tuple[Port, ...]:
     rows, columns, lanes = config.rows, config.columns, config.lanes
     x = (
         Field("value", OPERAND_BITS, "FP16 activation of each row and lane", count=rows * lanes),
-        Field("last", 1, "final input features of the tile"),
+        Field("last", 1, "final input features of the tile", made="block"),
     )
     w = Field("value", OPERAND_BITS, "FP16 weight of each column and lane", count=columns * lanes)
     y = (
         Field("value", RESULT_BITS, "FP32 sum of each column", count=columns),
-        Field("last", 1, "final row of the tile"),
+        Field("last", 1, "final row of the tile", made="block"),
     )
     return (
-        Port("x", "in", x, "activations, one input feature a lane and beat"),
-        Port("w", "in", (w,), "weights, one input feature a lane and beat"),
-        Port("y", "out", y, "results, one row a beat, row 0 first"),
+        Port("x", "in", x, "activations, one input feature a lane and beat", "tokens"),
+        Port("w", "in", (w,), "weights, one input feature a lane and beat", "outputs"),
+        Port("y", "out", y, "results, one row a beat, row 0 first", "results", beats=config.rows),
     )
 
 

@@ -170,7 +170,11 @@ def joined(
         _, scale, y = dequantizer.ports(config.dequantizer)
         *inputs, sums_port = array.ports(config.array)
         error = tuple(item for item in sums_port.fields if item.name == "error")
-        y = replace(y, fields=(*y.fields, *error))
+        y_last = replace(y.fields[-1], made="block")
+        fields = (*y.fields[:-1], y_last, *error)
+        y = replace(y, fields=fields, belongs="results", beats=config.dequantizer.beats)
+        scale_last = replace(scale.fields[-1], made="block")
+        scale = replace(scale, fields=(*scale.fields[:-1], scale_last), belongs="outputs")
         return (*inputs, scale, y)
 
     def events(config: GroupedConfig) -> tuple[Event, ...]:

@@ -7,6 +7,7 @@ from .contract.design import Unit
 from .contract.errors import UserError
 from .nm import unit as nm
 from .reglu import unit as reglu
+from .soc.unit import core_of
 from .sparqle import unit as sparqle
 
 UNITS: dict[str, Unit] = {
@@ -27,8 +28,29 @@ UNITS: dict[str, Unit] = {
 }
 
 
+CORE = "core"
+
+
+def core_name(name: str) -> str:
+    """Name under which :func:`unit` finds the core around a unit."""
+    return f"{CORE}/{name}"
+
+
+def command_name(name: str) -> str:
+    """How the command line names a unit, for example ``core --unit dense``."""
+    return name.replace(f"{CORE}/", f"{CORE} --unit ")
+
+
 def unit(name: str) -> Unit:
-    """Look a unit up; an unknown name is a :class:`UserError` that lists the known ones."""
-    if name not in UNITS:
-        raise UserError(f"there is no unit {name!r}; the units are {', '.join(UNITS)}.")
-    return UNITS[name]
+    """Look a unit up; ``core/UNIT`` is the core around one.
+
+    Raises
+    ------
+    UserError
+        There is none of this name (the sentence lists those that there are), or the core does not
+        take the unit.
+    """
+    inner = name.removeprefix(f"{CORE}/")
+    if inner not in UNITS:
+        raise UserError(f"there is no unit {inner!r}; the units are {', '.join(UNITS)}.")
+    return UNITS[inner] if inner == name else core_of(UNITS[inner])

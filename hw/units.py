@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..golden.contract.config import Config
 from ..golden.contract.design import Design
 from ..golden.dense import GROUPED as DENSE_GROUPED
 from ..golden.nm.unit import GROUPED as NM_GROUPED
@@ -21,6 +20,7 @@ from .grouped import GroupedArray
 from .lib.base import Unit
 from .nm.array import NMArray
 from .reglu.ffn import SkippingFFN
+from .soc.core import Core
 from .sparqle.array import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
@@ -42,6 +42,8 @@ COMPONENTS: dict[str, Callable[[Any], Unit]] = {
 }
 
 
-def component(design: Design, config: Config) -> Unit:
+def component(design: Design, config: Any) -> Unit:
     """The hardware of a design with this configuration."""
+    if design.inner is not None:
+        return Core(config, design.inner, COMPONENTS[design.inner.name])
     return COMPONENTS[design.name](config)

@@ -10,7 +10,7 @@ import typer
 from ..golden.contract.config import Config
 from ..golden.contract.design import Unit
 from ..golden.contract.errors import UserError
-from ..golden.units import unit
+from ..golden.units import CORE, core_name, unit
 from ..sim.tools.toolchain import require
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
@@ -60,6 +60,20 @@ def configure(
         known = ", ".join([*owner.config.model_fields, *owner.settings.model_fields])
         raise UserError(f"{name} has no parameter {unknown!r}; its parameters are {known}.")
     return owner, owner.presets[preset].replace(**values), owner.settings(**runtime)
+
+
+def with_cores(names: Sequence[str], inner: Sequence[str]) -> list[str]:
+    """Names of units with ``core`` and its ``--unit`` put together.
+
+    Raises
+    ------
+    UserError
+        One of the two without the other.
+    """
+    if (CORE in names) != bool(inner):
+        raise UserError("core and --unit belong together: core --unit UNIT.")
+    cores = [core_name(name) for name in inner]
+    return [name for given in names for name in (cores if given == CORE else [given])]
 
 
 def check_number(option: str, value: int, least: int, most: int | None = None) -> None:

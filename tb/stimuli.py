@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..golden.anda.compressed import CompressedLayer
@@ -9,6 +10,7 @@ from ..golden.anda.compressor import LaneGroups
 from ..golden.anda.schedule import AndaLayer
 from ..golden.bitmap import Groups
 from ..golden.contract.config import Config
+from ..golden.contract.design import Design
 from ..golden.contract.layer import Layer
 from ..golden.contract.schedule import Schedule
 from ..golden.dequantizer import GroupSums
@@ -22,6 +24,7 @@ from . import (
     tb_anda_compressed,
     tb_anda_compressor,
     tb_bitmap,
+    tb_core,
     tb_dense,
     tb_dequantizer,
     tb_figna,
@@ -50,7 +53,7 @@ class Stimuli:
     bins, all_bins
         Functional bins that operands hit, and all that must be hit.
     operands
-        Class of the operands; its fields are arrays.
+        What makes operands of arrays, by the names of their fields.
     illegal
         ``illegal(config, rng)``: schedule of a run that must report an error, if there is any.
     """
@@ -62,7 +65,7 @@ class Stimuli:
     exhaustive: Callable[[Any], Any]
     bins: Callable[[Any, Any], set[str]]
     all_bins: Callable[[Any], set[str]]
-    operands: type
+    operands: Callable[..., Any]
     illegal: Callable[[Any, Any], Schedule] | None = None
 
 
@@ -220,3 +223,20 @@ STIMULI: dict[str, Stimuli] = {
         LaneGroups,
     ),
 }
+
+
+def stimuli_of(design: Design) -> Stimuli:
+    """Stimuli of a design; those of a core are made from the ones of the unit inside."""
+    if design.inner is None:
+        return STIMULI[design.name]
+    unit = STIMULI[design.inner.name]
+    return Stimuli(
+        config=partial(tb_core.random_config, unit.config),
+        random=partial(tb_core.random_run, unit.random),
+        corners=lambda config: tb_core.CoreRun(unit.corners(config.unit)),
+        small=(),
+        exhaustive=lambda config: tb_core.CoreRun(unit.exhaustive(config.unit)),
+        bins=partial(tb_core.bins, unit.bins, design.inner),
+        all_bins=partial(tb_core.all_bins, unit.all_bins),
+        operands=partial(tb_core.operands_of, unit.operands),
+    )

@@ -182,9 +182,9 @@ def exponent_port(config: GroupArrayConfig) -> Port:
     fields = (
         Field("value", EXPONENT_BITS, "exponent of each row", count=config.rows),
         Field("fresh", 1, "the group takes the next scales"),
-        Field("last", 1, "final group of the tile"),
+        Field("last", 1, "final group of the tile", made="block"),
     )
-    return Port("exponent", "in", fields, "exponents, one group a beat")
+    return Port("exponent", "in", fields, "exponents, one group a beat", "tokens")
 
 
 def scale_port(config: GroupArrayConfig) -> Port:
@@ -192,34 +192,34 @@ def scale_port(config: GroupArrayConfig) -> Port:
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=config.columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=config.columns)
     fields = (d, minimum) if config.asymmetric else (d,)
-    return Port("scale", "in", fields, "scales of weight groups")
+    return Port("scale", "in", fields, "scales of weight groups", "outputs")
 
 
 def ports(config: AndaConfig) -> tuple[Port, ...]:
     """Ports of the array."""
     elements = config.rows * config.group
-    sign = Port("sign", "in", (Field("word", 1, "sign of each row's elements", count=elements),),
-                "sign words, one group a beat")  # fmt: skip
+    word = Field("word", 1, "sign of each row's elements", count=elements)
+    sign = Port("sign", "in", (word,), "sign words, one group a beat", "tokens")
     plane = (
         Field("bits", 1, "bit of each row's elements", count=elements),
-        Field("last", 1, "final plane of the group"),
+        Field("last", 1, "final plane of the group", made="part"),
     )
     weights = config.columns * config.weight_beat
     w = (Field("value", WEIGHT_BITS, "weights of each element's columns", True, weights),)
     result = f"{config.output.upper()} result of each column"
     y = (
         Field("value", RESULT_BITS[config.output], result, count=config.columns),
-        Field("last", 1, "final row of the tile"),
+        Field("last", 1, "final row of the tile", made="block"),
     )
     serial = config.sign_plane == "serial"
     order = "sign word, then planes" if serial else "planes"
     return (
         *(() if serial else (sign,)),
         exponent_port(config),
-        Port("plane", "in", plane, f"{order} of a group, most significant first"),
-        Port("w", "in", w, "weights, elements of a group in ascending order"),
+        Port("plane", "in", plane, f"{order} of a group, most significant first", "tokens"),
+        Port("w", "in", w, "weights, elements of a group in ascending order", "outputs"),
         scale_port(config),
-        Port("y", "out", y, "results, one row a beat, row 0 first"),
+        Port("y", "out", y, "results, one row a beat, row 0 first", "results", beats=config.rows),
     )
 
 

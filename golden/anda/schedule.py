@@ -15,7 +15,7 @@ from ..arithmetic.quantise import INT4_MAX, INT4_MIN, QuantisedWeights
 from ..contract.design import Design
 from ..contract.errors import UserError
 from ..contract.events import Counts
-from ..contract.layer import check_integer
+from ..contract.layer import Cuttable, check_integer
 from ..contract.ports import Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
 from ..contract.tiling import Tiling
@@ -34,7 +34,7 @@ from .config import (
 from .format import Anda, check_mantissa, encode
 
 
-class GroupOperands:
+class GroupOperands(Cuttable):
     """What arrays on groups have in common: operands of one layer, as :class:`AndaLayer` says."""
 
     x: NDArray[np.float16]

@@ -30,6 +30,8 @@ class Design:
         Golden schedule of a free-flowing run: ``schedule(config, operands)``.
     traffic
         Payloads of every port alone, for whole layers: ``traffic(config, operands)``.
+    inner
+        Design that this one is a core around, if any.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Design:
     bandwidth: Callable[[Any], dict[str, float]]
     schedule: Callable[[Any, Any], Schedule]
     traffic: Callable[[Any, Any], Traffic]
+    inner: "Design | None" = None
 
 
 @dataclass(frozen=True)

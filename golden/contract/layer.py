@@ -1,7 +1,7 @@
 """A linear layer as integer arrays take it: operands, their checks, the exact result."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,22 @@ class ArrayConfig(Protocol):
         """Smallest and largest activation that the array multiplies exactly."""
 
 
+class Cuttable:
+    """Operands of a layer that can be cut: arrays with a row a token, and with a row an output."""
+
+    BY_TOKEN: ClassVar[tuple[str, ...]] = ("x",)
+    BY_OUTPUT: ClassVar[tuple[str, ...]] = ("w", "d", "minimum")
+
+    def part(self, tokens: slice, outputs: slice) -> Self:
+        """The operands of some tokens and outputs alone."""
+        changes: dict[str, Any] = {}
+        for names, rows in ((self.BY_TOKEN, tokens), (self.BY_OUTPUT, outputs)):
+            changes |= {name: getattr(self, name)[rows] for name in names if hasattr(self, name)}
+        return replace(self, **{name: rows for name, rows in changes.items() if rows.size})  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Layer:
+class Layer(Cuttable):
     """Integer operands of one layer.
 
     Attributes

@@ -6,7 +6,7 @@ beat is ``ceil(width / 32)`` little-endian 32-bit words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -15,16 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 
 WORD_BITS = 32
 
+Made = Literal["", "block", "part", "setting", "error"]
+Belongs = Literal["tokens", "outputs", "results", "stream", "request", "answers"]
+
 
 @dataclass(frozen=True)
 class Field:
-    """Field of a payload: ``count`` elements of ``width`` bits, a scalar if ``count`` is None."""
+    """Field of a payload: ``count`` elements of ``width`` bits, a scalar if ``count`` is None.
+
+    ``made`` says how a core makes the field, which then does not pass its bus: ``block`` is set in
+    the final beat of a block, ``part`` also in the final one of every part of it, ``setting`` is a
+    register, and ``error`` of an output is kept in a register.
+    """
 
     name: str
     width: int
     meaning: str
     signed: bool = False
     count: int | None = None
+    made: Made = ""
 
     @property
     def bits(self) -> int:
@@ -34,12 +43,29 @@ class Field:
 
 @dataclass(frozen=True)
 class Port:
-    """A valid/ready stream of a unit: name, direction as the unit sees it, payload fields."""
+    """A valid/ready stream of a unit: name, direction as the unit sees it, payload fields.
+
+    Attributes
+    ----------
+    belongs
+        What beats belong to: blocks of ``tokens`` or of ``outputs``, which tiles share; the
+        ``results`` of a tile; a ``request`` or the ``answers`` to it; else a plain ``stream``.
+    block
+        Whether all blocks of a layer have as many beats (``fixed``), or each its own number.
+    family
+        Ports of one family have blocks of the same length; by default a port is alone.
+    beats
+        Beats of a block where the configuration alone says it.
+    """
 
     name: str
     direction: Literal["in", "out"]
     fields: tuple[Field, ...]
     meaning: str
+    belongs: Belongs = "stream"
+    block: Literal["fixed", "last"] = "fixed"
+    family: str = ""
+    beats: int | None = None
 
     @cached_property
     def width(self) -> int:
@@ -50,6 +76,11 @@ class Port:
     def words(self) -> int:
         """32-bit words of one beat on the host."""
         return -(-self.width // WORD_BITS)
+
+    @cached_property
+    def sent(self) -> "Port":
+        """The same with the fields alone that pass a core's bus."""
+        return replace(self, fields=tuple(field for field in self.fields if not field.made))
 
     def pack(self, **values: ArrayLike) -> NDArray[np.uint32]:
         """Pack one array per field, leading dimension the beats, into ``(beats, words)``."""

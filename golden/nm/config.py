@@ -112,13 +112,21 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
             True,
             config.rows * config.m,
         ),
-        Field("last", 1, "final block of the weight group: sums leave"),
-        Field("end", 1, "final block of the packed rows: the rest of the weights' beat is padding"),
+        Field("last", 1, "final block of the weight group: sums leave", made="part"),
+        Field(
+            "end",
+            1,
+            "final block of the packed rows: the rest of the weights' beat is padding",
+            made="block",
+        ),
     )
     w = (
         Field("bits", BEAT_BITS, "next bits of each column's packed row", count=config.columns),
         Field(
-            "n", n_bits, "N, on the first beat of packed rows; outside 1..M an error, taken as M"
+            "n",
+            n_bits,
+            "N, on the first beat of packed rows; outside 1..M an error, taken as M",
+            made="setting",
         ),
     )
     y = (
@@ -129,13 +137,13 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
             True,
             config.dequant_rows * config.columns,
         ),
-        Field("last", 1, "final rows of the weight group or tile"),
-        Field("error", 1, "a block, or an N, since reset was no legal one"),
+        Field("last", 1, "final rows of the weight group or tile", made="block"),
+        Field("error", 1, "a block, or an N, since reset was no legal one", made="error"),
     )
     return (
-        Port("x", "in", x, "activations, one block of each row a beat"),
-        Port("w", "in", w, "packed weights as they are stored"),
-        Port("y", "out", y, "sums, D rows a beat, row 0 first"),
+        Port("x", "in", x, "activations, one block of each row a beat", "tokens"),
+        Port("w", "in", w, "packed weights as they are stored", "outputs"),
+        Port("y", "out", y, "sums, D rows a beat, row 0 first", "results"),
     )
 
 

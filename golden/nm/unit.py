@@ -6,6 +6,7 @@ is :mod:`.format`. The schedule is the one that the docstring of
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.errors import UserError
 from ..contract.events import Counts
-from ..contract.layer import check_integer, check_shape
+from ..contract.layer import Cuttable, check_integer, check_shape
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of, ranges
 from ..contract.tiling import Tiling
 from ..dequantizer import GroupSums
@@ -26,7 +27,7 @@ from .pattern import Pattern
 
 
 @dataclass(frozen=True)
-class NMLayer:
+class NMLayer(Cuttable):
     """Operands of one layer.
 
     Attributes
@@ -43,6 +44,8 @@ class NMLayer:
     d
         Scales of weight groups, finite float16, ``(outputs, groups)``; empty without.
     """
+
+    BY_OUTPUT: ClassVar[tuple[str, ...]] = ("values", "indices", "d")
 
     x: NDArray[np.int8]
     values: NDArray[np.int8]

@@ -157,30 +157,33 @@ def w_port(config: SparqleConfig) -> Port:
     """Weights."""
     fields = (
         Field("value", WEIGHT_BITS, "weight of each column", True, config.columns),
-        Field("last", 1, "final input feature of the tile"),
+        Field("last", 1, "final input feature of the tile", made="part"),
     )
-    return Port("w", "in", fields, "weights, one input feature a beat")
+    return Port("w", "in", fields, "weights, one input feature a beat", "outputs")
 
 
 def lsb_port(config: SparqleConfig, p: int) -> Port:
     """Low halves of a row group."""
     fields = (Field("value", config.k, "low half of each row of the group", count=config.sharing),)
-    return Port(f"lsb_{p}", "in", fields, f"low halves of row group {p}, one input feature a beat")
+    meaning = f"low halves of row group {p}, one input feature a beat"
+    return Port(f"lsb_{p}", "in", fields, meaning, "tokens", family="lsb")
 
 
 def bitmap_port(config: SparqleConfig, r: int) -> Port:
     """Precision bitmap of a row."""
     fields = (
         Field("mask", 1, "bit i set: the high half of element i is not 0", count=config.group),
-        Field("last", 1, "final group of the token"),
+        Field("last", 1, "final group of the token", made="part"),
     )
-    return Port(f"bitmap_{r}", "in", fields, f"precision bitmap of row {r}, one group a beat")
+    meaning = f"precision bitmap of row {r}, one group a beat"
+    return Port(f"bitmap_{r}", "in", fields, meaning, "tokens", family="bitmap")
 
 
 def values_port(config: SparqleConfig, r: int) -> Port:
     """High halves of a row."""
     fields = (Field("value", config.k, "high halves in ascending index", count=config.beat),)
-    return Port(f"values_{r}", "in", fields, f"packed high halves of row {r}")
+    meaning = f"packed high halves of row {r}"
+    return Port(f"values_{r}", "in", fields, meaning, "tokens", "last", family="values")
 
 
 def y_port(config: SparqleConfig) -> Port:
@@ -189,10 +192,11 @@ def y_port(config: SparqleConfig) -> Port:
     if config.asymmetric:
         fields.append(Field("ones", config.ones_bits, "sum of the activations", True))
     fields += [
-        Field("error", 1, "since reset a bitmap ended before or after its tile"),
-        Field("last", 1, "final row of the tile"),
+        Field("error", 1, "since reset a bitmap ended before or after its tile", made="error"),
+        Field("last", 1, "final row of the tile", made="block"),
     ]
-    return Port("y", "out", tuple(fields), "results, one row a beat, row 0 first")
+    meaning = "results, one row a beat, row 0 first"
+    return Port("y", "out", tuple(fields), meaning, "results", beats=config.rows)
 
 
 def events(config: SparqleConfig) -> tuple[Event, ...]:

@@ -61,9 +61,11 @@ class Unit(Part[C]):
         The unit's configuration.
     design
         The golden declaration that ports and events come from.
+    more
+        Members of the interface beside those.
     """
 
-    def __init__(self, config: C, design: Design):
+    def __init__(self, config: C, design: Design, more: Mapping[str, object] | None = None):
         self.design = design
         flow = {"in": In, "out": Out}
         streams = {
@@ -71,7 +73,7 @@ class Unit(Part[C]):
             for port in design.ports(config)
         }
         events = events_layout(design.events(config))
-        super().__init__(config, {**streams, "events": Out(events)})
+        super().__init__(config, {**streams, "events": Out(events), **(more or {})})
 
 
 def connect_inputs(m: hdl.Module, outer: Unit, inner: Unit) -> None:

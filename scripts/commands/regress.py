@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ...golden.units import UNITS
+from ...golden.units import UNITS, unit
 from ...sim.tools.results import check_output, new_files, write_json
 from ...sim.verify.regress import DEFAULT_PRESETS, Report, junit, regress, variations
-from ..options import Output, check_number, check_tools
+from ..options import Output, check_number, check_tools, with_cores
 from ..show import console, errors, progress, table
 
 MOST_SEEDS = 1_000_000  # each takes a second
@@ -17,6 +17,12 @@ def command(
     output: Output,
     units: Annotated[
         list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")
+    ] = None,
+    inner: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unit", metavar="UNIT", help="Unit of a `core`; may be given several times."
+        ),
     ] = None,
     preset: Annotated[
         list[str] | None,
@@ -33,7 +39,7 @@ def command(
     check_number("--seeds", seeds, 1, MOST_SEEDS)
     check_number("--first-seed", first_seed, 0)
     check_number("--jobs", jobs, 1)
-    names = units or list(UNITS)
+    names = with_cores(units or list(UNITS), inner or [])
     presets = _presets(names, preset)
     chosen = variations(names, presets)
     check_output(output)
@@ -58,7 +64,7 @@ def command(
 
 def _presets(names: list[str], wanted: list[str] | None) -> list[str]:
     if wanted == ["all"]:
-        return sorted({preset for name in names if name in UNITS for preset in UNITS[name].presets})
+        return sorted({preset for name in names for preset in unit(name).presets})
     return wanted or list(DEFAULT_PRESETS)
 
 

@@ -1,0 +1,186 @@
+"""A layer as blocks: what each packet holds, and what the settings say of them."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.design import Design
+from ..contract.errors import UserError
+from ..contract.ports import Port
+from ..contract.schedule import Beats
+from ..contract.tiling import Tiling
+from .config import CoreConfig, Packing, ResultPacking, family, header
+from .order import Load, Loops
+from .registers import LENGTH_BITS, result_port, stored
+
+
+class Operands(Protocol):
+    """Operands of a layer, which can be cut into blocks of tokens and of outputs."""
+
+    def tiling(self, config: Any) -> Tiling:
+        """Tiles of the layer."""
+
+    def part(self, tokens: slice, outputs: slice) -> Self:
+        """The operands of some tokens and outputs alone."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of one port.
+
+    Attributes
+    ----------
+    port
+        As the unit has it.
+    beats
+        Of each block of its side what is sent, ``(beats, 32-bit words)``.
+    settings
+        Register name to value, as far as the port decides it.
+    """
+
+    port: Port
+    beats: list[NDArray[np.uint32]]
+    settings: dict[str, int]
+
+    def leading_empty(self, blocks: range) -> int:
+        """Cycles until the first beat of these blocks is found, beyond those of a block with beats.
+
+        Blocks without a beat take a cycle each.
+        """
+        filled = [i for i, block in enumerate(blocks) if len(self.beats[block])]
+        return filled[0] if filled else len(blocks) - 1
+
+
+@dataclass(frozen=True)
+class LayerBlocks:
+    """A layer as a core takes it.
+
+    Attributes
+    ----------
+    ports
+        Blocks of every stored port, in the order that numbers them.
+    tiling
+        Tiles of results.
+    results
+        Beats of every tile, ``(tiles, beats, 32-bit words)``, in the order of the tiling.
+    settings
+        Register name to value.
+    """
+
+    ports: tuple[Blocks, ...]
+    tiling: Tiling
+    results: NDArray[np.uint32]
+    settings: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, design: Design, config: CoreConfig, operands: Operands, *, outputs_stay: bool = False
+    ) -> Self:
+        """Cut the traffic of a unit into blocks.
+
+        Raises
+        ------
+        UserError
+            The unit does not take the operands, or a block is longer than its buffer.
+        """
+        declared = design.ports(config.unit)
+        traffic = design.traffic(config.unit, operands)
+        tiling = operands.tiling(config.unit).results
+        cut = tuple(_cut(config, port, traffic[port.name], tiling) for port in stored(declared))
+        y = result_port(declared)
+        rows = traffic[y.name].expand()
+        results = rows.reshape(len(tiling), -1, y.words)
+        settings = {
+            "outputs_stay": int(outputs_stay),
+            "tokens": tiling.token_blocks,
+            "outputs": tiling.output_blocks,
+        }
+        for blocks in cut:
+            settings |= blocks.settings
+        if y.beats is None:
+            settings[f"{y.name}_beats"] = results.shape[1]
+            _check_fits(y, results.shape[1], config.result_beats, "result_beats")
+        most = (1 << LENGTH_BITS) - 1
+        if max(settings["tokens"], settings["outputs"]) > most:
+            raise UserError(f"a layer must have at most {most} blocks of tokens and of outputs.")
+        return cls(cut, tiling, results, settings)
+
+    def loops(self, config: CoreConfig) -> Loops:
+        """The loops over the layer."""
+        return Loops(
+            self.tiling.token_blocks,
+            self.tiling.output_blocks,
+            config.token_blocks,
+            config.output_blocks,
+            bool(self.settings["outputs_stay"]),
+        )
+
+    def packets(self, config: CoreConfig, load: Load) -> list[NDArray[np.uint32]]:
+        """Packets of a block, one a port, each ``(words, bus / 32)`` with its header."""
+        found = []
+        for number, blocks in enumerate(self.ports):
+            if blocks.port.belongs == load.side:
+                beats = blocks.beats[load.block]
+                packing = Packing(blocks.port.sent.width, config.bus_width)
+                head = header(config, number, load.place, len(beats))
+                found.append(np.concatenate([head, packing.pack(beats)]))
+        return found
+
+    def stream(self, config: CoreConfig) -> NDArray[np.uint32]:
+        """Everything that passes the stream in, ``(words, bus / 32)``."""
+        loads = self.loops(config).loads()
+        return np.concatenate([words for load in loads for words in self.packets(config, load)])
+
+    def result_words(self, config: CoreConfig, port: Port) -> NDArray[np.uint32]:
+        """Words of every tile in the order of the tiling, ``(tiles, words, bus / 32)``."""
+        packing = ResultPacking(port.sent, config.bus_width)
+        rows = port.sent.pack(**_sent(port, self.results.reshape(-1, port.words)))
+        return packing.pack(rows).reshape(len(self.results), -1, config.bus_width // 32)
+
+
+def _sent(port: Port, words: NDArray[np.uint32]) -> dict[str, NDArray[np.int64]]:
+    """Fields that pass the bus."""
+    fields = port.unpack(words)
+    return {field.name: fields[field.name] for field in port.sent.fields}
+
+
+def _cut(config: CoreConfig, port: Port, beats: Beats, tiling: Tiling) -> Blocks:
+    """Blocks of a port from its traffic, which has them once for every tile."""
+    words = beats.expand()
+    sizes = _sizes(beats, len(tiling))
+    ends = np.cumsum(sizes)
+    side = 0 if port.belongs == "tokens" else 1
+    _, first = np.unique(tiling.order[:, side], return_index=True)
+    whole = [words[ends[tile] - sizes[tile] : ends[tile]] for tile in first]
+    name = family(port)
+    _check_fits(port, max(map(len, whole)), config.depth(port), f"depths.{name}")
+    settings = {f"{name}_beats": len(whole[0])} if port.block == "fixed" else {}
+    for field in port.fields:
+        if field.made == "part":
+            settings[f"{name}_part"] = _part(port, field.name, whole)
+        elif field.made == "setting":
+            settings[field.name] = int(port.unpack(whole[0])[field.name][0])
+    return Blocks(port, [port.sent.pack(**_sent(port, block)) for block in whole], settings)
+
+
+def _sizes(beats: Beats, tiles: int) -> NDArray[np.int64]:
+    """Beats of each tile."""
+    if beats.segments is None:
+        return np.full(tiles, len(beats) // tiles)
+    return beats.segments[:, 1].reshape(tiles, -1).sum(axis=1)
+
+
+def _part(port: Port, name: str, blocks: list[NDArray[np.uint32]]) -> int:
+    """Beats between those with ``last``; the final one of a block has it always."""
+    last = port.unpack(next(block for block in blocks if len(block)))[name]
+    return int(np.flatnonzero(last)[0]) + 1
+
+
+def _check_fits(port: Port, beats: int, most: int, parameter: str) -> None:
+    if beats > most:
+        raise UserError(
+            f"a block of {port.name} has {beats} beats and the core holds {most}: "
+            f"{parameter} must be larger, or the layer cut along in_features."
+        )

@@ -1,0 +1,270 @@
+"""The registers of a core: one typed list, from which hardware, headers and drivers are made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..contract.design import Design
+from ..contract.errors import UserError
+from ..contract.events import Event
+from ..contract.ports import Port
+from ..version import VERSION
+from .config import SIDES, CoreConfig, family
+
+BYTES = 4
+ADDRESS_BITS = 12
+IDENTIFICATION = int.from_bytes(b"nbfg", "big")
+COUNTERS = 0x800
+"""Address of the first counter."""
+LENGTH_BITS = 16
+
+Access = Literal["constant", "command", "status", "sticky", "setting", "mask", "counter"]
+
+MEANINGS: dict[Access, str] = {
+    "constant": "read only, always the same",
+    "command": "writing 1 acts, reads as 0",
+    "status": "read only",
+    "sticky": "stays 1 until 1 is written to it",
+    "setting": "read and write; refused while the core is busy",
+    "mask": "read and write",
+    "counter": "read only; as it was at the latest snapshot",
+}
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A field of a register."""
+
+    name: str
+    lsb: int
+    width: int
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Register:
+    """A 32-bit word of the register map.
+
+    Attributes
+    ----------
+    name, offset, access
+        Name, address in bytes, and what reads and writes do.
+    fields
+        Its bits, the least significant first; bits without a field read as 0.
+    meaning
+        One line.
+    value
+        What it reads as when constant, else after reset.
+    """
+
+    name: str
+    offset: int
+    access: Access
+    fields: tuple[Bits, ...]
+    meaning: str
+    value: int = 0
+
+    @property
+    def width(self) -> int:
+        """Bits up to the most significant field."""
+        return max(field.lsb + field.width for field in self.fields)
+
+    @property
+    def mask(self) -> int:
+        """Bits that belong to a field."""
+        return sum(((1 << field.width) - 1) << field.lsb for field in self.fields)
+
+    @property
+    def written(self) -> bool:
+        """Whether software may write it."""
+        return self.access in ("command", "sticky", "setting", "mask")
+
+    def bit(self, name: str) -> int:
+        """Position of a field's least significant bit."""
+        return next(field.lsb for field in self.fields if field.name == name)
+
+
+COMMANDS = (
+    ("start", "run the layer that the settings describe; refused while busy"),
+    ("soft_reset", "give up the layer: reset the unit, the buffers and the stream in"),
+    ("snapshot", "copy all counters to where they can be read"),
+)
+
+STATES = (
+    ("busy", "a layer is under way"),
+    ("done", "the final word of a layer has left, since the latest start"),
+    ("counting", "the latest snapshot is not yet complete"),
+    ("waits_tokens", "the unit waits for blocks of tokens"),
+    ("waits_outputs", "the unit waits for blocks of outputs"),
+    ("waits_results", "the unit waits until results have left"),
+    ("input_waiting", "a word waits at the stream in"),
+)
+
+ERRORS = (
+    ("refused", "a setting was written, or a start given, while busy"),
+    ("no_shape", "a start with no blocks of tokens or outputs"),
+    ("unknown_port", "a packet for a port that there is not; drained as one word a beat"),
+    ("wrong_block", "a packet that is not the next of its side; drained"),
+    ("wrong_length", "a packet longer or shorter than its port takes; drained"),
+    ("unit", "the unit reported an error with its results"),
+)
+
+INTERRUPTS = (
+    ("done", "a layer has ended"),
+    ("error", "an error has been noted"),
+)
+
+
+@dataclass(frozen=True)
+class RegisterMap:
+    """All registers of a core.
+
+    Attributes
+    ----------
+    name
+        Of the core.
+    registers
+        In ascending order of addresses.
+    events
+        What is counted, in the order of counters.
+    """
+
+    name: str
+    registers: tuple[Register, ...]
+    events: tuple[Event, ...]
+
+    def __getitem__(self, name: str) -> Register:
+        for register in self.registers:
+            if register.name == name:
+                return register
+        raise KeyError(f"there is no register {name!r}")
+
+    def __contains__(self, name: str) -> bool:
+        return any(register.name == name for register in self.registers)
+
+    def of(self, *access: Access) -> tuple[Register, ...]:
+        """Registers of some kinds."""
+        return tuple(register for register in self.registers if register.access in access)
+
+
+# --- from a unit's declaration -----------------------------------------------------------------
+
+
+def stored(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+    """Inputs whose blocks are kept in buffers; their order numbers them in packets."""
+    return tuple(p for p in ports if p.direction == "in" and p.belongs in SIDES)
+
+
+def result_port(ports: tuple[Port, ...]) -> Port:
+    """The port of results."""
+    return next(port for port in ports if port.belongs == "results")
+
+
+def check_supported(design: Design, ports: tuple[Port, ...]) -> None:
+    """Raise :class:`UserError` unless the core can run a unit with these ports."""
+    inputs = [port for port in ports if port.direction == "in"]
+    outputs = [port for port in ports if port.direction == "out"]
+    blocks = all(port.belongs in SIDES for port in inputs)
+    if not blocks or [port.belongs for port in outputs] != ["results"]:
+        raise UserError(
+            f"the core takes units whose inputs are blocks of tokens and outputs and that have "
+            f"one port of results; {design.name} is none."
+        )
+
+
+def register_map(design: Design, config: CoreConfig, events: tuple[Event, ...]) -> RegisterMap:
+    """Registers of a core around a unit.
+
+    Parameters
+    ----------
+    design
+        The unit.
+    config
+        The core.
+    events
+        Everything that is counted.
+    """
+    ports = design.ports(config.unit)
+    settings = list(_settings(config, ports))
+    registers = (
+        *_fixed(config),
+        *(
+            Register(name, 0x40 + BYTES * i, "setting", (Bits(name, 0, width, text),), text)
+            for i, (name, width, text) in enumerate(settings)
+        ),
+        *_counters(events),
+    )
+    offsets = [register.offset for register in registers]
+    if offsets != sorted(set(offsets)) or offsets[-1] >= 1 << ADDRESS_BITS:
+        raise UserError(f"the registers of {design.name} do not fit {1 << ADDRESS_BITS} bytes.")
+    return RegisterMap(f"core_{design.name}", registers, events)
+
+
+def _fixed(config: CoreConfig) -> Iterator[Register]:
+    """Registers that every core has."""
+    digest = config.config_hash
+    major, minor, patch = (int(part) for part in VERSION.split(".")[:3])
+    geometry = (
+        Bits("bus_bytes", 0, 8, "bytes of a word of the streams"),
+        Bits("token_blocks", 8, 10, "blocks of tokens that a half of the buffers holds"),
+        Bits("output_blocks", 20, 10, "blocks of outputs that a half of the buffers holds"),
+    )
+    sizes = (config.bus_width // 8, config.token_blocks, config.output_blocks)
+    packed = sum(size << bits.lsb for size, bits in zip(sizes, geometry, strict=True))
+    yield _constant("identification", 0x00, IDENTIFICATION, 'the letters "nbfg"')
+    version = major << 16 | minor << 8 | patch
+    yield _constant("version", 0x04, version, "version of the generator: major, minor, patch")
+    yield _constant("hash_high", 0x08, int(digest[:8], 16), "bits 255..224 of the config hash")
+    yield _constant("hash_low", 0x0C, int(digest[8:16], 16), "bits 223..192 of the config hash")
+    yield Register("geometry", 0x10, "constant", geometry, "extent of the core", packed)
+    yield Register("control", 0x20, "command", _flags(COMMANDS), "what the core is to do")
+    yield Register("status", 0x24, "status", _flags(STATES), "what the core does")
+    yield Register("errors", 0x28, "sticky", _flags(ERRORS), "what went wrong")
+    yield Register("irq_enable", 0x2C, "mask", _flags(INTERRUPTS), "what raises irq")
+    yield Register("irq_pending", 0x30, "sticky", _flags(INTERRUPTS), "what has happened")
+    drain = (Bits("drain", 0, 1, "take and drop words of the stream in while idle"),)
+    yield Register("drain", 0x34, "mask", drain, "to be rid of words after a soft reset")
+
+
+def _constant(name: str, offset: int, value: int, meaning: str) -> Register:
+    return Register(name, offset, "constant", (Bits(name, 0, 32, meaning),), meaning, value)
+
+
+def _flags(names: tuple[tuple[str, str], ...]) -> tuple[Bits, ...]:
+    return tuple(Bits(name, i, 1, meaning) for i, (name, meaning) in enumerate(names))
+
+
+def _settings(config: CoreConfig, ports: tuple[Port, ...]) -> Iterator[tuple[str, int, str]]:
+    """Name, bits and meaning of what describes a layer."""
+    yield "outputs_stay", 1, "loop order: 0 blocks of tokens stay while outputs pass, 1 reverse"
+    yield "tile_packets", 1, "TLAST: 0 at the end of the layer, 1 at the end of each tile"
+    yield "tokens", LENGTH_BITS, "blocks of tokens of the layer, at least 1"
+    yield "outputs", LENGTH_BITS, "blocks of outputs of the layer, at least 1"
+    seen = set()
+    for port in stored(ports):
+        name = family(port)
+        if name in seen:
+            continue
+        seen.add(name)
+        width = config.depth(port).bit_length()
+        if port.block == "fixed":
+            yield f"{name}_beats", width, f"beats of a block of {name}, at least 1"
+        if any(field.made == "part" for field in port.fields):
+            yield f"{name}_part", width, f"beats of {name} between those with last, at least 1"
+    results = result_port(ports)
+    if results.beats is None:
+        width = config.result_beats.bit_length()
+        yield f"{results.name}_beats", width, "beats of a tile's results, at least 1"
+    for port in stored(ports):
+        for field in port.fields:
+            if field.made == "setting":
+                yield field.name, field.width, field.meaning
+
+
+def _counters(events: tuple[Event, ...]) -> Iterator[Register]:
+    for i, event in enumerate(events):
+        for half, part in enumerate(("low", "high")):
+            name = f"{event.name}_{part}"
+            bits = (Bits(name, 0, 32, f"bits {32 * half + 31}..{32 * half} of the counter"),)
+            offset = COUNTERS + BYTES * (2 * i + half)
+            yield Register(name, offset, "counter", bits, event.meaning)

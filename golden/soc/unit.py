@@ -1,0 +1,421 @@
+"""Core as a unit: its ports and events, and the schedule of a layer.
+
+The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Core` states.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.config import Config
+from ..contract.design import Design, Unit
+from ..contract.errors import UserError
+from ..contract.events import Event
+from ..contract.ports import WORD_BITS, Field, Port
+from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, ranges
+from .blocks import LayerBlocks, Operands
+from .config import CoreConfig, ResultPacking, config_around
+from .order import Pass
+from .registers import (
+    ADDRESS_BITS,
+    BYTES,
+    Register,
+    RegisterMap,
+    check_supported,
+    register_map,
+    result_port,
+)
+
+PREFIX = "core_"
+"""Begins the names of the core's designs and own events."""
+
+CHECK = 1  # cycles from a packet's header until it is let in, if there is room
+PRIME = 2  # cycles from a pass's start to the first beat offered to the unit
+FETCH = 2  # cycles from a beat of results to its first word
+TURNS = 3  # cycles between two visits of a counter's neighbours
+SETTLE = 8  # cycles after a run's end until nothing counts any more
+READ = 3  # cycles a read takes
+
+
+@dataclass(frozen=True)
+class CoreRun:
+    """A layer on a core.
+
+    Attributes
+    ----------
+    operands
+        Of the unit.
+    outputs_stay
+        Whether blocks of outputs stay while tokens pass, or the reverse.
+    tile_packets
+        Whether each tile ends a packet of the stream out, or the layer alone.
+    """
+
+    operands: Operands
+    outputs_stay: bool = False
+    tile_packets: bool = False
+
+
+# --- ports and events -------------------------------------------------------------------------
+
+
+def ports(config: CoreConfig) -> tuple[Port, ...]:
+    """Ports of a core: an AXI4-Lite slave, a stream in, a stream out."""
+    address = (Field("addr", ADDRESS_BITS, "address in bytes"),)
+    w = (Field("data", WORD_BITS, "data"), Field("strb", BYTES, "bytes written: all"))
+    b = (Field("resp", 2, "0 done, 2 refused"),)
+    r = (Field("data", WORD_BITS, "data"), Field("resp", 2, "0 done, 2 no such register"))
+    words = Field("data", WORD_BITS, "a bus word", count=config.bus_width // WORD_BITS)
+    last = Field("last", 1, "final word of the tile or layer")
+    return (
+        Port("s_axi_aw", "in", address, "addresses of writes"),
+        Port("s_axi_w", "in", w, "data of writes"),
+        Port("s_axi_b", "out", b, "responses to writes"),
+        Port("s_axi_ar", "in", address, "addresses of reads"),
+        Port("s_axi_r", "out", r, "responses to reads"),
+        Port("s_axis", "in", (words,), "packets of blocks"),
+        Port("m_axis", "out", (words, last), "results"),
+    )
+
+
+def events(design: Design, config: CoreConfig) -> tuple[Event, ...]:
+    """Events of the unit, and of the core around it."""
+    own = (
+        Event("load_words", "work", "words taken from the stream in"),
+        Event("result_words", "work", "words given to the stream out"),
+        Event("passes", "work", "passes begun"),
+        Event("busy", "time", "cycles from a start to the layer's end"),
+        Event("stall_load", "time", "cycles that a pass waits for blocks"),
+        Event("stall_results", "time", "cycles that a pass waits for results to leave"),
+    )
+    return (
+        *design.events(config.unit),
+        *(Event(PREFIX + e.name, e.kind, e.meaning, e.width) for e in own),
+    )
+
+
+def registers(design: Design, config: CoreConfig) -> RegisterMap:
+    """Registers of a core."""
+    return register_map(design, config, events(design, config))
+
+
+def bandwidth(config: CoreConfig) -> dict[str, float]:
+    """Bits per cycle that the law assumes on each input."""
+    return {port.name: float(port.width) for port in ports(config) if port.direction == "in"}
+
+
+# --- schedule ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Timing:
+    """Cycles of a layer, worked out as packets come.
+
+    Attributes
+    ----------
+    start
+        First cycle in which the core is busy.
+    taken, rows, words
+        Cycles of every word in, every beat of results, every word out.
+    pulses
+        Event to cycles and increments of each pass.
+    """
+
+    design: Design
+    config: CoreConfig
+    layer: LayerBlocks
+    operands: Operands
+    start: int
+    taken: list[NDArray[np.int64]] = field(default_factory=list)
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    firsts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    pulses: dict[str, list[Pulses]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        loops = self.layer.loops(self.config)
+        y = result_port(self.design.ports(self.config.unit))
+        self.row_words = ResultPacking(y.sent, self.config.bus_width).words
+        self.room = result_room(self.config, y)
+        full: dict[tuple[str, int], int] = {}
+        released: dict[tuple[str, int], int] = {}
+        waiting = loops.passes()
+        idle = self.start
+        now = self.start
+        for load in loops.loads():
+            bank = (load.side, load.group)
+            for words in self.layer.packets(self.config, load):
+                opened = max(now + CHECK, released.get((load.side, load.group - 2), 0))
+                data = opened + 1 + np.arange(len(words) - 1)
+                self.taken.append(np.concatenate([[now], data]))
+                now = opened + len(words)
+            if load.final:
+                full[bank] = now
+            while waiting and all(item in full for item in waiting[0].groups.items()):
+                one = waiting.pop(0)
+                idle = self._run(one, idle, max(full[item] for item in one.groups.items()))
+                released |= {(side, one.groups[side]): idle for side in one.released}
+
+    def _run(self, one: Pass, idle: int, loaded: int) -> int:
+        """Run a pass; returns the first cycle in which the next one may begin."""
+        loaded = max(idle, loaded)
+        begin = max(loaded, self._roomy())
+        self._note("stall_load", np.arange(idle, loaded))
+        self._note("stall_results", np.arange(loaded, begin))
+        self._note("passes", np.array([begin]))
+        empty = max(
+            blocks.leading_empty(getattr(one, blocks.port.belongs)) for blocks in self.layer.ports
+        )
+        zero = begin + PRIME + empty
+        tiling = self.layer.tiling
+        schedule = self.design.schedule(
+            self.config.unit,
+            self.operands.part(
+                slice(one.tokens.start * tiling.rows, one.tokens.stop * tiling.rows),
+                slice(one.outputs.start * tiling.columns, one.outputs.stop * tiling.columns),
+            ),
+        )
+        for name, pulses in schedule.events.items():
+            moved = Pulses(pulses.cycles + zero, pulses.increments)
+            self.pulses.setdefault(name, []).append(moved)
+        rows = zero + schedule.cycles[result_port(self.design.ports(self.config.unit)).name]
+        self._leave(rows)
+        return int(rows[-1]) + 1
+
+    def _roomy(self) -> int:
+        """First cycle in which the results of a whole pass have room."""
+        most = 2 * self.room - self.room  # beats that may still wait
+        must_be_gone = len(self.rows) - most
+        return int(self.firsts[must_be_gone - 1]) if must_be_gone > 0 else 0
+
+    def _leave(self, rows: NDArray[np.int64]) -> None:
+        """Results that were given in these cycles leave one after the other."""
+        steps = self.row_words * np.arange(len(rows))
+        ready = rows + FETCH
+        if len(self.firsts):
+            ready[0] = max(ready[0], self.firsts[-1] + self.row_words)
+        firsts = steps + np.maximum.accumulate(ready - steps)
+        self.rows = np.concatenate([self.rows, rows])
+        self.firsts = np.concatenate([self.firsts, firsts])
+
+    def _note(self, name: str, cycles: NDArray[np.int64]) -> None:
+        self.pulses.setdefault(PREFIX + name, []).append(Pulses.strobes(cycles))
+
+    def finished(self) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, Pulses]]:
+        """Cycles of words in and out, and of every event."""
+        taken = np.concatenate(self.taken)
+        words = ranges(self.firsts, np.full(len(self.firsts), self.row_words))
+        self._note("load_words", taken)
+        self._note("result_words", words)
+        self._note("busy", np.arange(self.start, words[-1] + 1))
+        joined = {
+            name: Pulses(
+                np.concatenate([pulses.cycles for pulses in parts]),
+                np.concatenate([pulses.increments for pulses in parts]),
+            )
+            for name, parts in self.pulses.items()
+        }
+        return taken, words, joined
+
+
+def result_room(config: CoreConfig, port: Port) -> int:
+    """Beats of results of the largest pass; the buffer holds twice as many."""
+    return config.token_blocks * config.output_blocks * config.tile_beats(port)
+
+
+def result_words(design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks) -> Beats:
+    """Everything that leaves the stream out."""
+    y = result_port(design.ports(config.unit))
+    words = layer.result_words(config, y)
+    outputs = layer.tiling.output_blocks
+    order = [
+        token * outputs + output
+        for one in layer.loops(config).passes()
+        for token, output in one.tiles
+    ]
+    last = np.zeros(words[:, :, 0].shape, np.uint8)
+    last[:, -1] = run.tile_packets
+    last[-1, -1] = 1
+    every = words[order].reshape(-1, config.bus_width // WORD_BITS)
+    return Beats(ports(config)[-1].pack(data=every, last=last.ravel()))
+
+
+@dataclass(frozen=True)
+class Session:
+    """What software does with a core to run a layer, and what it reads: checked like any traffic.
+
+    Attributes
+    ----------
+    before
+        Reads at the beginning.
+    writes
+        Register and value, the final one the start.
+    after
+        Reads after the layer, and after a snapshot.
+    """
+
+    before: tuple[tuple[Register, int], ...]
+    writes: tuple[tuple[Register, int], ...]
+    after: tuple[tuple[Register, int], ...]
+
+    @classmethod
+    def of(cls, known: RegisterMap, settings: dict[str, int], totals: dict[str, int]) -> "Session":
+        """Set everything, start, and read back everything that does not depend on stalls."""
+        control = known["control"]
+        pending, status = known["irq_pending"], known["status"]
+        writes = [(register, settings[register.name]) for register in known.of("setting")]
+        writes.append((known["irq_enable"], 1 << known["irq_enable"].bit("done")))
+        counters = [
+            (known[f"{event.name}_{half}"], totals[event.name] >> 32 * i & 0xFFFFFFFF)
+            for event in known.events
+            if event.kind == "work"
+            for i, half in enumerate(("low", "high"))
+        ]
+        return cls(
+            before=tuple((register, register.value) for register in known.of("constant")),
+            writes=(*writes, (control, 1 << control.bit("start"))),
+            after=(
+                (status, 1 << status.bit("done")),
+                (known["errors"], 0),
+                (pending, 1 << pending.bit("done")),
+                *writes,
+                *counters,
+            ),
+        )
+
+    def schedule(
+        self, config: CoreConfig, known: RegisterMap, end: int, words: int
+    ) -> tuple[Traffic, dict[str, NDArray[np.int64]]]:
+        """Traffic and cycles of the register channels; ``end`` is the layer's final word."""
+        aw, w, b, ar, r, *_ = ports(config)
+        control = known["control"]
+        writes = (*self.writes, (control, 1 << control.bit("snapshot")))
+        snapshot = end + SETTLE
+        written = np.append(np.arange(len(self.writes)), snapshot)
+        settled = 2 * TURNS * len(known.events) + SETTLE
+        reads = (*self.before, *self.after)
+        first = max(snapshot + 1 + settled, READ * len(self.before))
+        asked = np.concatenate(
+            [READ * np.arange(len(self.before)), first + READ * np.arange(len(self.after))]
+        )
+        finished = np.append(np.zeros(len(self.writes), np.int64), words)
+        counted = np.repeat([0, len(writes)], [len(self.before), len(self.after)])
+        waits = Answers("m_axis", finished, np.full(words, SETTLE))
+        waits_again = Answers("s_axi_b", counted, np.full(len(writes), settled))
+        beats = {
+            "s_axi_aw": Beats(aw.pack(addr=_offsets(writes)), answers=waits),
+            "s_axi_w": Beats(
+                w.pack(data=_values(writes), strb=np.full(len(writes), 15)), answers=waits
+            ),
+            "s_axi_b": Beats(b.pack(resp=np.zeros(len(writes), np.uint8))),
+            "s_axi_ar": Beats(ar.pack(addr=_offsets(reads)), answers=waits_again),
+            "s_axi_r": Beats(r.pack(data=_values(reads), resp=np.zeros(len(reads), np.uint8))),
+        }
+        cycles = {
+            "s_axi_aw": written,
+            "s_axi_w": written,
+            "s_axi_b": written + 1,
+            "s_axi_ar": asked,
+            "s_axi_r": asked + READ - 1,
+        }
+        return beats, cycles
+
+
+def _offsets(accesses: tuple[tuple[Register, int], ...]) -> NDArray[np.int64]:
+    return np.array([register.offset for register, _ in accesses])
+
+
+def _values(accesses: tuple[tuple[Register, int], ...]) -> NDArray[np.int64]:
+    return np.array([value for _, value in accesses])
+
+
+def schedule(design: Design, config: CoreConfig, run: CoreRun) -> Schedule:
+    """Golden schedule of a layer: settings, start, the layer, counters."""
+    known = registers(design, config)
+    layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
+    settings = {**layer.settings, "tile_packets": int(run.tile_packets)}
+    start = len(known.of("setting")) + 2  # the cycle after the start's
+    timing = _Timing(design, config, layer, run.operands, start)
+    taken, words, pulses = timing.finished()
+    totals = {name: int(pulse.increments.sum()) for name, pulse in pulses.items()}
+    session = Session.of(known, settings, totals)
+    beats, cycles = session.schedule(config, known, int(words[-1]), len(words))
+    beats |= {
+        "s_axis": Beats(layer.stream(config)),
+        "m_axis": result_words(design, config, run, layer),
+    }
+    return Schedule(
+        {port.name: beats[port.name] for port in ports(config)},
+        {**cycles, "s_axis": taken, "m_axis": words},
+        {event.name: pulses[event.name] for event in known.events},
+    )
+
+
+def traffic(design: Design, config: CoreConfig, run: CoreRun) -> Traffic:
+    """Payloads of every port."""
+    return schedule(design, config, run).beats
+
+
+# --- cores of units ---------------------------------------------------------------------------
+
+
+def core_design(design: Design) -> Design:
+    """The core around a unit's design."""
+    return Design(
+        name=PREFIX + design.name,
+        summary=f"core that runs whole layers on {design.name}, from streams",
+        law="per pass max(load, compute, drain), first load and last drain outside; "
+        f"compute is that of {design.name} and {PRIME + 1} cycles more",
+        ports=ports,
+        events=partial(events, design),
+        bandwidth=bandwidth,
+        schedule=partial(schedule, design),
+        traffic=partial(traffic, design),
+        inner=design,
+    )
+
+
+_EXTENT: dict[str, dict[str, Any]] = {
+    "tiny": {"token_blocks": 2, "output_blocks": 1, "block_beats": 64, "result_beats": 64},
+    "fpga": {"token_blocks": 4, "output_blocks": 4, "block_beats": 1024},
+}
+"""Buffers of presets that need not hold the layers of a large LLM."""
+
+
+def core_of(unit: Unit) -> Unit:
+    """The core around a unit, as a unit with presets of the same names.
+
+    Raises
+    ------
+    UserError
+        The core does not take the unit.
+    """
+    config = config_around(unit.config)
+    presets: dict[str, Config] = {}
+    for name, parameters in unit.presets.items():
+        if all(_takes(design, parameters) for design in unit.designs(parameters)):
+            extent = _EXTENT.get(name, {"block_beats": 4096})
+            presets[name] = config(unit=parameters, **extent)
+    if not presets:
+        parameters = next(iter(unit.presets.values()))
+        design = unit.designs(parameters)[0]
+        check_supported(design, design.ports(parameters))
+    return Unit(
+        name=f"core/{unit.name}",
+        summary=f"core that runs whole layers on {unit.name}, from streams",
+        config=config,
+        presets=presets,
+        designs=lambda core: tuple(core_design(d) for d in unit.designs(core.unit)),
+        settings=unit.settings,
+    )
+
+
+def _takes(design: Design, parameters: Config) -> bool:
+    """Whether the core can run the design."""
+    try:
+        check_supported(design, design.ports(parameters))
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The core around a unit: registers, buffers, sequencer, AXI."""

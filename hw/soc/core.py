@@ -1,0 +1,426 @@
+"""The core: a unit that runs whole layers from a bus."""
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    DomainRenamer,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+    Value,
+)
+from amaranth.lib.wiring import In, Out
+
+from ...golden.contract.design import Design
+from ...golden.contract.ports import Port
+from ...golden.soc.config import SIDES, CoreConfig, family
+from ...golden.soc.registers import result_port, stored
+from ...golden.soc.unit import PREFIX, core_design, events, result_room
+from ..lib.base import Part, Unit, connect, events_layout
+from ..lib.emission import place
+from .collector import collector_of
+from .counters import Counters, CountersConfig
+from .loader import OUTPUTS, TOKENS, LoadedPort, Loader, LoaderConfig, Side, SideConfig, expected
+from .registers import CHANNELS, RegisterFile
+from .store import PortStore, StoreConfig
+
+_ENGINE_ERRORS = ("unknown_port", "wrong_block", "wrong_length", "unit")
+
+
+def store_config(config: CoreConfig, port: Port) -> StoreConfig:
+    """Buffer of a port."""
+    return StoreConfig(
+        width=port.sent.width,
+        bus=config.bus_width,
+        token_blocks=config.token_blocks,
+        output_blocks=config.output_blocks,
+        of_tokens=port.belongs == "tokens",
+        depth=config.depth(port),
+        variable=port.block == "last",
+        parts=any(field.made == "part" for field in port.fields),
+    )
+
+
+class Engine(Part[CoreConfig]):
+    """Everything that a soft reset resets: the unit, its buffers, the streams.
+
+    Parameters
+    ----------
+    config
+        The core.
+    unit
+        The hardware of the unit.
+    settings
+        Name and bits of every setting.
+    """
+
+    def __init__(self, config: CoreConfig, unit: Unit, settings: dict[str, int]):
+        self.unit = unit
+        self.settings = settings
+        declared = unit.design.ports(config.unit)
+        self.stored = stored(declared)
+        self.results = result_port(declared)
+        super().__init__(
+            config,
+            {
+                **{name: In(width) for name, width in settings.items()},
+                "start": In(1),
+                "busy": In(1),
+                "drain": In(1),
+                "in_valid": In(1),
+                "in_ready": Out(1),
+                "in_data": In(config.bus_width),
+                "out_valid": Out(1),
+                "out_ready": In(1),
+                "out_data": Out(config.bus_width),
+                "out_last": Out(1),
+                "finished": Out(1),
+                "waits_tokens": Out(1),
+                "waits_outputs": Out(1),
+                "waits_results": Out(1),
+                "events": Out(events_layout(events(unit.design, config))),
+                **{f"error_{name}": Out(1) for name in _ENGINE_ERRORS},
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        go = Signal()
+        ends_pass = Signal()
+        sides, loader = self._loading(m, platform)
+        self._stores(m, platform, sides, loader, go, ends_pass)
+        place(m, platform, "unit", self.unit)
+        room, ends_layer = self._results(m, platform, sides, ends_pass)
+        self._sequence(m, sides, go, ends_pass, room, ends_layer)
+        self._count(m, go)
+        return m
+
+    def _loading(self, m: Module, platform: object) -> tuple[list[Side], Loader]:
+        """Packets to places in the buffers."""
+        config = self.config
+        facts = []
+        for port in self.stored:
+            store = store_config(config, port)
+            facts.append(
+                LoadedPort(
+                    side=SIDES.index(port.belongs),
+                    lanes=store.packing.lanes,
+                    words=store.packing.words,
+                    depth=store.depth,
+                    variable=store.variable,
+                )
+            )
+        parameters = LoaderConfig(
+            bus=config.bus_width,
+            token_blocks=config.token_blocks,
+            output_blocks=config.output_blocks,
+            ports=tuple(facts),
+        )
+        loader = Loader(parameters)
+        place(m, platform, "loader", loader)
+        sides = []
+        for number, name in enumerate(SIDES):
+            side = Side(
+                SideConfig(blocks=parameters.blocks(number), ports=parameters.side_ports(number))
+            )
+            place(m, platform, f"{name}_side", side)
+            m.d.comb += [
+                side.start.eq(self.start),
+                side.blocks.eq(getattr(self, name)),
+                side.loaded.eq(loader.loaded[number]),
+            ]
+            sides.append(side)
+        m.d.comb += [
+            loader.busy.eq(self.busy),
+            loader.drain.eq(self.drain),
+            loader.valid.eq(self.in_valid),
+            loader.data.eq(self.in_data),
+            self.in_ready.eq(loader.ready),
+            loader.room.eq(self._room(m, sides)),
+            loader.port_expected.eq(expected([side.port for side in sides], "port")),
+            loader.block_expected.eq(expected([side.place for side in sides], "block")),
+            self.error_unknown_port.eq(loader.unknown_port),
+            self.error_wrong_block.eq(loader.wrong_block),
+            self.error_wrong_length.eq(loader.wrong_length),
+        ]
+        for i, port in enumerate(self.stored):
+            if port.block == "fixed":
+                m.d.comb += getattr(loader, f"beats_{i}").eq(self._beats(port))
+        return sides, loader
+
+    def _room(self, m: Module, sides: list[Side]) -> Value:
+        """Sides that may be loaded: a group that passes comes after the one that stays for it."""
+        stays_loaded = Signal(2)  # groups that stay and whose sweep has not been loaded
+        tokens, outputs = sides
+        ends_stay = Mux(self.outputs_stay, outputs.ends_group, tokens.ends_group)
+        ends_sweep = Mux(self.outputs_stay, tokens.ends_sweep, outputs.ends_sweep)
+        m.d.sync += stays_loaded.eq(stays_loaded + ends_stay - ends_sweep)
+        with m.If(self.start):
+            m.d.sync += stays_loaded.eq(0)
+        may_pass = stays_loaded != 0
+        return Cat(
+            tokens.room & Mux(self.outputs_stay, may_pass, ~tokens.complete),
+            outputs.room & Mux(self.outputs_stay, ~outputs.complete, may_pass),
+        )
+
+    def _beats(self, port: Port) -> Value:
+        return getattr(self, f"{family(port)}_beats")
+
+    def _stores(
+        self,
+        m: Module,
+        platform: object,
+        sides: list[Side],
+        loader: Loader,
+        go: Signal,
+        ends_pass: Signal,
+    ) -> None:
+        """Buffers, and the unit's inputs made from them; all begin in the same cycle."""
+        open_now = Signal()
+        opened = Signal()
+        running = Signal()
+        primed = []
+        for i, port in enumerate(self.stored):
+            store = PortStore(store_config(self.config, port))
+            place(m, platform, f"store_{port.name}", store)
+            side = sides[SIDES.index(port.belongs)]
+            m.d.comb += [
+                store.write.eq(loader.write[i]),
+                store.write_half.eq(side.write_half),
+                store.block.eq(loader.block),
+                store.word.eq(loader.word),
+                store.column.eq(loader.column),
+                store.data.eq(self.in_data),
+                store.go.eq(go),
+                store.read_half.eq(side.read_half),
+                store.token_count.eq(sides[TOKENS].count),
+                store.output_count.eq(sides[OUTPUTS].count),
+            ]
+            if store.config.variable:
+                m.d.comb += [store.set_beats.eq(loader.set_beats[i]), store.beats.eq(loader.beats)]
+            else:
+                m.d.comb += store.beats.eq(self._beats(port))
+            if store.config.parts:
+                m.d.comb += store.part.eq(getattr(self, f"{family(port)}_part"))
+            self._feed(m, port, store, open_now)
+            primed.append(store.primed)
+        m.d.comb += open_now.eq(running & (opened | Cat(*primed).all()))
+        with m.If(go):
+            m.d.sync += running.eq(1)
+        with m.Elif(ends_pass):
+            m.d.sync += [running.eq(0), opened.eq(0)]
+        with m.Elif(open_now):
+            m.d.sync += opened.eq(1)
+
+    def _feed(self, m: Module, port: Port, store: PortStore, open_now: Value) -> None:
+        """An input of the unit from its buffer."""
+        stream = getattr(self.unit, port.name)
+        m.d.comb += [
+            stream.valid.eq(store.valid & open_now),
+            store.ready.eq(stream.ready & open_now),
+        ]
+        start = 0
+        for field in port.fields:
+            target = Value.cast(getattr(stream.payload, field.name))
+            if field.made == "block":
+                m.d.comb += target.eq(store.ends_block)
+            elif field.made == "part":
+                m.d.comb += target.eq(store.ends_part)
+            elif field.made == "setting":
+                m.d.comb += target.eq(getattr(self, field.name))
+            else:
+                m.d.comb += target.eq(store.payload[start : start + field.bits])
+                start += field.bits
+
+    def _results(
+        self, m: Module, platform: object, sides: list[Side], ends_pass: Signal
+    ) -> tuple[Value, Signal]:
+        """Results to the stream out, and where a pass ends."""
+        config, port = self.config, self.results
+        y = getattr(self.unit, port.name)
+        collector = collector_of(port, config.bus_width, result_room(config, port))
+        place(m, platform, "collector", collector)
+        most = config.tile_beats(port)
+        size = Const(port.beats) if port.beats else getattr(self, f"{port.name}_beats")
+        beat = Signal(range(max(2, most)))
+        token = Signal(range(max(2, config.token_blocks)))
+        output = Signal(range(max(2, config.output_blocks)))
+        push = Signal()
+        ends_tile = Signal()
+        final_output = output + 1 == sides[OUTPUTS].count
+        final_token = token + 1 == sides[TOKENS].count
+        ends_layer = sides[TOKENS].final & sides[OUTPUTS].final
+        row = [
+            Value.cast(getattr(y.payload, field.name)) for field in port.fields if not field.made
+        ]
+        m.d.comb += [
+            y.ready.eq(1),  # a pass begins only when all its results have room
+            push.eq(y.valid),
+            ends_tile.eq(push & (beat + 1 == size)),
+            ends_pass.eq(ends_tile & final_output & final_token),
+            collector.push.eq(push),
+            collector.row.eq(Cat(*row)),
+            collector.ends_tile.eq(ends_tile),
+            collector.ends_layer.eq(ends_pass & ends_layer),
+            collector.tile_packets.eq(self.tile_packets),
+            collector.ready.eq(self.out_ready),
+            self.out_valid.eq(collector.valid),
+            self.out_data.eq(collector.data),
+            self.out_last.eq(collector.last),
+            self.finished.eq(collector.finished),
+        ]
+        if any(field.made == "error" for field in port.fields):
+            m.d.comb += self.error_unit.eq(push & y.payload.error)
+        with m.If(push):
+            m.d.sync += beat.eq(Mux(ends_tile, 0, beat + 1))
+        with m.If(ends_tile):
+            m.d.sync += output.eq(Mux(final_output, 0, output + 1))
+            with m.If(final_output):
+                m.d.sync += token.eq(Mux(final_token, 0, token + 1))
+        return collector.roomy, ends_layer
+
+    def _sequence(
+        self,
+        m: Module,
+        sides: list[Side],
+        go: Signal,
+        ends_pass: Signal,
+        room: Value,
+        ends_layer: Value,
+    ) -> None:
+        """Pass after pass: the side that passes is given free at once, the other after a sweep."""
+        tokens, outputs = sides
+        idle = Signal(init=1)
+        over = Signal()
+        waits = Signal()
+        loaded = Signal()
+        m.d.comb += [
+            waits.eq(self.busy & idle & ~over),
+            loaded.eq(tokens.full & outputs.full),
+            go.eq(waits & loaded & room),
+            self.waits_tokens.eq(waits & ~tokens.full),
+            self.waits_outputs.eq(waits & ~outputs.full),
+            self.waits_results.eq(waits & loaded & ~room),
+            tokens.release.eq(ends_pass & Mux(self.outputs_stay, 1, outputs.final)),
+            outputs.release.eq(ends_pass & Mux(self.outputs_stay, tokens.final, 1)),
+        ]
+        with m.If(go):
+            m.d.sync += idle.eq(0)
+        with m.Elif(ends_pass):
+            m.d.sync += idle.eq(1)
+        with m.If(self.start):
+            m.d.sync += over.eq(0)
+        with m.Elif(ends_pass & ends_layer):
+            m.d.sync += over.eq(1)
+        m.d.comb += [
+            self.events[PREFIX + "stall_load"].eq(waits & ~loaded),
+            self.events[PREFIX + "stall_results"].eq(self.waits_results),
+        ]
+
+    def _count(self, m: Module, go: Signal) -> None:
+        """Events of the unit and of the core."""
+        for name in self.unit.events.shape().members:
+            m.d.comb += self.events[name].eq(self.unit.events[name])
+        m.d.comb += [
+            self.events[PREFIX + "load_words"].eq(self.in_valid & self.in_ready & self.busy),
+            self.events[PREFIX + "result_words"].eq(self.out_valid & self.out_ready),
+            self.events[PREFIX + "passes"].eq(go),
+            self.events[PREFIX + "busy"].eq(self.busy),
+        ]
+
+
+class Core(Unit[CoreConfig]):
+    """Runs whole layers on a unit: blocks in, results out, registers beside.
+
+    Software writes the layer's settings, then a start. Blocks come in packets on ``s_axis`` in the
+    order of :class:`nibbleforge.golden.soc.order.Loops`; results leave on ``m_axis``.
+
+    * Buffers have two halves a side, tokens and outputs. A pass runs all tiles of a half of tokens
+      and a half of outputs; meanwhile the other halves are loaded. A pass begins when its halves
+      are full, the one before has ended and all its results have room.
+    * Throughput: per pass the longest of loading, computing and draining.
+    * Schedule: ``begin = max(end of the pass before + 1, halves full, room)``; all inputs of the
+      unit offer their first beats in ``begin + 2``, later by the number of empty blocks that a port
+      begins with, and the unit does what its own schedule says; a row of results leaves from two
+      cycles later on, a bus word a cycle. Loading is as :class:`.loader.Loader` states.
+    * ``busy`` lasts from the cycle after the start to that of the final word.
+
+    Stalls between passes while blocks are missing or results have not left.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.soc.config.CoreConfig`.
+    design
+        The unit.
+    unit
+        Its hardware.
+    """
+
+    def __init__(self, config: CoreConfig, design: Design, unit: Callable[[Any], Unit]):
+        super().__init__(config, core_design(design), {"irq": Out(1)})
+        self.registers = RegisterFile(config, design)
+        settings = {register.name: register.width for register in self.registers.map.of("setting")}
+        self.engine = Engine(config, unit(config.unit), settings)
+        widths = tuple(event.width for event in self.registers.map.events)
+        self.counters = Counters(CountersConfig(widths=widths))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        file, engine, counters = self.registers, self.engine, self.counters
+        soft_reset = Signal()
+        m.domains.engine = ClockDomain("engine", local=True)
+        m.d.comb += [
+            ClockSignal("engine").eq(ClockSignal()),
+            ResetSignal("engine").eq(ResetSignal() | soft_reset),
+        ]
+        m.d.sync += soft_reset.eq(file.soft_reset)
+        place(m, platform, "registers", file)
+        place(m, platform, "counters", counters)
+        inner = Module()
+        place(inner, platform, "engine", engine)
+        m.submodules.engine = DomainRenamer("engine")(inner)
+        for name in CHANNELS:
+            port = next(p for p in self.design.ports(self.config) if p.name == name)
+            outer, inside = getattr(self, name), getattr(file, name)
+            connect(m, *((outer, inside) if port.direction == "in" else (inside, outer)))
+        self._streams(m)
+        for name in engine.settings:
+            m.d.comb += getattr(engine, name).eq(getattr(file, name))
+        for name in ("waits_tokens", "waits_outputs", "waits_results"):
+            m.d.comb += getattr(file, name).eq(getattr(engine, name))
+        for name in _ENGINE_ERRORS:
+            m.d.comb += getattr(file, f"error_{name}").eq(getattr(engine, f"error_{name}"))
+        m.d.comb += [
+            engine.start.eq(file.start),
+            engine.busy.eq(file.busy),
+            engine.drain.eq(file.drain),
+            file.finished.eq(engine.finished),
+            file.input_waiting.eq(self.s_axis.valid & ~file.busy),
+            file.counting.eq(counters.counting),
+            file.counter_data.eq(counters.data),
+            counters.address.eq(file.counter_address),
+            counters.snapshot.eq(file.snapshot),
+            counters.events.eq(engine.events.as_value()),
+            self.events.eq(engine.events),
+            self.irq.eq(file.irq),
+        ]
+        return m
+
+    def _streams(self, m: Module) -> None:
+        """The streams in and out."""
+        engine = self.engine
+        m.d.comb += [
+            engine.in_valid.eq(self.s_axis.valid),
+            engine.in_data.eq(self.s_axis.payload.as_value()),
+            self.s_axis.ready.eq(engine.in_ready),
+            self.m_axis.valid.eq(engine.out_valid),
+            self.m_axis.payload.eq(Cat(engine.out_data, engine.out_last)),
+            engine.out_ready.eq(self.m_axis.ready),
+        ]
