@@ -16,14 +16,14 @@ from ..golden.soc.unit import CoreRun
 def random_config(unit: Callable[[Any], Config], rng: np.random.Generator) -> Config:
     """A small core around a small unit; an illegal draw raises ``UserError``."""
     inner = unit(rng)
-    return config_around(type(inner))(
-        unit=inner,
-        bus_width=int(rng.choice([32, 64, 128])),
-        token_blocks=int(rng.integers(1, 4)),
-        output_blocks=int(rng.integers(1, 4)),
-        block_beats=int(rng.choice([32, 64, 128])),
-        result_beats=int(rng.choice([16, 64])),
-    )
+    values: dict[str, Any] = {
+        "bus_width": int(rng.choice([32, 64, 128])),
+        "token_blocks": int(rng.integers(1, 4)),
+        "output_blocks": int(rng.integers(1, 4)),
+        "block_beats": int(rng.choice([32, 64, 128])),
+        "result_beats": int(rng.choice([16, 64])),
+    }
+    return config_around(type(inner))(unit=inner, **values)
 
 
 def random_run(

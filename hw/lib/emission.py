@@ -19,7 +19,7 @@ from amaranth.lib.wiring import Flow, In, Out
 from pyosys import libyosys
 
 from ...golden.contract.config import Config
-from .base import Part, Unit
+from .base import Part
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,18 @@ class Emitter:
             self.modules[part.key] = Converted(name, text)
         return self.modules[part.key]
 
-    def instance(self, part: Part, inputs: Mapping[str, hdl.ValueLike]) -> hdl.Instance:
+    def instance(
+        self, part: Part, inputs: Mapping[str, hdl.ValueLike], domain: str
+    ) -> hdl.Instance:
         """An instance of the part's module; other ports are connected to the part's own."""
         module = self.convert(part, self._name(part))
         part._MustUse__used = True  # only the first part of its kind is elaborated
         connections: list[tuple[str, str, object]] = []
         if module.clocked:
-            connections += [("i", "clk", hdl.ClockSignal()), ("i", "rst", hdl.ResetSignal())]
+            connections += [
+                ("i", "clk", hdl.ClockSignal(domain)),
+                ("i", "rst", hdl.ResetSignal(domain)),
+            ]
         for port, flow, value in _ports(part):
             connections.append(("i" if flow == In else "o", port, inputs.get(port, value)))
         return hdl.Instance(module.name, *connections)
@@ -76,21 +81,29 @@ class Emitter:
         return f"{name}_{digest[:6]}" if name in taken else name
 
 
-def place(m: hdl.Module, platform: object, name: str, part: Part, **inputs: hdl.ValueLike) -> None:
+def place(
+    m: hdl.Module,
+    platform: object,
+    name: str,
+    part: Part,
+    *,
+    domain: str = "sync",
+    **inputs: hdl.ValueLike,
+) -> None:
     """Put ``part`` into ``m`` under ``name``: as an instance when emitting, else as a submodule.
 
-    Inputs may be given at once, exactly as wide as the port: what the parent need not hold in
-    signals of its own makes emission faster.
+    The part is clocked by ``domain``. Inputs may be given at once, exactly as wide as the port:
+    what the parent need not hold in signals of its own makes emission faster.
     """
     for port, value in inputs.items():
         wanted, given = (len(hdl.Value.cast(v)) for v in (getattr(part, port), value))
         if wanted != given:
             raise ValueError(f"{port} of {name} has {wanted} bits, got {given}")
     if not isinstance(platform, Emitter):
-        m.submodules[name] = part
+        m.submodules[name] = part if domain == "sync" else hdl.DomainRenamer(domain)(part)
         m.d.comb += [getattr(part, port).eq(value) for port, value in inputs.items()]
         return
-    m.submodules[name] = platform.instance(part, inputs)
+    m.submodules[name] = platform.instance(part, inputs, domain)
     for port, _, value in _ports(part):
         value.name = f"{name}_{port}"  # a wire of the parent now
 
@@ -107,7 +120,7 @@ _DIRECTION = {In: PortDirection.Input, Out: PortDirection.Output}
 class ActiveLowReset(Part[Config]):
     """Wrapper that gives a unit an active-low synchronous reset ``rst_n``."""
 
-    def __init__(self, unit: Unit):
+    def __init__(self, unit: Part):
         self.unit = unit
         clocking = {"clk": In(1), "rst_n": In(1)}
         super().__init__(unit.config, {**clocking, **unit.signature.members})
@@ -123,7 +136,7 @@ class ActiveLowReset(Part[Config]):
         return m
 
 
-def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, tuple[str, ...]]:
+def to_verilog(unit: Part, top: str, *, active_low: bool = False) -> tuple[str, tuple[str, ...]]:
     """Verilog of a unit under the name ``top``.
 
     Returns

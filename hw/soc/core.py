@@ -8,7 +8,6 @@ from amaranth.hdl import (
     ClockDomain,
     ClockSignal,
     Const,
-    DomainRenamer,
     Module,
     Mux,
     ResetSignal,
@@ -383,9 +382,7 @@ class Core(Unit[CoreConfig]):
         m.d.sync += soft_reset.eq(file.soft_reset)
         place(m, platform, "registers", file)
         place(m, platform, "counters", counters)
-        inner = Module()
-        place(inner, platform, "engine", engine)
-        m.submodules.engine = DomainRenamer("engine")(inner)
+        place(m, platform, "engine", engine, domain="engine")
         for name in CHANNELS:
             port = next(p for p in self.design.ports(self.config) if p.name == name)
             outer, inside = getattr(self, name), getattr(file, name)

@@ -66,9 +66,9 @@ class Side(Part[SideConfig]):
             block_done.eq(self.loaded & final_port),
             self.ends_group.eq(block_done & (final_block | (self.place == config.blocks - 1))),
             self.ends_sweep.eq(block_done & final_block),
-            self.room.eq(~halves_full.bit_select(self.write_half, 1)),
-            self.full.eq(halves_full.bit_select(self.read_half, 1)),
-            self.final.eq(halves_final.bit_select(self.read_half, 1)),
+            self.room.eq(~Mux(self.write_half, halves_full[1], halves_full[0])),
+            self.full.eq(Mux(self.read_half, halves_full[1], halves_full[0])),
+            self.final.eq(Mux(self.read_half, halves_final[1], halves_final[0])),
             self.count.eq(Mux(self.read_half, counts[1], counts[0])),
         ]
         with m.If(self.loaded):

@@ -1,6 +1,6 @@
 """Buffer of one port: blocks are written a bus word at a time and replayed beat by beat."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
@@ -8,6 +8,7 @@ from ...golden.contract.config import Config
 from ...golden.soc.config import Packing
 from ..lib.base import Part
 from ..lib.memories import memory_of
+from .pieces import pieces
 
 
 class StoreConfig(Config):
@@ -191,7 +192,7 @@ class PortStore(Part[StoreConfig]):
             ]
             found.append(read.data)
         data = Cat(*found)
-        m.d.comb += self.payload.eq(data.word_select(lane, self.config.width) if shared else data)
+        m.d.comb += self.payload.eq(Array(pieces(data, self.config.width))[lane])
 
     def _word_of(self, offset: Signal, shared: int) -> Value:
         """Word of a column that holds a beat."""

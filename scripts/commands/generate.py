@@ -1,13 +1,15 @@
 """``nibbleforge generate``: Verilog, manifest, instantiation template and waivers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
-from ...hw.generate import RESETS, generate
+from ...hw.generate import RESETS, Generated, Reset, generate
+from ...hw.soc.generate import generate_core
 from ...sim.tools.results import new_files
-from ..options import ConfigFile, Output, Preset, Settings, UnitName, configure
+from ..options import ConfigFile, Output, Preset, Settings, UnitName, configure, with_cores
 from ..show import console
 
 
@@ -20,12 +22,16 @@ def command(
     reset: Annotated[
         str, typer.Option(metavar="high|low", help="Active level of the reset.")
     ] = "high",
+    inner: Annotated[
+        str | None, typer.Option("--unit", metavar="UNIT", help="Unit inside a `core`.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
     ] = None,
 ) -> None:
     """Generate the Verilog of a unit."""
-    owner, configuration, _ = configure(unit, preset, config, settings)
+    (chosen,) = with_cores([unit], [inner] if inner else [])
+    owner, configuration, _ = configure(chosen, preset, config, settings)
     if reset not in RESETS:
         raise UserError(f"--reset must be {' or '.join(RESETS)}, got {reset!r}.")
     designs = owner.designs(configuration)
@@ -33,7 +39,13 @@ def command(
         written = []
         for design in designs:
             top = f"{name}_{design.name}" if name and len(designs) > 1 else name
-            generated = generate(design, configuration, name=top, reset=reset)
-            written += generated.write(folder)
+            written += _generated(design, configuration, top, reset).write(folder)
     for path in written:
         console.print(str(output / path.name), markup=False)
+
+
+def _generated(design: Design, config: Any, top: str | None, reset: Reset) -> Generated:
+    """The files of a design; a core has AXI's names, and so its reset."""
+    if design.inner is None:
+        return generate(design, config, name=top, reset=reset)
+    return generate_core(design, config, name=top)

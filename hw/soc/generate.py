@@ -1,0 +1,144 @@
+"""Generation of a core: Verilog with AXI names, and its registers for software and readers."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
+from ...golden.soc.config import CoreConfig, Packing, ResultPacking
+from ...golden.soc.registers import RegisterMap, result_port, stored
+from ...golden.soc.unit import registers
+from ...golden.version import VERSION
+from ..generate import Generated, describe_events, header, named_verilog, waivers
+from ..units import component
+from .axi import CLOCK, RESET, AxiCore, signals
+from .core import Core
+from .documents import c_header, markdown, python_accessors
+
+
+@dataclass(frozen=True)
+class GeneratedCore(Generated):
+    """The files of a core: those of every design, and its registers.
+
+    Attributes
+    ----------
+    documents
+        File name to content of what describes the registers.
+    """
+
+    documents: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """File name to content."""
+        return {**super().files, **self.documents}
+
+
+def generate_core(design: Design, config: CoreConfig, *, name: str | None = None) -> GeneratedCore:
+    """Generate a core.
+
+    Parameters
+    ----------
+    design, config
+        What to generate: a design that is a core around another.
+    name
+        Top module; by default the design's name. All other modules have it as prefix.
+
+    Raises
+    ------
+    UserError
+        The name is no Verilog identifier, or a keyword.
+    """
+    top = design.name if name is None else name
+    core = component(design, config)
+    if design.inner is None or not isinstance(core, Core):
+        raise UserError(f"{design.name} is no core.")
+    verilog, modules = named_verilog(AxiCore(core), top)
+    known = registers(design.inner, config)
+    named = RegisterMap(top, known.registers, known.events)
+    return GeneratedCore(
+        name=top,
+        verilog=header(design, config, top) + verilog,
+        manifest=_manifest(design, config, top, named, modules),
+        template=_template(config, top),
+        waivers=waivers(top),
+        documents={
+            f"{top}.h": c_header(named),
+            f"{top}_registers.py": python_accessors(named),
+            f"{top}_registers.md": markdown(named),
+        },
+    )
+
+
+def _manifest(
+    design: Design,
+    config: CoreConfig,
+    top: str,
+    known: RegisterMap,
+    modules: tuple[str, ...],
+) -> dict[str, Any]:
+    assert design.inner is not None
+    ports = design.inner.ports(config.unit)
+    results = ResultPacking(result_port(ports).sent, config.bus_width)
+    return {
+        "generator": f"nibbleforge {VERSION}",
+        "design": design.name,
+        "summary": design.summary,
+        "top": top,
+        "config": json.loads(config.canonical_json()),
+        "config_hash": config.config_hash,
+        "clock": {"name": CLOCK, "edge": "rising"},
+        "reset": {"name": RESET, "active": "low", "synchronous": True},
+        "interfaces": {
+            "s_axi": {"kind": "AXI4-Lite slave", "registers": f"{top}_registers.md"},
+            "s_axis": {"kind": "AXI4-Stream slave", "bits": config.bus_width},
+            "m_axis": {"kind": "AXI4-Stream master", "bits": config.bus_width},
+            "irq": {"kind": "interrupt", "active": "high"},
+        },
+        "signals": {
+            name: {"direction": way, "width": bits}
+            for name, (way, bits) in signals(config.bus_width).items()
+        },
+        "packets": [
+            {
+                "port": number,
+                "name": port.name,
+                "belongs_to": port.belongs,
+                "length": port.block,
+                "most_beats": config.depth(port),
+                "bits_a_beat": port.sent.width,
+                "beats_a_word": Packing(port.sent.width, config.bus_width).lanes,
+                "words_a_beat": Packing(port.sent.width, config.bus_width).words,
+                "fields": [
+                    {"name": f.name, "width": f.width, "count": f.count, "meaning": f.meaning}
+                    for f in port.sent.fields
+                ],
+            }
+            for number, port in enumerate(stored(ports))
+        ],
+        "results": {
+            "words_a_row": results.words,
+            "fields": [
+                {"name": f.name, "width": f.width, "count": f.count, "signed": f.signed}
+                for f in results.widened.fields
+            ],
+        },
+        "registers": [
+            {"name": r.name, "offset": r.offset, "access": r.access} for r in known.registers
+        ],
+        "events": describe_events(known.events)["fields"],
+        "law": design.law,
+        "modules": list(modules),
+    }
+
+
+def _template(config: CoreConfig, top: str) -> str:
+    """An instance with every signal connected to a wire of the same name, to be pasted."""
+    members = signals(config.bus_width)
+    wires = "".join(
+        f"wire {f'[{bits - 1}:0] ' if bits > 1 else ''}{name};\n"
+        for name, (_, bits) in members.items()
+    )
+    connections = ",\n".join(f"  .{name}({name})" for name in members)
+    return f"// Instantiation template of {top}\n{wires}\n{top} {top}_0 (\n{connections}\n);\n"
