@@ -483,6 +483,8 @@ DECODER = Design(
     bandwidth=decoder_bandwidth,
     schedule=decoder_schedule,
     traffic=lambda config, groups: decoder_schedule(config, groups).beats,
+    hardware="nibbleforge.hw.bitmap:BitmapDecoder",
+    stimuli="nibbleforge.tb.tb_bitmap:DECODER",
 )
 
 ENCODER = Design(
@@ -494,6 +496,8 @@ ENCODER = Design(
     bandwidth=encoder_bandwidth,
     schedule=encoder_schedule,
     traffic=lambda config, groups: encoder_schedule(config, groups).beats,
+    hardware="nibbleforge.hw.bitmap:BitmapEncoder",
+    stimuli="nibbleforge.tb.tb_bitmap:ENCODER",
 )
 
 
@@ -515,4 +519,7 @@ UNIT = Unit(
     },
     designs=designs,
     settings=BitmapSettings,
+    simulation="nibbleforge.sim.units.bitmap:simulate",
 )
+
+UNITS = (UNIT,)

@@ -222,10 +222,17 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.dense:DenseArray",
+    stimuli="nibbleforge.tb.tb_dense:ARRAY",
 )
 
 
-GROUPED = joined(ARRAY, "dense_grouped")
+GROUPED = joined(
+    ARRAY,
+    "dense_grouped",
+    hardware="nibbleforge.hw.dense:DenseGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:DENSE",
+)
 
 
 def design(config: DenseConfig) -> Design:
@@ -249,6 +256,7 @@ UNIT = Unit(
     config=DenseConfig,
     presets=_presets(passes=2),
     designs=lambda config: (design(config),),
+    simulation="nibbleforge.sim.units.dense:simulate",
 )
 
 UNIT_2K = Unit(
@@ -257,4 +265,7 @@ UNIT_2K = Unit(
     config=DenseConfig,
     presets=_presets(passes=1),
     designs=lambda config: (design(config),),
+    simulation="nibbleforge.sim.units.dense:simulate",
 )
+
+UNITS = (UNIT, UNIT_2K)

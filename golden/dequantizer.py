@@ -338,6 +338,8 @@ DEQUANTIZER = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.dequantizer:Dequantizer",
+    stimuli="nibbleforge.tb.tb_dequantizer:DEQUANTIZER",
 )
 
 UNIT = Unit(
@@ -355,3 +357,5 @@ UNIT = Unit(
     },
     designs=lambda _: (DEQUANTIZER,),
 )
+
+UNITS = (UNIT,)

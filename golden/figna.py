@@ -260,6 +260,8 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.figna:FignaArray",
+    stimuli="nibbleforge.tb.tb_figna:ARRAY",
 )
 
 _PRESETS: dict[str, Config] = {
@@ -277,4 +279,7 @@ UNIT = Unit(
     presets=_PRESETS,
     designs=lambda _: (ARRAY,),
     settings=FignaSettings,
+    simulation="nibbleforge.sim.units.figna:simulate",
 )
+
+UNITS = (UNIT,)

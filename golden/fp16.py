@@ -300,6 +300,8 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.fp16:Fp16Array",
+    stimuli="nibbleforge.tb.tb_fp16:ARRAY",
 )
 
 UNIT = Unit(
@@ -312,4 +314,7 @@ UNIT = Unit(
         "fpga": Fp16Config(rows=4, columns=4, max_k=4096),
     },
     designs=lambda _: (ARRAY,),
+    simulation="nibbleforge.sim.units.fp16:simulate",
 )
+
+UNITS = (UNIT,)

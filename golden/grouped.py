@@ -152,7 +152,12 @@ def compute(config: GroupedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
 
 
 def joined(
-    array: Design, name: str, sums_of: Callable[[Any, Any], GroupSums] = group_sums
+    array: Design,
+    name: str,
+    *,
+    hardware: str,
+    stimuli: str,
+    sums_of: Callable[[Any, Any], GroupSums] = group_sums,
 ) -> Design:
     """An array joined to the dequantizer.
 
@@ -162,6 +167,8 @@ def joined(
         The array; takes weight groups as tiles.
     name
         Of the joined design.
+    hardware, stimuli
+        References as in :class:`~nibbleforge.golden.contract.design.Design`.
     sums_of
         ``sums_of(config, layer)``: what the dequantizer gets, in run order.
     """
@@ -212,6 +219,8 @@ def joined(
         bandwidth=bandwidth,
         schedule=schedule,
         traffic=traffic,
+        hardware=hardware,
+        stimuli=stimuli,
     )
 
 

@@ -34,7 +34,7 @@ from .units.grouped import grouped_layer, take_groups
 from .units.nm import layer_of as nm_layer
 from .units.nm import pruned
 from .units.simulate import Simulation, of_capture
-from .units.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
+from .units.simulators import WITH_FFN, WITHOUT_WEIGHTS, simulator_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ class Case:
 
 
 RUNS = {
-    **{name: Case(name) for name in SIMULATORS if name not in ("fp16", "figna", *WITH_FFN)},
+    **{
+        name: Case(name)
+        for name, owner in UNITS.items()
+        if owner.simulation and name not in ("fp16", "figna", *WITH_FFN)
+    },
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
@@ -153,7 +157,7 @@ def _native(
 ) -> None:
     """A whole layer on a unit."""
     tensors = of_capture(capture, result.layer, with_weights=case.unit not in WITHOUT_WEIGHTS)
-    result.simulations[shown] = SIMULATORS[case.unit](
+    result.simulations[shown] = simulator_of(UNITS[case.unit])(
         case.unit, case.config, case.runtime, tensors, Runner(workers)
     )
 

@@ -218,4 +218,6 @@ COMPRESSED = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.anda.compressed:AndaCompressed",
+    stimuli="nibbleforge.tb.tb_anda_compressed:ARRAY",
 )

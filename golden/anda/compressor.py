@@ -319,6 +319,8 @@ COMPRESSOR = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.anda.compressor:Compressor",
+    stimuli="nibbleforge.tb.tb_anda_compressor:COMPRESSOR",
 )
 
 UNIT = Unit(
@@ -332,4 +334,5 @@ UNIT = Unit(
     },
     designs=lambda _: (COMPRESSOR,),
     settings=MantissaSettings,
+    simulation="nibbleforge.sim.units.anda_compressor:simulate",
 )

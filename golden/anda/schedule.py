@@ -348,4 +348,6 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.anda.array:AndaArray",
+    stimuli="nibbleforge.tb.tb_anda:ARRAY",
 )

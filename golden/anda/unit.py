@@ -3,6 +3,7 @@
 from ..contract.config import Config
 from ..contract.design import Unit
 from .compressed import COMPRESSED
+from .compressor import UNIT as COMPRESSOR_UNIT
 from .config import AndaConfig, AndaSettings
 from .schedule import ARRAY
 
@@ -21,4 +22,7 @@ UNIT = Unit(
     presets=_PRESETS,
     designs=lambda config: (COMPRESSED if config.output == "anda" else ARRAY,),
     settings=AndaSettings,
+    simulation="nibbleforge.sim.units.anda:simulate",
 )
+
+UNITS = (UNIT, COMPRESSOR_UNIT)

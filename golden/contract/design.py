@@ -30,6 +30,10 @@ class Design:
         Golden schedule of a free-flowing run: ``schedule(config, operands)``.
     traffic
         Payloads of every port alone, for whole layers: ``traffic(config, operands)``.
+    hardware
+        Reference to what ``hardware(config)`` makes the component with, see :mod:`.reference`.
+    stimuli
+        Reference to the testbench's :class:`~nibbleforge.tb.stimuli.Stimuli`.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Design:
     bandwidth: Callable[[Any], dict[str, float]]
     schedule: Callable[[Any, Any], Schedule]
     traffic: Callable[[Any, Any], Traffic]
+    hardware: str
+    stimuli: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Unit:
         Top-level designs that a configuration leads to.
     settings
         Class of the run-time settings: what the hardware takes as it runs.
+    simulation
+        Reference to the simulation on a user's tensors; empty if there is none.
     """
 
     name: str
@@ -66,3 +74,4 @@ class Unit:
     presets: dict[str, Config]
     designs: Callable[[Any], tuple[Design, ...]]
     settings: type[Config] = NoSettings
+    simulation: str = ""

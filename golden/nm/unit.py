@@ -328,9 +328,17 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.nm.array:NMArray",
+    stimuli="nibbleforge.tb.tb_nm:ARRAY",
 )
 
-GROUPED = joined(ARRAY, "nm_grouped", group_sums)
+GROUPED = joined(
+    ARRAY,
+    "nm_grouped",
+    hardware="nibbleforge.hw.nm.array:NMGrouped",
+    stimuli="nibbleforge.tb.tb_nm:GROUPED",
+    sums_of=group_sums,
+)
 
 
 def design(config: NMConfig) -> Design:
@@ -355,4 +363,7 @@ UNIT = Unit(
     presets=_PRESETS,
     designs=lambda config: (design(config),),
     settings=NMSettings,
+    simulation="nibbleforge.sim.units.nm:simulate",
 )
+
+UNITS = (UNIT,)

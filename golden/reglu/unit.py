@@ -193,6 +193,8 @@ SKIPPING_FFN = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.reglu.ffn:SkippingFFN",
+    stimuli="nibbleforge.tb.tb_reglu:FFN",
 )
 
 SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64)
@@ -221,4 +223,7 @@ UNIT = Unit(
     },
     designs=lambda config: (SKIPPING_FFN,),
     settings=RegluSettings,
+    simulation="nibbleforge.sim.units.reglu:simulate",
 )
+
+UNITS = (UNIT,)

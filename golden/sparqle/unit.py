@@ -143,9 +143,16 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    hardware="nibbleforge.hw.sparqle.array:HybridArray",
+    stimuli="nibbleforge.tb.tb_sparqle:ARRAY",
 )
 
-GROUPED = joined(ARRAY, "sparqle_grouped")
+GROUPED = joined(
+    ARRAY,
+    "sparqle_grouped",
+    hardware="nibbleforge.hw.sparqle.array:SparqleGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:SPARQLE",
+)
 
 _PRESETS: dict[str, Config] = {
     "paper": SparqleConfig(),
@@ -177,4 +184,7 @@ UNIT = Unit(
     presets=_PRESETS,
     designs=lambda config: (design(config),),
     settings=SparqleSettings,
+    simulation="nibbleforge.sim.units.sparqle:simulate",
 )
+
+UNITS = (UNIT,)

@@ -16,7 +16,7 @@ from ...sim.tensors.files import Capture, load_matrix
 from ...sim.tools.results import check_output, new_files, write_arrays, write_json
 from ...sim.tools.workers import Workers
 from ...sim.units.simulate import Simulation, Tensors, of_capture
-from ...sim.units.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
+from ...sim.units.simulators import WITH_FFN, WITHOUT_WEIGHTS, simulator_of
 from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
 from ..show import console, errors, progress, table
 
@@ -84,7 +84,7 @@ def command(
     """Run the RTL of a unit on tensors, compare with golden, write results and counts."""
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
-    simulator = SIMULATORS[owner.name]
+    simulator = simulator_of(owner)
     given = Given(activations, weights, capture, layer)
     if owner.name in WITH_FFN:
         if int8_policy != "error":

@@ -7,27 +7,18 @@ counted, one for one, by one event and by no other.
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
-from ...golden.anda.config import AndaConfig, GroupArrayConfig
+from ...golden.anda.config import GroupArrayConfig
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
-from ...golden.contract.layer import Layer
 from ...golden.contract.ports import Port
 from ...golden.contract.schedule import Schedule
-from ...golden.dense import DenseConfig
-from ...golden.dequantizer import DequantizerConfig
-from ...golden.figna import FignaConfig
-from ...golden.fp16 import Fp16Config
-from ...golden.nm.config import NMConfig
-from ...golden.reglu.config import RegluConfig
 from ...golden.sparqle.config import SparqleConfig
-from ...tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16, tb_nm, tb_reglu
 from ...tb.scoreboard import Mismatch, Observation, check_counts, check_values
 from ...tb.stalls import Gates
-from ...tb.stimuli import STIMULI
+from ...tb.stimuli import stimuli_of
 
 WAITED_FOR = {
     "anda_array": {
@@ -94,29 +85,8 @@ def check_jams(design: Design, config: Config, play: Play, seed: int = 0) -> lis
 
 def _operands(design: Design, config: Config, seed: int) -> object:
     """Operands that need every port more than once in the midst of work."""
-    rng = np.random.default_rng(seed)
-    if isinstance(config, DenseConfig):
-        return tb_dense.layer(config, rng, 2 * config.rows, 2 * max(BEATS), config.columns + 1)
-    if isinstance(config, SparqleConfig):
-        features = config.span * (config.weight_banks + 2)
-        low, _ = config.activation_range
-        w = rng.integers(-8, 8, (2 * config.columns, features)).astype(np.int8)
-        return Layer(np.full((config.rows, features), low, np.int16), w)
-    if isinstance(config, DequantizerConfig):
-        sums = tb_dequantizer.random_sums(config, rng)
-        return replace(sums, last=np.arange(len(sums.last)) == len(sums.last) - 1)
-    if isinstance(config, Fp16Config):
-        beats = 2 * max(BEATS) * config.add_latency
-        return tb_fp16.layer(config, rng, config.rows, beats * config.lanes, 2 * config.columns + 1)
-    if isinstance(config, AndaConfig):
-        return tb_anda.waiting_layer(config, rng)
-    if isinstance(config, FignaConfig):
-        return tb_figna.waiting_layer(config, rng)
-    if isinstance(config, NMConfig):
-        return tb_nm.waiting_layer(config, rng)
-    if isinstance(config, RegluConfig):
-        return tb_reglu.waiting_run(config)
-    return STIMULI[design.name].random(config, rng)
+    stimuli = stimuli_of(design)
+    return (stimuli.waiting or stimuli.random)(config, np.random.default_rng(seed))
 
 
 def _check_jam(

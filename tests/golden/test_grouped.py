@@ -13,19 +13,20 @@ from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.sparqle import timing as sparqle_timing
 from nibbleforge.golden.sparqle import unit as sparqle
 from nibbleforge.golden.sparqle.config import SparqleConfig
-from nibbleforge.tb.stimuli import STIMULI
+from nibbleforge.tb.stimuli import stimuli_of
 
 DESIGNS = {design.name: design for design in (dense.GROUPED, sparqle.GROUPED)}
 
 
 def drawn(name, seed):
     rng = np.random.default_rng(seed)
+    stimuli = stimuli_of(DESIGNS[name])
     while True:
         try:
-            config = STIMULI[name].config(rng)
+            config = stimuli.config(rng)
         except UserError:
             continue
-        return config, STIMULI[name].random(config, rng)
+        return config, stimuli.random(config, rng)
 
 
 def scalar_result(config, layer, token, output):

@@ -8,11 +8,11 @@ from nibbleforge.golden import fp16
 from nibbleforge.golden.arithmetic.quantise import quantise_weights
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.figna import FignaSettings
-from nibbleforge.golden.units import unit
+from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.tools.workers import Workers
 from nibbleforge.sim.units.simulate import Simulation, Tensors
-from nibbleforge.sim.units.simulators import SIMULATORS
+from nibbleforge.sim.units.simulators import simulator_of
 
 TOKENS, FEATURES, OUTPUTS, GROUP = 7, 43, 5, 16
 TINY = unit("figna").presets["tiny"]
@@ -22,7 +22,7 @@ SETTINGS = FignaSettings(weight_group=32)
 def simulate(x, w, config=TINY, settings=SETTINGS, blocks=None) -> Simulation:
     with Workers(1) as workers:
         tensors = Tensors(x, w, blocks=blocks)
-        return SIMULATORS["figna"]("figna", config, settings, tensors, Runner(workers))
+        return simulator_of(UNITS["figna"])("figna", config, settings, tensors, Runner(workers))
 
 
 def operands(kind):
