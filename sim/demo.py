@@ -34,7 +34,7 @@ from .units.grouped import grouped_layer, take_groups
 from .units.nm import layer_of as nm_layer
 from .units.nm import pruned
 from .units.simulate import Simulation, of_capture
-from .units.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
+from .units.simulators import SIMULATORS
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ class Case:
 
 
 RUNS = {
-    **{name: Case(name) for name in SIMULATORS if name not in ("fp16", "figna", *WITH_FFN)},
+    **{
+        name: Case(name)
+        for name in SIMULATORS
+        if name not in ("fp16", "figna") and UNITS[name].takes != "ffn"
+    },
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
@@ -152,7 +156,7 @@ def _native(
     capture: Capture, result: LayerResult, shown: str, case: Case, workers: Workers
 ) -> None:
     """A whole layer on a unit."""
-    tensors = of_capture(capture, result.layer, with_weights=case.unit not in WITHOUT_WEIGHTS)
+    tensors = of_capture(capture, result.layer, with_weights=UNITS[case.unit].takes == "layer")
     result.simulations[shown] = SIMULATORS[case.unit](
         case.unit, case.config, case.runtime, tensors, Runner(workers)
     )

@@ -20,5 +20,6 @@ UNIT = Unit(
     config=AndaConfig,
     presets=_PRESETS,
     designs=lambda config: (COMPRESSED if config.output == "anda" else ARRAY,),
+    takes="layer",
     settings=AndaSettings,
 )

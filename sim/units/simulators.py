@@ -24,9 +24,3 @@ SIMULATORS = _Simulators(
         "reglu": reglu.simulate,
     }
 )
-
-WITHOUT_WEIGHTS = ("bitmap", "compressor")
-"""Units whose simulation takes activations only."""
-
-WITH_FFN = ("reglu",)
-"""Units whose simulation takes the three matrices of an FFN."""
