@@ -34,7 +34,7 @@ from .units.grouped import grouped_layer, take_groups
 from .units.nm import layer_of as nm_layer
 from .units.nm import pruned
 from .units.simulate import Simulation, of_capture
-from .units.simulators import WITH_FFN, WITHOUT_WEIGHTS, simulator_of
+from .units.simulators import simulator_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ RUNS = {
     **{
         name: Case(name)
         for name, owner in UNITS.items()
-        if owner.simulation and name not in ("fp16", "figna", *WITH_FFN)
+        if owner.simulation and name not in ("fp16", "figna") and owner.takes != "ffn"
     },
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
@@ -156,8 +156,9 @@ def _native(
     capture: Capture, result: LayerResult, shown: str, case: Case, workers: Workers
 ) -> None:
     """A whole layer on a unit."""
-    tensors = of_capture(capture, result.layer, with_weights=case.unit not in WITHOUT_WEIGHTS)
-    result.simulations[shown] = simulator_of(UNITS[case.unit])(
+    owner = UNITS[case.unit]
+    tensors = of_capture(capture, result.layer, with_weights=owner.takes == "layer")
+    result.simulations[shown] = simulator_of(owner)(
         case.unit, case.config, case.runtime, tensors, Runner(workers)
     )
 

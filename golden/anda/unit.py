@@ -21,6 +21,7 @@ UNIT = Unit(
     config=AndaConfig,
     presets=_PRESETS,
     designs=lambda config: (COMPRESSED if config.output == "anda" else ARRAY,),
+    takes="layer",
     settings=AndaSettings,
     simulation="nibbleforge.sim.units.anda:simulate",
 )

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .config import Config, NoSettings
-from .events import Event
+from .events import Counts, Event
 from .ports import Port
 from .schedule import Schedule, Traffic
+from .workload import Workload
+
+Takes = Literal["activations", "layer", "ffn", "stream"]
+"""Operands of a unit: activations alone, those and a weight matrix, those and an FFN, or a stream
+that is no tensor of a user."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Design:
         Golden schedule of a free-flowing run: ``schedule(config, operands)``.
     traffic
         Payloads of every port alone, for whole layers: ``traffic(config, operands)``.
+    workload
+        Of operands, tokens in the order given: ``workload(config, operands)``.
+    cycles
+        Counts of a free-flowing run, vectorised for whole LLMs: ``cycles(config, workload)``;
+        ``cycles(config, workload(config, operands))`` are those of the schedule.
     hardware
         Reference to what ``hardware(config)`` makes the component with, see :mod:`.reference`.
     stimuli
@@ -44,6 +54,8 @@ class Design:
     bandwidth: Callable[[Any], dict[str, float]]
     schedule: Callable[[Any, Any], Schedule]
     traffic: Callable[[Any, Any], Traffic]
+    workload: Callable[[Any, Any], Workload]
+    cycles: Callable[[Any, Workload], Counts]
     hardware: str
     stimuli: str
 
@@ -62,6 +74,8 @@ class Unit:
         Named configurations; ``paper`` is the default.
     designs
         Top-level designs that a configuration leads to.
+    takes
+        Kind of the operands.
     settings
         Class of the run-time settings: what the hardware takes as it runs.
     simulation
@@ -73,5 +87,6 @@ class Unit:
     config: type[Config]
     presets: dict[str, Config]
     designs: Callable[[Any], tuple[Design, ...]]
+    takes: Takes
     settings: type[Config] = NoSettings
     simulation: str = ""

@@ -16,6 +16,7 @@ from ...golden.anda.schedule import ARRAY, AndaLayer
 from ...golden.arithmetic.quantise import QuantisedWeights, check_matrix, take_weights
 from ...golden.contract.config import Config
 from ...golden.contract.errors import UserError
+from ...golden.contract.workload import Workload
 from ...golden.fp16 import Fp16Config
 from ..run.measure import Measured, Runner, results
 from .anda_compressor import arrays_of
@@ -87,13 +88,10 @@ def report(
 
 
 def _run(
-    config: AndaConfig, settings: AndaSettings, layer: AndaLayer, runner: Runner
+    config: AndaConfig, _: AndaSettings, layer: AndaLayer, runner: Runner
 ) -> tuple[Measured, dict[str, NDArray]]:
     """Run the array; its results."""
-    (tokens, in_features), outputs = layer.x.shape, len(layer.w)
-    golden = anda.cycles(
-        config, settings.mantissa, tokens, in_features, outputs, int(layer.weight_group)
-    )
+    golden = anda.cycles(config, anda.workload(config, layer))
     measured = runner.measure(ARRAY, config, anda.traffic(config, layer), golden)
     bits = results(layer.tiling(config), anda.ports(config)[-1], measured)
     if config.output == "fp16":
@@ -105,17 +103,9 @@ def _run_compressed(
     config: AndaConfig, settings: AndaSettings, layer: AndaLayer, runner: Runner
 ) -> tuple[Measured, dict[str, NDArray]]:
     """Run array and compressor, outputs padded to whole groups; results and what they stand for."""
-    (tokens, in_features), outputs = layer.x.shape, len(layer.w)
+    tokens, outputs = len(layer.x), len(layer.w)
     padded = compressed_layer(config, settings, layer)
-    golden = anda_compressed.cycles(
-        config,
-        settings.mantissa,
-        settings.result_mantissa,
-        tokens,
-        in_features,
-        len(padded.w),
-        int(layer.weight_group),
-    )
+    golden = anda_compressed.cycles(config, anda_compressed.workload(config, padded))
     traffic = anda_compressed.traffic(config, padded)
     measured = runner.measure(COMPRESSED, config, traffic, golden)
     unit, ports = anda_compressed.compressor_config(config), anda_compressed.ports(config)[-3:]
@@ -168,5 +158,5 @@ def baselines(
 ) -> list[dict[str, object]]:
     """Cycles of the FP16 array of the same extent, and the speed-up over it."""
     rival = Fp16Config(rows=config.rows, columns=config.columns, max_k=max(in_features, 1))
-    needed = fp16.cycles(rival, tokens, in_features, outputs).cycles
+    needed = fp16.cycles(rival, Workload(tokens, in_features, outputs)).cycles
     return [{"unit": "fp16", "cycles": needed, "speedup": needed / cycles}]

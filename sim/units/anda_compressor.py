@@ -27,7 +27,7 @@ def simulate(
     x = to_fp16("activations", tensors.activations)
     tokens, in_features = x.shape
     operands = groups_of(config, settings, x)
-    golden = anda_compressor.cycles(config, len(operands.values), settings.mantissa)
+    golden = anda_compressor.cycles(config, anda_compressor.workload(config, operands))
     traffic = anda_compressor.traffic(config, operands)
     measured = runner.measure(COMPRESSOR, config, traffic, golden)
     ports = anda_compressor.ports(config)[1:]

@@ -31,17 +31,14 @@ def simulate(
     packed = hybrid.encode(form, q)
     groups = high_halves(form, q)
 
-    encoded = runner.measure(
-        ENCODER,
-        config,
-        ENCODER.traffic(config, groups),
-        bitmap.encoder_cycles(config, packed.bitmap),
-    )
-    decoded = runner.measure(
-        DECODER,
-        config,
-        DECODER.traffic(config, groups),
-        bitmap.decoder_cycles(config, packed.bitmap),
+    encoded, decoded = (
+        runner.measure(
+            design,
+            config,
+            design.traffic(config, groups),
+            design.cycles(config, design.workload(config, groups)),
+        )
+        for design in (ENCODER, DECODER)
     )
     restored = _restore(config, form, packed, decoded)
     y = (restored * x.scale[:, None].astype(np.float64)).astype(np.float32)

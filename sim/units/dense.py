@@ -16,6 +16,7 @@ from ...golden.arithmetic.quantise import (
 from ...golden.contract.config import Config
 from ...golden.contract.errors import UserError
 from ...golden.contract.layer import ArrayConfig, Layer
+from ...golden.contract.workload import Workload
 from ...golden.dense import DenseConfig
 from ..run.measure import Measured, Runner, fp32_results, results
 from .grouped import grouped_layer, take_groups
@@ -45,7 +46,7 @@ def simulate(
     traffic = design.traffic(config, layer)
 
     tokens, in_features = layer.x.shape
-    golden = dense.cycles(config, tokens, in_features, len(w.q))
+    golden = design.cycles(config, design.workload(config, layer))
     measured = runner.measure(design, config, traffic, golden)
     found = _results(config, layer, x, w, measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
@@ -93,7 +94,7 @@ def baselines(
     for name, passes in (("dense", 2), ("dense2k", 1)):
         extent = {"rows": config.rows, "columns": config.columns, "max_k": config.max_k}
         rival = DenseConfig.model_validate({**extent, "k": k, "passes": passes})
-        needed = dense.cycles(rival, tokens, in_features, outputs).cycles
+        needed = dense.cycles(rival, Workload(tokens, in_features, outputs)).cycles
         rows.append({"unit": name, "cycles": needed, "speedup": needed / cycles})
     return rows
 

@@ -30,8 +30,7 @@ def simulate(
     layer = FignaLayer(x, w.q, w.scale, np.array(w.group), *minimum)
     check_operands(config, layer)
 
-    shape = (len(x), x.shape[1], len(w.q))
-    golden = figna.cycles(config, *shape, w.group)
+    golden = figna.cycles(config, figna.workload(config, layer))
     measured = runner.measure(ARRAY, config, figna.traffic(config, layer), golden)
     y = fp32_results(layer.tiling(config), figna.ports(config)[-1], measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T

@@ -35,7 +35,7 @@ def simulate(
 
     tokens, in_features = activations.shape
     shape = {"tokens": tokens, "in_features": in_features, "out_features": len(weights)}
-    golden = fp16.cycles(config, tokens, in_features, len(weights))
+    golden = fp16.cycles(config, fp16.workload(config, layer))
     measured = runner.measure(ARRAY, config, fp16.traffic(config, layer), golden)
     y = fp32_results(layer.tiling(config), fp16.ports(config)[-1], measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T

@@ -14,6 +14,7 @@ from ...golden.arithmetic.quantise import (
     take_weights,
 )
 from ...golden.contract.errors import UserError
+from ...golden.contract.workload import Workload
 from ...golden.nm import unit as nm
 from ...golden.nm.config import ACTIVATION_BITS, BEAT_BITS, NMConfig, NMSettings
 from ...golden.nm.format import Slots, pack, slots
@@ -45,7 +46,7 @@ def simulate(
 
     tokens, in_features = x.q.shape
     shape = {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)}
-    golden = nm.cycles(config, settings.n, tokens, in_features, len(w.q))
+    golden = design.cycles(config, design.workload(config, layer))
     measured = runner.measure(design, config, design.traffic(config, layer), golden)
     found = _results(config, layer, x, w, measured)
     exact = activations.astype(np.float64) @ weights.astype(np.float64).T
@@ -118,7 +119,8 @@ def _baselines(
     config: NMConfig, cycles: float, tokens: int, in_features: int, outputs: int
 ) -> list[dict[str, Any]]:
     """Dense arrays of the same extent, and this one with nothing pruned."""
-    itself = nm.cycles(config, config.m, tokens, in_features, outputs).cycles
+    unpruned = Workload(tokens, in_features, outputs, NMSettings(n=config.m))
+    itself = nm.cycles(config, unpruned).cycles
     half = ACTIVATION_BITS // 2
     return [
         *baselines(config, half, cycles, tokens, in_features, outputs),

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from ...golden.arithmetic.quantise import check_matrix
 from ...golden.contract.errors import UserError
+from ...golden.contract.workload import Workload
 from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, ports
 from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
-from ...golden.reglu.timing import Neurons
+from ...golden.reglu.timing import FfnProfile, Neurons
 from ...golden.reglu.unit import SKIPPING_FFN, cycles, dense_cycles, traffic
 from ...golden.reglu.values import FfnRun, compute
 from ..run.measure import Measured, Runner
@@ -35,7 +36,8 @@ def simulate(
     neurons = compute(config, operands).neurons
     alone = run(ffn, x_q, None, config.double_relu)
     d, D, rank = operands.shape
-    golden = cycles(config, neurons, d, rank, operands.latency)
+    profile = FfnProfile(neurons, rank, operands.latency)
+    golden = cycles(config, Workload(len(x_q), d, d, settings, profile=profile))
     measured = runner.measure(SKIPPING_FFN, config, traffic(config, operands), golden)
     y_int = _outputs(config, measured, len(x_q), d)
     y = ffn.dequantise(y_int)
@@ -155,7 +157,8 @@ def _baselines(
     tokens, (d, D, _) = len(operands.x), operands.shape
     everyone = Neurons(np.ones((tokens, D), np.bool_), alone.gate_survivors, alone.survivors)
     without = config.replace(predictor=False)
-    early = cycles(without, everyone, d, 0, operands.latency).cycles
+    profile = FfnProfile(everyone, 0, operands.latency)
+    early = cycles(without, Workload(tokens, d, d, profile=profile)).cycles
     dense = dense_cycles(config, tokens, d, D)
     return [
         {"unit": "dense FFN", "cycles": dense, "speedup": dense / found},

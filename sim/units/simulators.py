@@ -6,12 +6,6 @@ from ...golden.contract.reference import resolve
 from ...golden.units import UNITS
 from .simulate import Simulator
 
-WITHOUT_WEIGHTS = ("bitmap", "compressor")
-"""Units whose simulation takes activations only."""
-
-WITH_FFN = ("reglu",)
-"""Units whose simulation takes the three matrices of an FFN."""
-
 
 def simulator_of(unit: Unit) -> Simulator:
     """The simulation that a unit declares.

@@ -56,7 +56,7 @@ def simulate(
     traffic = design.traffic(config, layer)
 
     packed = hybrid.encode(config.format, layer.x)
-    golden = sparqle_timing.cycles(config, packed.bitmap, layer.x.shape[1], len(w.q))
+    golden = design.cycles(config, design.workload(config, layer))
     measured = runner.measure(design, config, traffic, golden)
     found = _results(config, layer, w, measured)
     unordered = np.argsort(order)
@@ -84,7 +84,7 @@ def density_order(
     if not settings.sort:
         return np.arange(len(q))
     _, high = hybrid.split(config.format, q)
-    return sparqle.density_order(high != 0)
+    return sparqle_timing.density_order(np.count_nonzero(high, axis=1))
 
 
 def _results(

@@ -27,7 +27,7 @@ from ...tb.stalls import PROFILES, Gates, gates
 from ...tb.stimuli import stimuli_of
 from ..run.native import Model
 from .equivalence import compare, yosys
-from .jams import WAITED_FOR, check_jams
+from .jams import check_jams, declared
 
 Status = Literal["killed", "equivalent", "survived"]
 
@@ -269,7 +269,7 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
         trial = partial(_Player.compare, schedule=schedule, reset_after=when)
         yield f"{label}, reset after {when}", trial
     yield from _illegal_trials(design, config)
-    for seed in range(JAMS if design.name in WAITED_FOR else 0):
+    for seed in range(JAMS if declared(design, config) else 0):
         yield f"closed ports, seed {seed}", partial(_Player.jam, seed=seed)
     if stimuli.few(config):
         every = design.schedule(config, stimuli.exhaustive(config))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nibbleforge.golden import bitmap
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.dense import cycles
 from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.units import UNITS
@@ -87,7 +88,7 @@ def test_a_dense_layer(run, save, tmp_path, kind):
         "in_features": FEATURES,
         "out_features": OUTPUTS,
     }
-    golden = cycles(UNITS["dense2k"].presets["paper"], TOKENS, FEATURES, OUTPUTS)
+    golden = cycles(UNITS["dense2k"].presets["paper"], Workload(TOKENS, FEATURES, OUTPUTS))
     assert counts["cycles"] == counts["golden_cycles"] == golden.cycles
     assert counts["events"] == golden.events
     assert counts["mismatches"] == 0
@@ -332,13 +333,13 @@ def test_policies_for_int8_beyond_the_range(run, save, tmp_path, policy, most):
 
 def test_a_difference_is_reported_and_ends_with_1(run, save, tmp_path, monkeypatch):
     """Negative control: golden of the decoder one cycle off."""
-    law = bitmap.decoder_cycles
 
-    def wrong(config, words):
-        right = law(config, words)
+    def wrong(config, workload):
+        right = bitmap.decoder_cycles(config, workload)
         return dataclasses.replace(right, cycles=right.cycles + 1)
 
-    monkeypatch.setattr(bitmap, "decoder_cycles", wrong)
+    design = dataclasses.replace(bitmap.DECODER, cycles=wrong)
+    monkeypatch.setattr("nibbleforge.sim.units.bitmap.DECODER", design)
     x = np.ones((1, 5), np.int8)
     options = ("--preset", "tiny", "-o", tmp_path / "out")
     done = run("simulate", "bitmap", "--activations", save("a", x), *options)

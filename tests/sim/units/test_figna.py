@@ -7,6 +7,7 @@ import pytest
 from nibbleforge.golden import fp16
 from nibbleforge.golden.arithmetic.quantise import quantise_weights
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.figna import FignaSettings
 from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
@@ -88,7 +89,7 @@ def test_a_layer(kind, asymmetric):
     (rival,) = counts["baselines"]
     array = fp16.Fp16Config(rows=TINY.rows, columns=TINY.columns)
     assert rival["unit"] == "fp16"
-    assert rival["cycles"] == fp16.cycles(array, TOKENS, FEATURES, OUTPUTS).cycles
+    assert rival["cycles"] == fp16.cycles(array, Workload(TOKENS, FEATURES, OUTPUTS)).cycles
     assert rival["speedup"] == rival["cycles"] / counts["cycles"]
 
 
