@@ -553,7 +553,7 @@ UNIT = Unit(
     designs=designs,
     takes="activations",
     settings=BitmapSettings,
-    simulation="nibbleforge.sim.units.bitmap:simulate",
+    simulation="nibbleforge.sim.units.bitmap:prepare",
 )
 
 UNITS = (UNIT,)

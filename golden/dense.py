@@ -277,7 +277,7 @@ UNIT = Unit(
     presets=_presets(passes=2),
     designs=lambda config: (design(config),),
     takes="layer",
-    simulation="nibbleforge.sim.units.dense:simulate",
+    simulation="nibbleforge.sim.units.dense:prepare",
 )
 
 UNIT_2K = Unit(
@@ -287,7 +287,7 @@ UNIT_2K = Unit(
     presets=_presets(passes=1),
     designs=lambda config: (design(config),),
     takes="layer",
-    simulation="nibbleforge.sim.units.dense:simulate",
+    simulation="nibbleforge.sim.units.dense:prepare",
 )
 
 UNITS = (UNIT, UNIT_2K)

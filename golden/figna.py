@@ -306,7 +306,7 @@ UNIT = Unit(
     designs=lambda _: (ARRAY,),
     takes="layer",
     settings=FignaSettings,
-    simulation="nibbleforge.sim.units.figna:simulate",
+    simulation="nibbleforge.sim.units.figna:prepare",
 )
 
 UNITS = (UNIT,)

@@ -333,7 +333,7 @@ UNIT = Unit(
     },
     designs=lambda _: (ARRAY,),
     takes="layer",
-    simulation="nibbleforge.sim.units.fp16:simulate",
+    simulation="nibbleforge.sim.units.fp16:prepare",
 )
 
 UNITS = (UNIT,)

@@ -11,30 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..golden.anda.compressor import CompressorConfig
-from ..golden.anda.config import AndaConfig, AndaSettings, MantissaSettings
-from ..golden.arithmetic.quantise import take_activations, take_weights
-from ..golden.bitmap import BitmapConfig
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
-from ..golden.contract.layer import Layer
-from ..golden.dense import DenseConfig
-from ..golden.nm.config import NMConfig, NMSettings
-from ..golden.sparqle.config import SparqleConfig
 from ..golden.units import UNITS
 from ..tb.job import Job
 from .run import cocotb
 from .run.measure import Progress, Runner
 from .tensors.files import Capture, sample_path
 from .tools.workers import Workers
-from .units.anda import layer_of
-from .units.anda_compressor import groups_of
-from .units.bitmap import format_of, high_halves
-from .units.grouped import grouped_layer, take_groups
-from .units.nm import layer_of as nm_layer
-from .units.nm import pruned
-from .units.simulate import Simulation, of_capture
-from .units.simulators import simulator_of
+from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
 
 
 @dataclass(frozen=True)
@@ -158,9 +143,8 @@ def _native(
     """A whole layer on a unit."""
     owner = UNITS[case.unit]
     tensors = of_capture(capture, result.layer, with_weights=owner.takes == "layer")
-    result.simulations[shown] = simulator_of(owner)(
-        case.unit, case.config, case.runtime, tensors, Runner(workers)
-    )
+    found = simulate(owner, case.config, case.runtime, tensors, Runner(workers))
+    result.simulations[shown] = found
 
 
 def _corners(
@@ -174,7 +158,7 @@ def _corners(
     tests: str,
 ) -> None:
     """First tokens and outputs of all layers."""
-    operands = [_operands(case, capture, result.layer) for result in results]
+    operands = [_operands(case, design, capture, result.layer) for result in results]
     job = Job.of(case.unit, design, case.config, list(range(len(results))))
     compare_in_cocotb(results, shown, job, operands, folder, workers, tests)
 
@@ -206,24 +190,10 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
     return next((verdict.message for verdict in mine if not verdict.passed), "")
 
 
-def _operands(case: Case, capture: Capture, layer: str) -> Any:
-    """First tokens and outputs of a layer, quantised as the unit's simulation does."""
-    config, settings = case.config, case.runtime
-    x, w = capture.activations(layer)[:CORNER], capture.weights(layer)[:CORNER]
-    if isinstance(settings, AndaSettings) and isinstance(config, AndaConfig):
-        weights = take_weights(w, "group", settings.weight_group, not config.asymmetric)
-        return layer_of(config, settings, x, weights)
-    if isinstance(settings, NMSettings) and isinstance(config, NMConfig):
-        integers = take_activations(x, config.activation_range[1])
-        return nm_layer(config, integers, *pruned(config, settings, x, w))
-    if isinstance(settings, MantissaSettings) and isinstance(config, CompressorConfig):
-        return groups_of(config, settings, x)
-    if isinstance(config, BitmapConfig):
-        form = format_of(config)
-        return high_halves(form, take_activations(x, form.limit).q)
-    if isinstance(config, DenseConfig | SparqleConfig):
-        q = take_activations(x, config.activation_range[1]).q
-        if config.dequant == "group":
-            return grouped_layer(config, q, take_groups(config, w, None))
-        return Layer(q, take_weights(w).q)
-    raise TypeError(f"no operands for {type(config).__name__}")
+def _operands(case: Case, design: Design, capture: Capture, layer: str) -> Any:
+    """First tokens and outputs of a layer, prepared as the unit's simulation does."""
+    owner = UNITS[case.unit]
+    x = capture.activations(layer)[:CORNER]
+    w = capture.weights(layer)[:CORNER] if owner.takes == "layer" else None
+    prepared = prepare(owner, case.config, case.runtime, Tensors(x, w))
+    return next(run.operands for run in prepared.runs if run.design.name == design.name)

@@ -369,5 +369,5 @@ UNIT = Unit(
     designs=lambda _: (COMPRESSOR,),
     takes="activations",
     settings=MantissaSettings,
-    simulation="nibbleforge.sim.units.anda_compressor:simulate",
+    simulation="nibbleforge.sim.units.anda_compressor:prepare",
 )

@@ -23,7 +23,7 @@ UNIT = Unit(
     designs=lambda config: (COMPRESSED if config.output == "anda" else ARRAY,),
     takes="layer",
     settings=AndaSettings,
-    simulation="nibbleforge.sim.units.anda:simulate",
+    simulation="nibbleforge.sim.units.anda:prepare",
 )
 
 UNITS = (UNIT, COMPRESSOR_UNIT)

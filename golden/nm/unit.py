@@ -363,7 +363,7 @@ UNIT = Unit(
     designs=lambda config: (design(config),),
     takes="layer",
     settings=NMSettings,
-    simulation="nibbleforge.sim.units.nm:simulate",
+    simulation="nibbleforge.sim.units.nm:prepare",
 )
 
 UNITS = (UNIT,)

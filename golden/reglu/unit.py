@@ -223,7 +223,7 @@ UNIT = Unit(
     designs=lambda _: (SKIPPING_FFN,),
     takes="ffn",
     settings=RegluSettings,
-    simulation="nibbleforge.sim.units.reglu:simulate",
+    simulation="nibbleforge.sim.units.reglu:prepare",
 )
 
 UNITS = (UNIT,)

@@ -186,7 +186,7 @@ UNIT = Unit(
     designs=lambda config: (design(config),),
     takes="layer",
     settings=SparqleSettings,
-    simulation="nibbleforge.sim.units.sparqle:simulate",
+    simulation="nibbleforge.sim.units.sparqle:prepare",
 )
 
 UNITS = (UNIT,)

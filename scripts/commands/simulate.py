@@ -16,8 +16,7 @@ from ...sim.tensors.ffns import ffn_of, load_ffn
 from ...sim.tensors.files import Capture, load_matrix
 from ...sim.tools.results import check_output, new_files, write_arrays, write_json
 from ...sim.tools.workers import Workers
-from ...sim.units.simulate import Simulation, Tensors, of_capture
-from ...sim.units.simulators import simulator_of
+from ...sim.units.simulate import Simulation, Tensors, of_capture, simulate
 from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
 from ..show import console, errors, progress, table
 
@@ -85,7 +84,6 @@ def command(
     """Run the RTL of a unit on tensors, compare with golden, write results and counts."""
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
-    simulator = simulator_of(owner)
     given = Given(activations, weights, capture, layer)
     if owner.takes == "ffn":
         if int8_policy != "error":
@@ -97,7 +95,7 @@ def command(
         tensors = _tensors(owner, given, int8_policy)
     check_tools()
     with progress() as report, Workers() as workers:
-        result = simulator(owner.name, configuration, runtime, tensors, Runner(workers, report))
+        result = simulate(owner, configuration, runtime, tensors, Runner(workers, report))
     with new_files(output) as folder:
         write_arrays(folder, result.arrays)
         write_json(folder / "counts.json", result.counts)

@@ -12,8 +12,8 @@ from nibbleforge.golden.figna import FignaSettings
 from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units import simulate as simulation
 from nibbleforge.sim.units.simulate import Simulation, Tensors
-from nibbleforge.sim.units.simulators import simulator_of
 
 TOKENS, FEATURES, OUTPUTS, GROUP = 7, 43, 5, 16
 TINY = unit("figna").presets["tiny"]
@@ -23,7 +23,7 @@ SETTINGS = FignaSettings(weight_group=32)
 def simulate(x, w, config=TINY, settings=SETTINGS, blocks=None) -> Simulation:
     with Workers(1) as workers:
         tensors = Tensors(x, w, blocks=blocks)
-        return simulator_of(UNITS["figna"])("figna", config, settings, tensors, Runner(workers))
+        return simulation.simulate(UNITS["figna"], config, settings, tensors, Runner(workers))
 
 
 def operands(kind):

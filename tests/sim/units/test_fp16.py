@@ -11,8 +11,8 @@ from nibbleforge.golden.fp16 import Fp16Config, Fp16Layer, compute
 from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units import simulate as simulation
 from nibbleforge.sim.units.simulate import Simulation, Tensors
-from nibbleforge.sim.units.simulators import simulator_of
 
 TOKENS, FEATURES, OUTPUTS = 7, 21, 5
 TINY = unit("fp16").presets["tiny"]
@@ -21,7 +21,7 @@ TINY = unit("fp16").presets["tiny"]
 def simulate(x, w) -> Simulation:
     with Workers(1) as workers:
         tensors = Tensors(x, w)
-        return simulator_of(UNITS["fp16"])("fp16", TINY, NoSettings(), tensors, Runner(workers))
+        return simulation.simulate(UNITS["fp16"], TINY, NoSettings(), tensors, Runner(workers))
 
 
 def operands(kind):
