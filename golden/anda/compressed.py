@@ -224,4 +224,5 @@ COMPRESSED = Design(
     cycles=cycles,
     hardware="nibbleforge.hw.anda.compressed:AndaCompressed",
     stimuli="nibbleforge.tb.tb_anda_compressed:ARRAY",
+    wide=True,
 )

@@ -352,4 +352,5 @@ ARRAY = Design(
     cycles=cycles,
     hardware="nibbleforge.hw.anda.array:AndaArray",
     stimuli="nibbleforge.tb.tb_anda:ARRAY",
+    wide=True,
 )

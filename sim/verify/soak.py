@@ -168,7 +168,7 @@ def _of_sample(names: Sequence[str]) -> Iterator[Task]:
             every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
             for settings in every:
                 yield partial(_sample, shown, replace(case, settings=settings))
-    if reglu.UNIT.name in names:
+    if any(UNITS[name].takes == "ffn" for name in names):
         yield _sample_of_ffns
 
 
