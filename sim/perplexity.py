@@ -15,6 +15,7 @@ from ..golden.anda_format import AndaFormat, check_mantissa
 from ..golden.anda_search import Mantissas
 from ..golden.errors import UserError
 from ..golden.llm import Linear
+from .arrays import some
 from .llm import (
     DEFAULT_OFFSET,
     Corpus,
@@ -31,7 +32,6 @@ from .llm import (
     versions,
     without_warnings,
 )
-from .tensors import some
 
 KINDS = {
     "qkv": ("q_proj", "k_proj", "v_proj", "qkv_proj"),
