@@ -125,15 +125,15 @@ def some(names: Iterable[str], most: int = LISTED) -> str:
     return f"{', '.join(listed[:most])}, ... ({len(listed)} in all)"
 
 
-def nearest(name: str, names: Sequence[str]) -> str:
+def nearest(name: str, names: Sequence[str], listing: str = "it holds") -> str:
     """For an error sentence, what there is in place of a name: all if few, else the nearest."""
     if len(names) <= LISTED:
-        return f"it holds {some(names)}"
+        return f"{listing} {some(names)}"
     words = _words(name)  # a checkpoint has up to 100,000 names, too many for difflib
     likely = heapq.nlargest(LIKELY, names, key=lambda other: len(words & _words(other)))
     found = difflib.get_close_matches(name, likely, NEAREST)
     if not found:
-        return f"it holds {some(names)}"
+        return f"{listing} {some(names)}"
     return f"nearest of {len(names):,} are {', '.join(found)}"
 
 

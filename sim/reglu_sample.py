@@ -92,7 +92,8 @@ def _parts(file: ArrayFile, name: str | None) -> list[str]:
 def _ffns(names: Iterable[str]) -> list[str]:
     """What ``FILE:NAME`` may name, in the order of ``names``."""
     names = list(names)
-    there, found = set(names), {}
+    there = set(names)
+    found: dict[str, None] = {}
     for mark in "./":
         for layout in LAYOUTS:
             end = mark + layout.format("gate")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..golden.errors import UserError
 from ..golden.quantise import INT4_MIN, QuantisedWeights
-from .arrays import NpzFile, open_arrays, some, split_name
+from .arrays import NpzFile, nearest, open_arrays, split_name
 
 CAPTURE_FORMAT = "nibbleforge-capture-1"
 """What ``meta["format"]`` says in a file that :func:`~nibbleforge.sim.capture.capture` wrote."""
@@ -160,7 +160,8 @@ class Capture:
         """Refuse a layer that was not captured."""
         if layer not in self.layers:
             raise UserError(
-                f"{self.path} has no layer {layer!r}; its layers are {some(self.layers)}."
+                f"{self.path} has no layer {layer!r};"
+                f" {nearest(layer, self.layers, 'its layers are')}."
             )
 
 
