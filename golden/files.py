@@ -41,3 +41,17 @@ def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         if os.fstat(stream.fileno()).st_size == 0:
             raise UserError(f"{path} is empty.")
         yield stream
+
+
+def refuse_device(path: Path) -> None:
+    """Raise :class:`UserError` for a device, such as ``/dev/zero``, which may never end.
+
+    A pipe is welcome where a file is only read from its beginning to its end, and what cannot be
+    examined is left to whoever opens it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UserError(f"{path} cannot be read: it is a device.")

@@ -10,6 +10,7 @@ import typer
 from ..golden.config import Config
 from ..golden.design import Unit
 from ..golden.errors import UserError
+from ..golden.files import refuse_device
 from ..golden.units import unit
 from ..sim.toolchain import require
 
@@ -82,6 +83,7 @@ def check_tools() -> None:
 def _read(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
+    refuse_device(file)
     try:
         return tomllib.loads(file.read_text())
     except OSError as error:

@@ -101,8 +101,15 @@ def split_name(given: str | os.PathLike[str]) -> tuple[Path, str | None]:
     -------
     tuple
         The file, and the name of an array in it, None if none is given.
+
+    Raises
+    ------
+    UserError
+        If nothing is given.
     """
     text = os.fspath(given)
+    if not text:
+        raise UserError("the name of a file of arrays must not be empty.")
     colons = [place for place, letter in enumerate(text) if letter == ":"]
     ends = [len(text), *reversed(colons)]
     for end in ends:
@@ -174,6 +181,8 @@ class NpyFile:
 
     def __init__(self, path: Path):
         self.path = path
+        with opened(path):
+            pass  # so that what is missing is said before what it might hold
 
     def load(self, name: str | None = None) -> NDArray:
         """See :class:`ArrayFile`."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..golden.errors import UserError
+from ..golden.files import refuse_device
 from .arrays import some
 from .cache import Cache
 
@@ -59,6 +60,7 @@ def read_text(text: str | os.PathLike[str] | None) -> Corpus:
         pages = "\n".join(topics.topics[key] for key in sorted(topics.topics))
         return Corpus(pages, f"pydoc_data.topics of Python {platform.python_version()}")
     path = Path(text)
+    refuse_device(path)
     try:
         return Corpus(path.read_text("utf-8"), path.name)
     except UnicodeDecodeError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..golden.errors import UserError
 from ..golden.files import opened
 from ..golden.reglu_ffn import check_ffn
-from .arrays import ArrayFile, nearest, open_arrays, some, split_name
+from .arrays import ArrayFile, NpyFile, nearest, open_arrays, some, split_name
 from .reglu_network import Block, Network
 from .tensors import Capture, load_matrix
 
@@ -66,7 +66,7 @@ def load_ffn(given: str | os.PathLike[str]) -> FfnWeights:
 
 def _parts(file: ArrayFile, name: str | None) -> list[str]:
     """Names of gate, up and down of an FFN, in the layout that has most of them."""
-    if not file.names:
+    if isinstance(file, NpyFile):
         raise UserError(
             f"{file.path} holds one array without a name; an FFN has three: gate, up and down."
         )

@@ -421,7 +421,7 @@ class TestOtherModules:
         ]
         for pattern in ("idle", "id*"):
             with pytest.raises(
-                UserError, match="^idle does not see every token once, so it cannot"
+                UserError, match=r"^idle does not see every token once, so it cannot"
             ):
                 capture(str(hugging_face), [pattern], 5, text=text, output=tmp_path / "d.npz")
 
