@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.reglu_file import load as load_predictor
+from nibbleforge.golden.reglu_file import save as save_predictor
 from nibbleforge.sim.arrays import LISTED, nearest, open_arrays, split_name
-from nibbleforge.sim.reglu_sample import ffn_of, load_ffn
+from nibbleforge.sim.reglu_build import make, split
+from nibbleforge.sim.reglu_sample import FFN_FORMAT, FfnWeights, ffn_of, load_ffn
 from nibbleforge.sim.tensors import CAPTURE_FORMAT, Capture, load_matrix, sample_path
 
 MATRIX = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -461,6 +463,13 @@ def _sound_files():
         "a/w.m": np.ones((2, 1), np.float16),
     }
     np.savez("c.npz", meta=meta, **blocks)
+    rng = np.random.default_rng(5)
+    ffn = FfnWeights(*(rng.normal(size=array.shape).astype(np.float32) for array in PARTS.values()))
+    x = rng.normal(size=(64, 3)).astype(np.float32)
+    save_predictor(make(split(ffn, x, None), 1, 0.5).predictor, "p.npz")
+    meta = np.array(json.dumps({"format": FFN_FORMAT}))
+    arrays = {f"layers.0/{kind}": array for kind, array in ffn._asdict().items()}
+    np.savez("f.npz", meta=meta, **arrays, **{"layers.0/x": x, "layers.0/x_held_out": x})
 
 
 def _read_capture(path):
@@ -476,6 +485,8 @@ DAMAGED = {
     "x.safetensors": lambda path: load_matrix(path, "a"),
     "x.safetensors.index.json": lambda path: load_matrix(path, "a"),
     "c.npz": _read_capture,
+    "p.npz": load_predictor,
+    "f.npz": lambda path: ffn_of(path, "0"),
 }
 
 
