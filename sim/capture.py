@@ -32,6 +32,7 @@ from .llm import (
     versions,
     without_warnings,
 )
+from .reglu_sample import activation_of
 from .results import check_npz, write_npz
 from .tensors import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles
 
@@ -382,12 +383,10 @@ def _to_float16(what: str, values: NDArray[np.float32], brief: str) -> NDArray[n
 def _activation(network: Any, layers: Iterable[str]) -> dict[str, str]:
     """What gates the FFNs, where whole ones are captured, as :mod:`.reglu_sample` takes them."""
     kinds = {name.rpartition(".")[2] for name in layers}
-    config = network.config.get_text_config()
-    names = ("hidden_act", "hidden_activation", "activation_function")
-    found = next((value for name in names if (value := getattr(config, name, None))), None)
+    found = activation_of(vars(network.config.get_text_config()))
     if found is None or not {"gate_proj", "up_proj", "down_proj"} <= kinds:
         return {}
-    return {"activation": str(found)}
+    return {"activation": found}
 
 
 def _stored_as(name: str, arrays: dict[str, NDArray]) -> str:

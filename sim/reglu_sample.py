@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..golden.errors import UserError
 from ..golden.files import opened
 from ..golden.reglu_ffn import check_ffn
-from .arrays import ArrayFile, NpyFile, nearest, open_arrays, some, split_name
+from .arrays import ArrayFile, NpyFile, NpzFile, nearest, open_arrays, some, split_name
 from .reglu_network import Block, Network
 from .tensors import Capture, load_matrix
 
@@ -57,10 +57,13 @@ def load_ffn(given: str | os.PathLike[str]) -> FfnWeights:
     Raises
     ------
     UserError
-        If the file cannot be read, lacks one of them, or they do not fit together.
+        If the file cannot be read, lacks one of them, they do not fit together, or the
+        ``config.json`` beside a checkpoint names another activation than ReLU.
     """
     path, name = split_name(given)
     file = open_arrays(path)
+    if not isinstance(file, NpyFile | NpzFile):
+        _check_activation(path)
     return FfnWeights(*check_ffn(*(file.load(part) for part in _parts(file, name))))
 
 
@@ -87,6 +90,33 @@ def _parts(file: ArrayFile, name: str | None) -> list[str]:
     if ffns:
         raise UserError(f"{file.path} has no FFN {name!r}; {nearest(name or '', ffns)}.")
     return best
+
+
+def _check_activation(path: Path) -> None:
+    """Refuse a checkpoint whose FFNs another function gates."""
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        content = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # a checkpoint without a configuration is the user's own
+    if isinstance(content, dict):
+        check_activation(path, activation_of({**content, **_dict(content.get("text_config"))}))
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def activation_of(config: Mapping[str, Any]) -> str | None:
+    """What gates the FFNs, by the configuration of a Hugging Face model; None if it is not said."""
+    names = ("hidden_act", "hidden_activation", "activation_function")
+    return next((str(config[name]) for name in names if config.get(name)), None)
+
+
+def check_activation(path: Path, activation: str | None) -> None:
+    """Raise :class:`UserError` unless the FFNs of a file may be ReLU-gated."""
+    if activation not in (None, "relu"):
+        raise UserError(f"the FFNs in {path} must be gated by relu, got {activation}.")
 
 
 def _ffns(names: Iterable[str]) -> list[str]:
@@ -293,8 +323,6 @@ def _captured(capture: Capture, name: str) -> tuple[FfnWeights, NDArray[np.float
                 f"{capture.path} has no layer {part!r}, which an FFN needs;"
                 f" its layers are {some(capture.layers)}."
             )
-    activation = capture.meta.get("activation")
-    if activation not in (None, "relu"):
-        raise UserError(f"the FFNs in {capture.path} must be gated by relu, got {activation}.")
+    check_activation(capture.path, capture.meta.get("activation"))
     weights = check_ffn(*(capture.weights(part) for part in parts))
     return FfnWeights(*weights), capture.activations(parts[0]).astype(np.float32)

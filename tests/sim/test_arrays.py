@@ -297,6 +297,30 @@ def test_ffn_of_a_checkpoint_in_bfloat16():
 
 
 @pytest.mark.parametrize(
+    ("config", "gate"),
+    [
+        ({"hidden_act": "relu"}, None),
+        ({"hidden_act": "silu"}, "silu"),
+        ({"hidden_activation": "gelu_pytorch_tanh", "hidden_act": None}, "gelu_pytorch_tanh"),
+        ({"text_config": {"hidden_act": "silu"}}, "silu"),
+        ({"text_config": 3}, None),
+        ([1], None),
+    ],
+    ids=range(6),
+)
+def test_a_checkpoint_that_says_what_gates_its_ffns(config, gate):
+    os.mkdir("llm")
+    save("llm/model.safetensors", **ffns("{}_proj__weight", ""))
+    Path("llm/config.json").write_text(json.dumps(config))
+    for given in ("llm", "llm/model.safetensors"):
+        if gate is None:
+            assert (load_ffn(given).up == PARTS["up"]).all()
+        else:
+            sentence = f"the FFNs in {given} must be gated by relu, got {gate}."
+            assert refusal(load_ffn, given) == sentence
+
+
+@pytest.mark.parametrize(
     ("arrays", "given", "sentence"),
     [
         (
