@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..golden.config import Config
-from ..golden.design import Unit
-from ..golden.errors import UserError
-from ..golden.files import refuse_device
+from ..golden.contract.config import Config
+from ..golden.contract.design import Unit
+from ..golden.contract.errors import UserError
+from ..golden.contract.files import refuse_device
 from ..golden.units import unit
-from ..sim.toolchain import require
+from ..sim.tools.toolchain import require
 
 ARRAY_HELP = ".npy, .npz, .safetensors, or a checkpoint's folder; of several arrays, FILE:NAME."
 """Where an option takes an array."""
