@@ -17,7 +17,16 @@ from ...sim.tensors.files import Capture, load_matrix
 from ...sim.tools.results import check_output, new_files, write_arrays, write_json
 from ...sim.tools.workers import Workers
 from ...sim.units.simulate import Simulation, Tensors, of_capture, simulate
-from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
+from ..options import (
+    ARRAY_HELP,
+    ConfigFile,
+    Output,
+    Preset,
+    Settings,
+    UnitName,
+    check_tools,
+    configure,
+)
 from ..show import console, errors, progress, table
 
 
@@ -25,8 +34,8 @@ from ..show import console, errors, progress, table
 class Given:
     """Files that the command line names."""
 
-    activations: Path | None
-    weights: Path | None
+    activations: str | None
+    weights: str | None
     capture: Path | None
     layer: str | None
 
@@ -51,14 +60,17 @@ def command(
     unit: UnitName,
     output: Output,
     activations: Annotated[
-        Path | None, typer.Option(metavar="X.npy", help="(tokens, in_features), float or int8.")
+        str | None,
+        typer.Option(
+            metavar="X.npy[:NAME]", help=f"(tokens, in_features), float or int8. {ARRAY_HELP}"
+        ),
     ] = None,
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="W.npy",
-            help="(out_features, in_features), float or int8 holding INT4; of reglu: a .npz file"
-            " with gate, up (neurons, in_features) and down.",
+            metavar="W.npy[:NAME]",
+            help="(out_features, in_features), float or int8 holding INT4, likewise; of reglu: a"
+            " file with gate, up (neurons, in_features) and down, or FILE:model.layers.0.mlp.",
         ),
     ] = None,
     predictor: Annotated[

@@ -54,6 +54,30 @@ def results(folder: Path) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, json.loads((folder / "counts.json").read_text())
 
 
+def test_tensors_by_name(run, save, tmp_path, monkeypatch):
+    """A checkpoint of several files in bfloat16, and one array of several."""
+    monkeypatch.chdir(tmp_path)
+    x, w = operands("float32")
+    w = (w.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    upper = (w.view(np.uint32) >> 16).astype("<u2")
+    entry = {"dtype": "BF16", "shape": list(w.shape), "data_offsets": [0, upper.nbytes]}
+    header = json.dumps({"q.weight": entry}).encode()
+    Path("one.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + upper.tobytes()
+    )
+    names = {"q.weight": "one.safetensors", "k.weight": "two.safetensors"}
+    Path("model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    np.savez("x.npz", first=x, second=x + 1)
+    save("x", x)
+    save("w", w)
+    dense = ("simulate", "dense", "--preset", "tiny", "--set", "max_k=512")
+    for number, files in enumerate((("x.npz:first", ".:q.weight"), ("x.npy", "w.npy"))):
+        done = run(*dense, "--activations", files[0], "--weights", files[1], "-o", str(number))
+        assert done.status == 0, done.err
+    named, plain = results(Path("0"))[0], results(Path("1"))[0]
+    assert all(np.array_equal(named[name], plain[name]) for name in ARRAYS)
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
 def test_a_dense_layer(run, save, tmp_path, kind):
     x, w = operands(kind)
