@@ -14,10 +14,19 @@ from pydantic import model_validator
 from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.events import Counts, Event
-from .contract.layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, sums
+from .contract.layer import (
+    WEIGHT_BITS,
+    Layer,
+    accumulator_bits,
+    check,
+    check_shape,
+    sums,
+    workload,
+)
 from .contract.ports import Field, Port
 from .contract.schedule import Beats, Pulses, Schedule, final_of
 from .contract.tiling import Tiling
+from .contract.workload import Workload
 from .dequantizer import DequantizerConfig
 from .grouped import GroupScales, joined, joined_counts, weight_groups
 
@@ -111,9 +120,17 @@ def events(config: DenseConfig) -> tuple[Event, ...]:
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
         Event(
-            "stall_operands", "time", "cycles within a tile that wait for activations or weights"
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for activations or weights",
+            waits_for={"x": 1, "w": 1},
         ),
-        Event("stall_drain", "time", "cycles a finished tile waits for the one before to drain"),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles a finished tile waits for the one before to drain",
+            waits_for={"y": 1},
+        ),
     )
 
 
@@ -184,8 +201,9 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     }
 
 
-def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run."""
+def cycles(config: DenseConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
     if config.dequant == "none":
@@ -222,10 +240,19 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.dense:DenseArray",
+    stimuli="nibbleforge.tb.tb_dense:ARRAY",
 )
 
 
-GROUPED = joined(ARRAY, "dense_grouped")
+GROUPED = joined(
+    ARRAY,
+    "dense_grouped",
+    hardware="nibbleforge.hw.dense:DenseGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:DENSE",
+)
 
 
 def design(config: DenseConfig) -> Design:
@@ -249,6 +276,8 @@ UNIT = Unit(
     config=DenseConfig,
     presets=_presets(passes=2),
     designs=lambda config: (design(config),),
+    takes="layer",
+    simulation="nibbleforge.sim.units.dense:prepare",
 )
 
 UNIT_2K = Unit(
@@ -257,4 +286,8 @@ UNIT_2K = Unit(
     config=DenseConfig,
     presets=_presets(passes=1),
     designs=lambda config: (design(config),),
+    takes="layer",
+    simulation="nibbleforge.sim.units.dense:prepare",
 )
+
+UNITS = (UNIT, UNIT_2K)

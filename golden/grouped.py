@@ -20,6 +20,7 @@ from .contract.layer import ArrayConfig, Layer, check, ones
 from .contract.layer import sums as integer_sums
 from .contract.ports import Port
 from .contract.schedule import Beats, Schedule, Traffic, final_of
+from .contract.workload import Workload
 from .dequantizer import DequantizerConfig, FloatLatencies, GroupSums
 
 PREFIX = "dequantizer_"
@@ -152,16 +153,24 @@ def compute(config: GroupedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
 
 
 def joined(
-    array: Design, name: str, sums_of: Callable[[Any, Any], GroupSums] = group_sums
+    array: Design,
+    name: str,
+    *,
+    hardware: str,
+    stimuli: str,
+    sums_of: Callable[[Any, Any], GroupSums] = group_sums,
 ) -> Design:
     """An array joined to the dequantizer.
 
     Parameters
     ----------
     array
-        The array; takes weight groups as tiles.
+        The array; takes weight groups as tiles, and counts the joined design where the
+        configuration has one.
     name
         Of the joined design.
+    hardware, stimuli
+        References as in :class:`~nibbleforge.golden.contract.design.Design`.
     sums_of
         ``sums_of(config, layer)``: what the dequantizer gets, in run order.
     """
@@ -180,8 +189,8 @@ def joined(
     def events(config: GroupedConfig) -> tuple[Event, ...]:
         behind = dequantizer.events(config.dequantizer)
         return (
-            *array.events(config.array),
-            *(replace(event, name=PREFIX + event.name) for event in behind),
+            *(replace(event, waits_for={}) for event in array.events(config.array)),
+            *(replace(event, name=PREFIX + event.name, waits_for={}) for event in behind),
         )
 
     def bandwidth(config: GroupedConfig) -> dict[str, float]:
@@ -216,6 +225,10 @@ def joined(
         bandwidth=bandwidth,
         schedule=schedule,
         traffic=traffic,
+        workload=array.workload,
+        cycles=array.cycles,
+        hardware=hardware,
+        stimuli=stimuli,
     )
 
 
@@ -245,7 +258,8 @@ def joined_counts(
         Cycles between the ends of a tile's first and final weight group, summed over tiles.
     """
     unit = config.dequantizer
-    behind = dequantizer.cycles(unit, np.full(tiles, groups))
+    rows, columns = tiles * config.rows, config.columns
+    behind = dequantizer.cycles(unit, Workload(rows, groups, columns, weight_group=1))
     turns = tiles * (groups - 1) * unit.passes * unit.period
     totals = {**behind.events, "stall_operands": between - turns}
     renamed = {PREFIX + name: total for name, total in totals.items()}

@@ -10,8 +10,12 @@ import typer
 from ..golden.contract.config import Config
 from ..golden.contract.design import Unit
 from ..golden.contract.errors import UserError
+from ..golden.contract.files import refuse_device
 from ..golden.units import CORE, core_name, unit
 from ..sim.tools.toolchain import require
+
+ARRAY_HELP = ".npy, .npz, .safetensors, or a checkpoint's folder; of several arrays, FILE:NAME."
+"""Where an option takes an array."""
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
 Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]
@@ -107,6 +111,7 @@ def check_tools() -> None:
 def _read(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
+    refuse_device(file)
     try:
         return tomllib.loads(file.read_text())
     except OSError as error:

@@ -1,6 +1,7 @@
 """Stimuli of cores: those of the unit inside, in either loop order."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..golden.contract.errors import UserError
 from ..golden.soc.blocks import LayerBlocks
 from ..golden.soc.config import CoreConfig, config_around
 from ..golden.soc.unit import CoreRun
+from .stimuli import Stimuli, stimuli_of
 
 
 def random_config(unit: Callable[[Any], Config], rng: np.random.Generator) -> Config:
@@ -67,3 +69,18 @@ def operands_of(unit: Callable[..., Any], **arrays: Any) -> CoreRun:
         return CoreRun(unit(**arrays), **flags)
     except TypeError as error:
         raise UserError(f"the operands are not those of the unit: {error}.") from error
+
+
+def around(design: Design) -> Stimuli:
+    """Stimuli of the core around a unit's design."""
+    unit = stimuli_of(design)
+    return Stimuli(
+        config=partial(random_config, unit.config),
+        random=partial(random_run, unit.random),
+        corners=lambda config: CoreRun(unit.corners(config.unit)),
+        small=(),
+        exhaustive=lambda config: CoreRun(unit.exhaustive(config.unit)),
+        bins=partial(bins, unit.bins, design),
+        all_bins=partial(all_bins, unit.all_bins),
+        operands=partial(operands_of, unit.operands),
+    )

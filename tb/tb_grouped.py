@@ -12,6 +12,7 @@ from ..golden.dequantizer import FloatLatencies
 from ..golden.grouped import GroupedLayer, compute, group_sums
 from ..golden.sparqle.config import SparqleConfig
 from . import tb_dense, tb_sparqle
+from .stimuli import Stimuli
 from .tb_dequantizer import random_config as random_dequantizer
 from .tb_dequantizer import random_scales
 
@@ -160,3 +161,27 @@ def all_bins(config: Any) -> set[str]:
     if config.columns > 1:
         names.add("ragged output edge")
     return names
+
+
+DENSE = Stimuli(
+    operands=GroupedLayer,
+    config=random_dense,
+    random=random_dense_layer,
+    corners=corner_dense,
+    small=SMALL_DENSE,
+    exhaustive=exhaustive_dense,
+    bins=bins,
+    all_bins=all_bins,
+)
+
+
+SPARQLE = Stimuli(
+    operands=GroupedLayer,
+    config=random_sparqle,
+    random=random_sparqle_layer,
+    corners=corner_sparqle,
+    small=SMALL_SPARQLE,
+    exhaustive=exhaustive_sparqle,
+    bins=bins,
+    all_bins=all_bins,
+)

@@ -12,6 +12,7 @@ from ..golden.contract.schedule import Beats, Schedule
 from ..golden.nm.config import NMConfig, ports
 from ..golden.nm.format import slots
 from ..golden.nm.unit import NMLayer, compute, dequantised, schedule, sums, traffic
+from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 
 MOST_GROUPS = 3
@@ -272,3 +273,30 @@ def all_bins(config: NMConfig) -> set[str]:
     else:
         names |= {"several weight groups", "short weight group", "negative sum", "padded row"}
     return names
+
+
+ARRAY = Stimuli(
+    operands=NMLayer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL,
+    exhaustive=exhaustive,
+    bins=bins,
+    all_bins=all_bins,
+    waiting=waiting_layer,
+    illegal=illegal_run,
+)
+
+
+GROUPED = Stimuli(
+    operands=NMLayer,
+    config=random_grouped_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL_GROUPED,
+    exhaustive=exhaustive,
+    bins=bins,
+    all_bins=all_bins,
+    waiting=waiting_layer,
+)

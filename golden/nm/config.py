@@ -155,9 +155,19 @@ def events(config: NMConfig) -> tuple[Event, ...]:
         Event("w_beats", "work", "beats of packed weights read"),
         Event("y_beats", "work", "beats of sums written"),
         Event("tiles", "work", "tiles, or weight groups of tiles, finished"),
-        Event("stall_operands", "time", "cycles within a tile without a slot"),
+        Event(
+            "stall_operands",
+            "time",
+            "cycles within a tile without a slot",
+            waits_for={"x": 1, "w": 1},
+        ),
         Event("stall_drain", "time", "cycles a final slot waits for the sums before to leave"),
-        Event("stall_out", "time", "cycles that everything waits for the consumer"),
+        Event(
+            "stall_out",
+            "time",
+            "cycles that everything waits for the consumer",
+            waits_for={"y": 1},
+        ),
     )
 
 

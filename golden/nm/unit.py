@@ -19,6 +19,7 @@ from ..contract.events import Counts
 from ..contract.layer import Cuttable, check_integer, check_shape
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of, ranges
 from ..contract.tiling import Tiling
+from ..contract.workload import Workload
 from ..dequantizer import GroupSums
 from ..grouped import check_scales, joined, joined_counts
 from .config import BEAT_BITS, NMConfig, NMSettings, bandwidth, events, ports
@@ -275,26 +276,22 @@ def _beats_taken(pattern: Pattern, taken: NDArray[np.int64], blocks: int) -> NDA
     return cycles.ravel()[np.tile(fresh, len(taken) // blocks)]
 
 
-def cycles(
-    config: NMConfig,
-    n: int,
-    tokens: int,
-    in_features: int,
-    outputs: int,
-    weight_group: int | None = None,
-) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run.
+def workload(_: NMConfig, layer: NMLayer) -> Workload:
+    """Shape and N of the layer, and features whose sums leave together."""
+    tokens, in_features = layer.x.shape
+    settings, weight_group = NMSettings(n=layer.n), int(layer.weight_group)
+    return Workload(tokens, in_features, layer.outputs, settings, weight_group)
 
-    Parameters
-    ----------
-    n
-        Slots of a block (N), 1..M.
-    weight_group
-        Input features whose sums leave together; by default those of the dequantizer, or all.
+
+def cycles(config: NMConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run.
+
+    Without ``weight_group`` as many features' sums leave together as the dequantizer takes, or all.
     """
+    tokens, in_features, outputs = workload.layer
+    n = workload.settings_as(NMSettings).n
     grouped = config.dequant == "group"
-    if weight_group is None:
-        weight_group = config.weight_group if grouped else max(in_features, 1)
+    weight_group = workload.weight_group or (config.weight_group if grouped else in_features)
     check_weight_group(config, weight_group, in_features)
     summed = in_features if grouped else min(in_features, weight_group)
     check_shape(config, tokens, summed, outputs)
@@ -331,9 +328,19 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.nm.array:NMArray",
+    stimuli="nibbleforge.tb.tb_nm:ARRAY",
 )
 
-GROUPED = joined(ARRAY, "nm_grouped", group_sums)
+GROUPED = joined(
+    ARRAY,
+    "nm_grouped",
+    hardware="nibbleforge.hw.nm.array:NMGrouped",
+    stimuli="nibbleforge.tb.tb_nm:GROUPED",
+    sums_of=group_sums,
+)
 
 
 def design(config: NMConfig) -> Design:
@@ -357,5 +364,9 @@ UNIT = Unit(
     config=NMConfig,
     presets=_PRESETS,
     designs=lambda config: (design(config),),
+    takes="layer",
     settings=NMSettings,
+    simulation="nibbleforge.sim.units.nm:prepare",
 )
+
+UNITS = (UNIT,)

@@ -19,6 +19,10 @@ from .registers import LENGTH_BITS, result_port, stored
 class Operands(Protocol):
     """Operands of a layer, which can be cut into blocks of tokens and of outputs."""
 
+    @property
+    def x(self) -> NDArray:
+        """Activations, ``(tokens, in_features)``."""
+
     def tiling(self, config: Any) -> Tiling:
         """Tiles of the layer."""
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.errors import UserError
-from ..contract.events import Event
+from ..contract.events import Counts, Event
 from ..contract.ports import WORD_BITS, Field, Port
 from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, ranges
+from ..contract.workload import Profile, Workload
 from .blocks import LayerBlocks, Operands
 from .config import CoreConfig, ResultPacking, config_around
 from .order import Pass
@@ -57,6 +58,18 @@ class CoreRun:
     operands: Operands
     outputs_stay: bool = False
     tile_packets: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CoreProfile(Profile):
+    """The run that a workload stands for."""
+
+    run: CoreRun
+
+    def check(self, tokens: int, in_features: int) -> None:
+        """Raise :class:`UserError` unless the run is one of this shape."""
+        if self.run.operands.x.shape != (tokens, in_features):
+            raise UserError(f"the run is not one of {tokens} tokens and {in_features} in_features.")
 
 
 # --- ports and events -------------------------------------------------------------------------
@@ -358,6 +371,18 @@ def traffic(design: Design, config: CoreConfig, run: CoreRun) -> Traffic:
     return schedule(design, config, run).beats
 
 
+def workload(config: CoreConfig, run: CoreRun) -> Workload:
+    """Workload of a layer: the run itself, since packets of any length decide."""
+    tiling = run.operands.tiling(config.unit).results
+    features = run.operands.x.shape[1]
+    return Workload(tiling.tokens, features, tiling.outputs, profile=CoreProfile(run))
+
+
+def cycles(design: Design, config: CoreConfig, workload: Workload) -> Counts:
+    """Counts of a layer from its first setting to its final read."""
+    return schedule(design, config, workload.profile_as(CoreProfile).run).counts()
+
+
 # --- cores of units ---------------------------------------------------------------------------
 
 
@@ -373,6 +398,10 @@ def core_design(design: Design) -> Design:
         bandwidth=bandwidth,
         schedule=partial(schedule, design),
         traffic=partial(traffic, design),
+        workload=workload,
+        cycles=partial(cycles, design),
+        hardware="nibbleforge.hw.soc.core:Core",
+        stimuli="nibbleforge.tb.tb_core:around",
         inner=design,
     )
 
@@ -408,6 +437,7 @@ def core_of(unit: Unit) -> Unit:
         config=config,
         presets=presets,
         designs=lambda core: tuple(core_design(d) for d in unit.designs(core.unit)),
+        takes=unit.takes,
         settings=unit.settings,
     )
 

@@ -12,6 +12,7 @@ from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.layer import Layer, check, ones, sums
 from ..contract.schedule import Beats, Schedule, Traffic, final_of
+from ..contract.workload import PackedBitmap, Workload
 from ..grouped import joined
 from . import format as hybrid
 from .config import (
@@ -27,18 +28,7 @@ from .config import (
     y_port,
 )
 from .schedule import Run
-
-
-def density_order(present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Order of tokens by their number of high halves, fewest first, ties as they come.
-
-    Parameters
-    ----------
-    present
-        ``(tokens, in_features)``: where high halves are not zero.
-    """
-    return np.argsort(np.count_nonzero(present, axis=1), kind="stable")
-
+from .timing import cycles
 
 # --- payloads ---------------------------------------------------------------------------------
 
@@ -133,6 +123,15 @@ def schedule(config: SparqleConfig, layer: Layer) -> Schedule:
     return Schedule(beats, run.port_cycles(), run.pulses())
 
 
+def workload(config: SparqleConfig, layer: Layer) -> Workload:
+    """Shape and high halves of the layer, tokens in the order given."""
+    _, high = hybrid.split(config.format, layer.x)
+    profile = PackedBitmap(np.packbits(high != 0, axis=1, bitorder="little"))
+    tokens, in_features = layer.x.shape
+    settings = SparqleSettings(sort=False)
+    return Workload(tokens, in_features, len(layer.w), settings, profile=profile)
+
+
 ARRAY = Design(
     name="sparqle_array",
     summary="hybrid-precision array: dense pass over low halves, sparse pass over high halves",
@@ -143,9 +142,18 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.sparqle.array:HybridArray",
+    stimuli="nibbleforge.tb.tb_sparqle:ARRAY",
 )
 
-GROUPED = joined(ARRAY, "sparqle_grouped")
+GROUPED = joined(
+    ARRAY,
+    "sparqle_grouped",
+    hardware="nibbleforge.hw.sparqle.array:SparqleGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:SPARQLE",
+)
 
 _PRESETS: dict[str, Config] = {
     "paper": SparqleConfig(),
@@ -176,5 +184,9 @@ UNIT = Unit(
     config=SparqleConfig,
     presets=_PRESETS,
     designs=lambda config: (design(config),),
+    takes="layer",
     settings=SparqleSettings,
+    simulation="nibbleforge.sim.units.sparqle:prepare",
 )
+
+UNITS = (UNIT,)

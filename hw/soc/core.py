@@ -1,8 +1,5 @@
 """The core: a unit that runs whole layers from a bus."""
 
-from collections.abc import Callable
-from typing import Any
-
 from amaranth.hdl import (
     Cat,
     ClockDomain,
@@ -23,6 +20,7 @@ from ...golden.soc.registers import result_port, stored
 from ...golden.soc.unit import PREFIX, core_design, events, result_room
 from ..lib.base import Part, Unit, connect, events_layout
 from ..lib.emission import place
+from ..units import component
 from .collector import collector_of
 from .counters import Counters, CountersConfig
 from .loader import OUTPUTS, TOKENS, LoadedPort, Loader, LoaderConfig, Side, SideConfig, expected
@@ -358,15 +356,13 @@ class Core(Unit[CoreConfig]):
         See :class:`nibbleforge.golden.soc.config.CoreConfig`.
     design
         The unit.
-    unit
-        Its hardware.
     """
 
-    def __init__(self, config: CoreConfig, design: Design, unit: Callable[[Any], Unit]):
+    def __init__(self, config: CoreConfig, design: Design):
         super().__init__(config, core_design(design), {"irq": Out(1)})
         self.registers = RegisterFile(config, design)
         settings = {register.name: register.width for register in self.registers.map.of("setting")}
-        self.engine = Engine(config, unit(config.unit), settings)
+        self.engine = Engine(config, component(design, config.unit), settings)
         widths = tuple(event.width for event in self.registers.map.events)
         self.counters = Counters(CountersConfig(widths=widths))
 

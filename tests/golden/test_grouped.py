@@ -7,25 +7,27 @@ import pytest
 from nibbleforge.golden import dense, grouped
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.tiling import Tiling
+from nibbleforge.golden.contract.workload import PackedBitmap, Workload
 from nibbleforge.golden.dense import DenseConfig
 from nibbleforge.golden.grouped import GroupedLayer
 from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.sparqle import timing as sparqle_timing
 from nibbleforge.golden.sparqle import unit as sparqle
-from nibbleforge.golden.sparqle.config import SparqleConfig
-from nibbleforge.tb.stimuli import STIMULI
+from nibbleforge.golden.sparqle.config import SparqleConfig, SparqleSettings
+from nibbleforge.tb.stimuli import stimuli_of
 
 DESIGNS = {design.name: design for design in (dense.GROUPED, sparqle.GROUPED)}
 
 
 def drawn(name, seed):
     rng = np.random.default_rng(seed)
+    stimuli = stimuli_of(DESIGNS[name])
     while True:
         try:
-            config = STIMULI[name].config(rng)
+            config = stimuli.config(rng)
         except UserError:
             continue
-        return config, STIMULI[name].random(config, rng)
+        return config, stimuli.random(config, rng)
 
 
 def scalar_result(config, layer, token, output):
@@ -59,11 +61,13 @@ def test_results_equal_scalar_arithmetic(name, seed):
 def test_counts_equal_the_schedule(name, seed):
     config, layer = drawn(name, seed)
     detailed = DESIGNS[name].schedule(config, layer).counts()
-    shape = (layer.x.shape[1], len(layer.w))
+    shape = (*layer.x.shape, len(layer.w))
     if isinstance(config, DenseConfig):
-        quick = dense.cycles(config, len(layer.x), *shape)
+        quick = dense.cycles(config, Workload(*shape))
     else:
-        quick = sparqle_timing.cycles(config, hybrid.encode(config.format, layer.x).bitmap, *shape)
+        profile = PackedBitmap(hybrid.encode(config.format, layer.x).bitmap)
+        settings = SparqleSettings(sort=False)
+        quick = sparqle_timing.cycles(config, Workload(*shape, settings, profile=profile))
     assert quick.cycles == detailed.cycles
     assert quick.events == detailed.events
 

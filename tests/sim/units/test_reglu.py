@@ -7,13 +7,13 @@ from nibbleforge.golden.reglu.config import RegluSettings
 from nibbleforge.golden.reglu.ffn import quantise_ffn, reference, run
 from nibbleforge.golden.reglu.predictor import build, construct
 from nibbleforge.golden.reglu.unit import UNIT
-from nibbleforge.golden.units import unit
+from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.studies import reglu_speed
 from nibbleforge.sim.tensors.ffns import FfnWeights
 from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units import simulate as simulation
 from nibbleforge.sim.units.simulate import Tensors
-from nibbleforge.sim.units.simulators import SIMULATORS
 
 FEATURES, NEURONS, RANK = 19, 23, 6
 TINY = UNIT.presets["tiny"]
@@ -42,8 +42,8 @@ def predictor(ffn, x):
 
 def simulate(activations, config=TINY, settings=NEAR, **tensors):
     with Workers(1) as workers:
-        return SIMULATORS["reglu"](
-            "reglu", config, settings, Tensors(activations, **tensors), Runner(workers)
+        return simulation.simulate(
+            UNITS["reglu"], config, settings, Tensors(activations, **tensors), Runner(workers)
         )
 
 
