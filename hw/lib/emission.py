@@ -174,7 +174,24 @@ def _tidy(verilog: str) -> str:
     """What Yosys offers no option for.
 
     Every always @* starts with a register that is written once: give it a readable name. A
-    comparison with zero comes as logical not of a vector: make it a reduction.
+    comparison with zero comes as logical not of a vector: make it a reduction. A case without
+    default gets one that changes nothing, as the assignment before it means.
     """
     verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
-    return verilog.replace("= ! ", "= ~| ")
+    return _with_defaults(verilog.replace("= ! ", "= ~| "))
+
+
+def _with_defaults(verilog: str) -> str:
+    """Add ``default`` to every case that has none."""
+    lines: list[str] = []
+    has_default: list[bool] = []
+    for line in verilog.splitlines():
+        word = line.strip()
+        if word.startswith(("casez (", "case (")):
+            has_default.append(False)
+        elif word.startswith("default:"):
+            has_default[-1] = True
+        elif word == "endcase" and not has_default.pop():
+            lines.append(line.replace("endcase", "  default: ;"))
+        lines.append(line)
+    return "\n".join([*lines, ""])

@@ -1,6 +1,6 @@
 """Results on their way out: a buffer, and rows widened to bus words."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
@@ -9,7 +9,7 @@ from ...golden.contract.ports import Port
 from ...golden.soc.config import ResultPacking, container
 from ..lib.base import Part
 from ..lib.memories import memory_of
-from .pieces import pieces
+from .pieces import chosen, pieces
 
 
 class CollectorConfig(Config):
@@ -100,7 +100,7 @@ class Collector(Part[CollectorConfig]):
             read.data[config.width + 1],
         )
         m.d.comb += [
-            self.data.eq(Array(pieces(self._widened(row), config.bus))[index]),
+            self.data.eq(chosen(pieces(self._widened(row), config.bus), index)),
             self.last.eq(final_word & (ends_layer | (ends_tile & self.tile_packets))),
             self.finished.eq(sent & final_word & ends_layer),
         ]

@@ -1,12 +1,13 @@
 """Counters of events: 64 bits each, in block RAM, read as they were at a snapshot."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.config import Config
 from ...golden.soc.unit import TURNS
 from ..lib.base import Part
 from ..lib.memories import memory_of
+from .pieces import chosen
 
 WORD = 32
 
@@ -97,5 +98,5 @@ class Counters(Part[CountersConfig]):
             sums.append(pending)
             start += width
         widest = Signal(max(map(len, sums)))
-        m.d.comb += widest.eq(Array(sums)[event])
+        m.d.comb += widest.eq(chosen(sums, event))
         return widest

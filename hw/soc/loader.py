@@ -186,7 +186,8 @@ class Loader(Part[LoaderConfig]):
         m = Module()
         port = Signal(HEADER_BITS["port"])
         remaining = Signal(HEADER_BITS["beats"])
-        discard = Signal()
+        header = Signal()
+        write = Signal()
         chosen = _Chosen(self.config)
         self._choose(m, port, remaining, chosen)
         ends_beat = self.column == chosen.words - 1
@@ -202,8 +203,8 @@ class Loader(Part[LoaderConfig]):
         with m.FSM():
             with m.State("HEADER"):
                 m.d.comb += self.ready.eq(self.busy | self.drain)
-                with m.If(self.busy & self.valid):
-                    m.d.sync += Cat(port, self.block, remaining).eq(self.data[:_HEADER])
+                m.d.comb += header.eq(self.busy & self.valid)
+                with m.If(header):
                     m.next = "CHECK"
             with m.State("CHECK"):
                 wrong = self.unknown_port | self.wrong_block | self.wrong_length
@@ -214,29 +215,31 @@ class Loader(Part[LoaderConfig]):
                     let_in.eq(~wrong & (self.room & chosen.side).any()),
                     done.eq(let_in & (remaining == 0)),
                 ]
-                m.d.sync += [self.word.eq(0), self.column.eq(0), discard.eq(wrong)]
-                with m.If(wrong | let_in):
+                m.d.sync += [self.word.eq(0), self.column.eq(0)]
+                with m.If(wrong):
+                    m.next = "DRAIN"
+                with m.If(let_in):
                     m.next = "WORDS"
                 with m.If((wrong | let_in) & (remaining == 0)):
                     m.next = "HEADER"
             with m.State("WORDS"):
-                m.d.comb += [
-                    self.ready.eq(1),
-                    take.eq(self.valid),
-                    done.eq(take & ends_packet & ~discard),
-                ]
-                with m.If(take):
-                    m.d.sync += self.column.eq(Mux(ends_beat, 0, self.column + 1))
-                with m.If(take & ends_beat):
-                    m.d.sync += [
-                        self.word.eq(self.word + 1),
-                        remaining.eq(remaining - chosen.lanes),
-                    ]
+                m.d.comb += [write.eq(take), done.eq(take & ends_packet), self.ready.eq(1)]
                 with m.If(take & ends_packet):
                     m.next = "HEADER"
+            with m.State("DRAIN"):
+                m.d.comb += self.ready.eq(1)
+                with m.If(take & ends_packet):
+                    m.next = "HEADER"
+        m.d.comb += take.eq(self.valid & self.ready)
+        with m.If(take):
+            m.d.sync += self.column.eq(Mux(ends_beat, 0, self.column + 1))
+        with m.If(take & ends_beat):
+            m.d.sync += [self.word.eq(self.word + 1), remaining.eq(remaining - chosen.lanes)]
+        with m.If(header):
+            m.d.sync += Cat(port, self.block, remaining).eq(self.data[:_HEADER])
         for i in range(len(self.config.ports)):
             m.d.comb += [
-                self.write[i].eq((port == i) & take & ~discard),
+                self.write[i].eq((port == i) & write),
                 self.set_beats[i].eq((port == i) & let_in),
             ]
         return m
@@ -265,6 +268,8 @@ class Loader(Part[LoaderConfig]):
                         chosen.next_one.eq(next_one),
                     ]
                 numbers[side] += 1
+            with m.Default():
+                m.d.comb += chosen.known.eq(0)
 
 
 _HEADER = sum(HEADER_BITS.values())

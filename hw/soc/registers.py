@@ -162,32 +162,33 @@ class RegisterFile(Part[CoreConfig]):
         ar, r = self.s_axi_ar, self.s_axi_r
         counters = self.map.of("counter")
         address = Signal(len(ar.payload.addr))
+        fetch = Signal()
         first = counters[0].offset // BYTES
         m.d.comb += self.counter_address.eq(ar.payload.addr[2:])
-        with m.FSM():
-            with m.State("ADDRESS"):
-                m.d.comb += ar.ready.eq(1)
-                with m.If(ar.valid):
-                    m.d.sync += address.eq(ar.payload.addr)
-                    m.next = "FETCH"
-            with m.State("FETCH"):
-                m.d.sync += [r.payload.data.eq(0), r.payload.resp.eq(SLAVE_ERROR), r.valid.eq(1)]
-                word = address[2:]
-                for register in self.map.registers:
-                    if register.access == "counter":
-                        continue
-                    with m.If((word == register.offset // BYTES) & (address[:2] == 0)):
-                        m.d.sync += [
-                            r.payload.data.eq(self._value(register)),
-                            r.payload.resp.eq(OKAY),
-                        ]
-                is_counter = (word >= first) & (word < first + len(counters)) & (address[:2] == 0)
-                with m.If(is_counter):
-                    m.d.sync += [r.payload.data.eq(self.counter_data), r.payload.resp.eq(OKAY)]
-                m.next = "ANSWER"
-            with m.State("ANSWER"), m.If(r.ready):
-                m.d.sync += r.valid.eq(0)
-                m.next = "ADDRESS"
+        m.d.comb += ar.ready.eq(~fetch & ~r.valid)
+        with m.If(ar.ready):
+            m.d.sync += [address.eq(ar.payload.addr), fetch.eq(ar.valid)]
+        with m.If(fetch):
+            m.d.sync += [
+                fetch.eq(0),
+                r.valid.eq(1),
+                r.payload.data.eq(0),
+                r.payload.resp.eq(SLAVE_ERROR),
+            ]
+            word = address[2:]
+            for register in self.map.registers:
+                if register.access == "counter":
+                    continue
+                with m.If((word == register.offset // BYTES) & (address[:2] == 0)):
+                    m.d.sync += [
+                        r.payload.data.eq(self._value(register)),
+                        r.payload.resp.eq(OKAY),
+                    ]
+            is_counter = (word >= first) & (word < first + len(counters)) & (address[:2] == 0)
+            with m.If(is_counter):
+                m.d.sync += [r.payload.data.eq(self.counter_data), r.payload.resp.eq(OKAY)]
+        with m.Elif(r.ready):
+            m.d.sync += r.valid.eq(0)
 
     def _value(self, register: Register) -> Any:
         """What a register reads as."""

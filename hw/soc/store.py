@@ -1,6 +1,6 @@
 """Buffer of one port: blocks are written a bus word at a time and replayed beat by beat."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
@@ -8,7 +8,7 @@ from ...golden.contract.config import Config
 from ...golden.soc.config import Packing
 from ..lib.base import Part
 from ..lib.memories import memory_of
-from .pieces import pieces
+from .pieces import chosen, pieces
 
 
 class StoreConfig(Config):
@@ -192,7 +192,7 @@ class PortStore(Part[StoreConfig]):
             ]
             found.append(read.data)
         data = Cat(*found)
-        m.d.comb += self.payload.eq(Array(pieces(data, self.config.width))[lane])
+        m.d.comb += self.payload.eq(chosen(pieces(data, self.config.width), lane))
 
     def _word_of(self, offset: Signal, shared: int) -> Value:
         """Word of a column that holds a beat."""
