@@ -208,7 +208,9 @@ def ports(config: DequantizerConfig) -> tuple[Port, ...]:
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=columns)
     y = (
-        Field("value", RESULT_BITS, "FP32 result of each column", count=config.lanes),
+        Field(
+            "value", RESULT_BITS, "FP32 result of each column", count=config.lanes, floating=True
+        ),
         Field("last", 1, "final rows of the tile"),
     )
     row_end = Field("last", 1, "final rows of the weight group")

@@ -138,7 +138,13 @@ def ports(config: FignaConfig) -> tuple[Port, ...]:
     )
     w = (Field("value", WEIGHT_BITS, "weights of each column", True, weights),)
     y = (
-        Field("value", RESULT_BITS["fp32"], "FP32 result of each column", count=config.columns),
+        Field(
+            "value",
+            RESULT_BITS["fp32"],
+            "FP32 result of each column",
+            count=config.columns,
+            floating=True,
+        ),
         Field("last", 1, "final row of the tile", made="block"),
     )
     return (

@@ -173,7 +173,7 @@ def ports(config: Fp16Config) -> tuple[Port, ...]:
     )
     w = Field("value", OPERAND_BITS, "FP16 weight of each column and lane", count=columns * lanes)
     y = (
-        Field("value", RESULT_BITS, "FP32 sum of each column", count=columns),
+        Field("value", RESULT_BITS, "FP32 sum of each column", count=columns, floating=True),
         Field("last", 1, "final row of the tile", made="block"),
     )
     return (

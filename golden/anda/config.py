@@ -208,7 +208,7 @@ def ports(config: AndaConfig) -> tuple[Port, ...]:
     w = (Field("value", WEIGHT_BITS, "weights of each element's columns", True, weights),)
     result = f"{config.output.upper()} result of each column"
     y = (
-        Field("value", RESULT_BITS[config.output], result, count=config.columns),
+        Field("value", RESULT_BITS[config.output], result, count=config.columns, floating=True),
         Field("last", 1, "final row of the tile", made="block"),
     )
     serial = config.sign_plane == "serial"

@@ -25,7 +25,8 @@ class Field:
 
     ``made`` says how a core makes the field, which then does not pass its bus: ``block`` is set in
     the final beat of a block, ``part`` also in the final one of every part of it, ``setting`` is a
-    register, and ``error`` of an output is kept in a register.
+    register, and ``error`` of an output is kept in a register. ``floating``: elements are IEEE 754
+    numbers.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Field:
     signed: bool = False
     count: int | None = None
     made: Made = ""
+    floating: bool = False
 
     @property
     def bits(self) -> int:

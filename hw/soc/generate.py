@@ -35,13 +35,17 @@ class GeneratedCore(Generated):
         return {**super().files, **self.documents}
 
 
-def generate_core(design: Design, config: CoreConfig, *, name: str | None = None) -> GeneratedCore:
+def generate_core(
+    design: Design, config: CoreConfig, unit: str, *, name: str | None = None
+) -> GeneratedCore:
     """Generate a core.
 
     Parameters
     ----------
     design, config
         What to generate: a design that is a core around another.
+    unit
+        Name of the unit inside, by which the manifest is understood.
     name
         Top module; by default the design's name. All other modules have it as prefix.
 
@@ -60,7 +64,7 @@ def generate_core(design: Design, config: CoreConfig, *, name: str | None = None
     return GeneratedCore(
         name=top,
         verilog=header(design, config, top) + verilog,
-        manifest=_manifest(design, config, top, named, modules),
+        manifest={"unit": unit, **_manifest(design, config, top, named, modules)},
         template=_template(config, top),
         waivers=waivers(top),
         documents={

@@ -39,13 +39,13 @@ def command(
         written = []
         for design in designs:
             top = f"{name}_{design.name}" if name and len(designs) > 1 else name
-            written += _generated(design, configuration, top, reset).write(folder)
+            written += _generated(design, configuration, inner or unit, top, reset).write(folder)
     for path in written:
         console.print(str(output / path.name), markup=False)
 
 
-def _generated(design: Design, config: Any, top: str | None, reset: Reset) -> Generated:
+def _generated(design: Design, config: Any, unit: str, top: str | None, reset: Reset) -> Generated:
     """The files of a design; a core has AXI's names, and so its reset."""
     if design.inner is None:
         return generate(design, config, name=top, reset=reset)
-    return generate_core(design, config, name=top)
+    return generate_core(design, config, unit, name=top)

@@ -108,10 +108,10 @@ def run(
         ]
         log = workers.run(command, environment, cwd=folder, check=False)
         found = tuple(json.loads(line) for line in notes.read_text().splitlines())
-        return Outcome(_verdicts(report, log), found, log)
+        return Outcome(read_verdicts(report, log), found, log)
 
 
-def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:
+def read_verdicts(report: Path, log: str) -> tuple[Verdict, ...]:
     """Verdicts of cocotb's report; without one the simulation itself failed."""
     if not report.exists():
         return (

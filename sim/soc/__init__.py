@@ -1,0 +1,1 @@
+"""Driver of a core, and how it reaches one: simulation, UART, PYNQ."""

@@ -1,0 +1,283 @@
+"""Driver of a core: whole layers from Python, whatever connects the core."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
+from ...golden.contract.ports import WORD_BITS
+from ...golden.soc.blocks import LayerBlocks, Operands
+from ...golden.soc.config import CoreConfig, ResultPacking
+from ...golden.soc.registers import (
+    BYTES,
+    ERRORS,
+    IDENTIFICATION,
+    LENGTH_BITS,
+    STATES,
+    result_port,
+)
+from ...golden.soc.unit import registers
+from ...golden.units import core_name, unit
+from .transport import CoreError, TimeOutError, Transport
+
+DEFAULT_TIMEOUT = 10.0
+_POLLS = 1000  # reads of a state that is to change in a few cycles
+_WAITS = tuple(name for name, _ in STATES if name.startswith("waits_"))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a layer gave.
+
+    Attributes
+    ----------
+    fields
+        Field of the unit's results to ``(tokens, outputs)``, as integers or, where they are
+        floating-point numbers, as such; a field with one element a row is ``(tokens, blocks)``, one
+        a block of outputs.
+    events
+        Event name to how often it happened.
+    """
+
+    fields: dict[str, NDArray]
+    events: dict[str, int]
+
+    @property
+    def y(self) -> NDArray:
+        """The unit's results, ``(tokens, outputs)``."""
+        return self.fields["value"]
+
+
+class Driver:
+    """Runs layers on a core.
+
+    The host's part: the order of tokens (a density-sorted one is the caller's), scales a token or
+    output that the unit does not apply, quantisation and packing of operands. The core's part is
+    everything between operands and results of the unit.
+
+    Parameters
+    ----------
+    transport
+        What connects the core.
+    design, config
+        The core that is expected at the other end.
+
+    Raises
+    ------
+    CoreError
+        Another core, or none, is there.
+    """
+
+    def __init__(self, transport: Transport, design: Design, config: CoreConfig):
+        if design.inner is None:
+            raise UserError(f"{design.name} is no core.")
+        self.transport, self.config = transport, config
+        self.unit = design.inner
+        self.registers = registers(design.inner, config)
+        self.results = result_port(design.inner.ports(config.unit))
+        self._identify()
+
+    @classmethod
+    def of_manifest(cls, path: str | Path, transport: Transport) -> Self:
+        """The driver of a core that was generated, from its ``.json``."""
+        try:
+            manifest = json.loads(Path(path).read_text())
+            owner = unit(core_name(manifest["unit"]))
+            fields = {name: value for name, value in manifest["config"].items() if name != "type"}
+            config = owner.config(**fields)
+            design = next(d for d in owner.designs(config) if d.name == manifest["design"])
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path} is not the manifest of a core.") from None
+        return cls(transport, design, config)  # type: ignore[arg-type]
+
+    # --- layers -------------------------------------------------------------------------------
+
+    def run(
+        self,
+        operands: Operands,
+        *,
+        outputs_stay: bool | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Result:
+        """Run a layer.
+
+        Parameters
+        ----------
+        operands
+            As the unit's design takes them.
+        outputs_stay
+            Whether blocks of outputs stay while tokens pass; by default what moves fewer words.
+        timeout
+            Seconds after which to give up.
+
+        Raises
+        ------
+        UserError
+            The unit does not take the operands, or a block is longer than its buffer.
+        CoreError
+            The core noted an error, or did not finish in time.
+        """
+        tiling = operands.tiling(self.config.unit).results
+        before = self.counters()
+        parts = []
+        for tokens in self._calls(tiling.token_blocks, tiling.rows):
+            row = [
+                self._call(operands.part(tokens, outputs), outputs_stay, timeout)
+                for outputs in self._calls(tiling.output_blocks, tiling.columns)
+            ]
+            parts.append({name: np.hstack([part[name] for part in row]) for name in row[0]})
+        after = self.counters()
+        fields = {name: np.vstack([part[name] for part in parts]) for name in parts[0]}
+        return Result(fields, {name: after[name] - before[name] for name in after})
+
+    def counters(self) -> dict[str, int]:
+        """All counters since the core's reset, by the names of their events."""
+        self._write("control", self._bit("control", "snapshot"))
+        for _ in range(_POLLS):
+            if not self._read("status") & self._bit("status", "counting"):
+                break
+        else:
+            raise CoreError("the core does not complete its snapshot of the counters.")
+        first = self.registers.of("counter")[0].offset
+        words = [
+            self.transport.read(first + BYTES * i) for i in range(2 * len(self.registers.events))
+        ]
+        return {
+            event.name: words[2 * i] | words[2 * i + 1] << WORD_BITS
+            for i, event in enumerate(self.registers.events)
+        }
+
+    def reset(self) -> None:
+        """Give up what is under way, drop what waits at the stream in, forget errors."""
+        self._write("control", self._bit("control", "soft_reset"))
+        self._write("drain", 1)
+        for _ in range(_POLLS):
+            if not self._read("status") & self._bit("status", "input_waiting"):
+                break
+        else:
+            raise CoreError("words keep coming at the core's stream in: stop what sends them.")
+        self._write("drain", 0)
+        self._forget()
+
+    def _calls(self, blocks: int, size: int) -> Iterator[slice]:
+        """Rows that one call can take: the core counts so many blocks."""
+        most = ((1 << LENGTH_BITS) - 1) * size
+        return (slice(first, first + most) for first in range(0, blocks * size, most))
+
+    def _call(
+        self, operands: Operands, outputs_stay: bool | None, timeout: float
+    ) -> dict[str, NDArray]:
+        """Run what the core can count in one go."""
+        layer = self._planned(operands, outputs_stay)
+        self._forget()
+        for register in self.registers.of("setting"):
+            self._write(register.name, layer.settings.get(register.name, 0))
+        self._write("control", self._bit("control", "start"))
+        self._check()
+        rows = sum(len(tile) for tile in layer.results)
+        packing = ResultPacking(self.results.sent, self.config.bus_width)
+        words = layer.stream(self.config)
+        try:
+            found = self.transport.exchange(words, rows * packing.words, timeout)
+        except TimeOutError as error:
+            self._explain(error, rows * packing.words, timeout)
+        self._check()
+        return self._arranged(layer, packing.unpack(found))
+
+    def _planned(self, operands: Operands, outputs_stay: bool | None) -> LayerBlocks:
+        """The layer as blocks, in the order that was asked for or that moves fewer words."""
+        if outputs_stay is None:
+            return min(
+                (self._planned(operands, stay) for stay in (False, True)),
+                key=lambda layer: len(layer.stream(self.config)),
+            )
+        return LayerBlocks.of(self.unit, self.config, operands, outputs_stay=outputs_stay)
+
+    def _arranged(self, layer: LayerBlocks, rows: dict[str, NDArray]) -> dict[str, NDArray]:
+        """Rows in the order in which they left, as matrices."""
+        tiling = layer.tiling
+        order = [
+            token * tiling.output_blocks + output
+            for one in layer.loops(self.config).passes()
+            for token, output in one.tiles
+        ]
+        found = {}
+        for field in self.results.sent.fields:
+            values = rows[field.name].reshape(len(tiling), -1, field.count or 1)
+            tiles = np.empty_like(values)
+            tiles[order] = values
+            if field.floating:
+                tiles = tiles.astype(f"<u{field.width // 8}").view(f"<f{field.width // 8}")
+            if field.count is None:
+                grid = tiles.reshape(tiling.token_blocks, tiling.output_blocks, tiling.rows)
+                found[field.name] = grid.transpose(0, 2, 1).reshape(-1, tiling.output_blocks)
+                found[field.name] = found[field.name][: tiling.tokens]
+            else:
+                found[field.name] = tiling.join_result(tiles.reshape(len(tiles), tiling.rows, -1))
+        return found
+
+    # --- the other end ------------------------------------------------------------------------
+
+    def _identify(self) -> None:
+        """Refuse another core."""
+        found = self._read("identification")
+        if found != IDENTIFICATION:
+            raise CoreError(
+                "there is no core of nibbleforge at the other end: its identification reads "
+                f"{found:#010x} and should be {IDENTIFICATION:#010x}."
+            )
+        words = [self._read(name) for name in ("hash_high", "hash_low")]
+        digest = "".join(f"{word:08x}" for word in words)
+        expected = self.config.config_hash[: len(digest)]
+        if digest != expected:
+            raise CoreError(
+                "the core was generated from another configuration: its config hash begins with "
+                f"{digest}, that of the driver with {expected}."
+            )
+
+    def _check(self) -> None:
+        """Raise what the core noted."""
+        noted = self._read("errors")
+        if noted:
+            name, meaning = next(e for i, e in enumerate(ERRORS) if noted >> i & 1)
+            raise CoreError(f"the core noted {name!r}: {meaning}.")
+
+    def _explain(self, error: TimeOutError, count: int, timeout: float) -> None:
+        """Say why results did not come, from errors and states, and give the layer up."""
+        try:
+            self._check()
+            state = self._read("status")
+            names = dict(STATES)
+            found = [names[name] for name in _WAITS if state & self._bit("status", name)]
+            if not state & self._bit("status", "busy"):
+                found = ["the core is idle"]
+            reason = " and ".join(found) or "the unit is at work, or its results are not taken"
+            raise CoreError(
+                f"the core gave {error.received} of {count} words in {timeout:g} s: {reason}."
+            )
+        finally:
+            self._write("control", self._bit("control", "soft_reset"))
+
+    def _forget(self) -> None:
+        """Clear what stays noted."""
+        for register in self.registers.of("sticky"):
+            self._write(register.name, register.mask)
+
+    def _bit(self, register: str, field: str) -> int:
+        return 1 << self.registers[register].bit(field)
+
+    def _read(self, name: str) -> int:
+        return self.transport.read(self.registers[name].offset)
+
+    def _write(self, name: str, value: int) -> None:
+        self.transport.write(self.registers[name].offset, value)

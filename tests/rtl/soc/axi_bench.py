@@ -1,0 +1,231 @@
+"""cocotb tests of a core with AXI names: cocotbext-axi plays host. The simulator loads them."""
+
+import json
+import os
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.task import bridge
+from cocotbext.axi import AxiResp
+from nibbleforge.golden.soc.blocks import LayerBlocks
+from nibbleforge.golden.soc.config import Packing, header
+from nibbleforge.golden.soc.registers import stored
+from nibbleforge.golden.units import unit
+from nibbleforge.sim.soc.driver import CoreError, Driver
+from nibbleforge.sim.soc.transport import TimeOutError, refused
+from nibbleforge.tb.axi import AxiPins, AxiTransport
+from nibbleforge.tb.stimuli import stimuli_of
+
+JOB = json.loads(os.environ["NIBBLEFORGE_AXI"])
+OWNER = unit(JOB["unit"])
+CONFIG = OWNER.config(**JOB["config"])
+(DESIGN,) = OWNER.designs(CONFIG)
+UNIT = DESIGN.inner
+LONG = 1e-3  # simulated seconds
+
+
+async def started(dut):
+    pins = AxiPins(dut)
+    await pins.reset()
+    return pins, AxiTransport(pins, refused, TimeOutError)
+
+
+def operands(seed):
+    return stimuli_of(UNIT).random(CONFIG.unit, np.random.default_rng(seed))
+
+
+def expected(layer):
+    """Results as the unit's own payloads have them, put together here anew."""
+    port = next(port for port in UNIT.ports(CONFIG.unit) if port.direction == "out")
+    beats = port.unpack(UNIT.traffic(CONFIG.unit, layer)[port.name].expand())["value"]
+    tiling = layer.tiling(CONFIG.unit).results
+    grid = beats.reshape(tiling.token_blocks, tiling.output_blocks, tiling.rows, tiling.columns)
+    whole = np.hstack(list(np.concatenate(list(grid.swapaxes(1, 2)), axis=0).swapaxes(0, 1)))
+    return whole[: tiling.tokens, : tiling.outputs]
+
+
+def bits(values):
+    return values.view(f"u{values.itemsize}") if values.dtype.kind == "f" else values
+
+
+async def check(driver, seed, **options):
+    layer = operands(seed)
+    result = await bridge(driver.run)(layer, timeout=LONG, **options)
+    assert np.array_equal(bits(result.y), expected(layer)), seed
+    port = next(port for port in UNIT.ports(CONFIG.unit) if port.direction == "out")
+    assert result.events[f"{port.name}_beats"] == len(UNIT.traffic(CONFIG.unit, layer)[port.name])
+    return result
+
+
+@cocotb.test()
+@cocotb.parametrize(share=[0.0, 0.3, 0.7])
+async def layers_one_after_the_other(dut, share):
+    pins, transport = await started(dut)
+    if share:
+        pins.stall(JOB["seed"], share)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    for seed in range(JOB["seed"], JOB["seed"] + 4):
+        await check(driver, seed, outputs_stay=bool(seed % 2))
+
+
+@cocotb.test()
+async def soft_reset_within_a_layer(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    layer = LayerBlocks.of(UNIT, CONFIG, operands(JOB["seed"]))
+    words = layer.stream(CONFIG)
+    await bridge(driver.run)(operands(JOB["seed"]), timeout=LONG)  # leaves the settings there
+    control = driver.registers["control"]
+    for kept in (1, len(words) // 3, len(words) - 1):
+        await pins.write(control.offset, 1 << control.bit("start"))
+        await pins.exchange(words[:kept], 1 << 30, 2e-5)
+        await bridge(driver.reset)()
+        await check(driver, JOB["seed"] + 1)
+
+
+@cocotb.test()
+async def what_may_not_be_written_is_refused(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    known = driver.registers
+    offsets = {register.offset for register in known.registers}
+    unknown = [address for address in range(0, 0x1000, 4) if address not in offsets]
+    read_only = [r.offset for r in known.registers if not r.written]
+
+    async def every():
+        return [(await pins.read(r.offset))[0] for r in known.registers]
+
+    before = await every()
+    for address in np.random.default_rng(0).choice(unknown, 40).tolist():
+        assert await pins.write(address, 0xFFFFFFFF) == AxiResp.SLVERR
+        assert await pins.read(address) == (0, AxiResp.SLVERR)
+    for address in read_only[:20]:
+        assert await pins.write(address, 0xFFFFFFFF) == AxiResp.SLVERR
+    answer = await pins.registers.write(known["tokens"].offset + 1, b"\xff")
+    assert answer.resp == AxiResp.SLVERR  # one byte of a word
+    assert await every() == before
+
+    for register in known.of("setting"):
+        assert await pins.write(register.offset, 0xFFFFFFFF) == AxiResp.OKAY
+        assert await pins.read(register.offset) == (register.mask, AxiResp.OKAY)
+        assert await pins.write(register.offset, 1) == AxiResp.OKAY
+    control, errors = known["control"], known["errors"]
+    start = 1 << control.bit("start")
+    assert await pins.write(control.offset, start) == AxiResp.OKAY
+    for register in known.of("setting"):
+        assert await pins.write(register.offset, 0) == AxiResp.SLVERR
+        assert await pins.read(register.offset) == (1, AxiResp.OKAY)
+    assert await pins.read(errors.offset) == (1 << errors.bit("refused"), AxiResp.OKAY)
+    assert await pins.write(errors.offset, errors.mask) == AxiResp.OKAY
+    assert await pins.write(control.offset, start) == AxiResp.SLVERR
+    assert await pins.read(errors.offset) == (1 << errors.bit("refused"), AxiResp.OKAY)
+    await bridge(driver.reset)()
+    assert await pins.read(errors.offset) == (0, AxiResp.OKAY)
+    await check(driver, JOB["seed"])
+
+
+@cocotb.test()
+async def a_start_without_a_shape_is_noted(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    control, errors = (driver.registers[name] for name in ("control", "errors"))
+    await pins.write(driver.registers["tokens"].offset, 0)
+    await pins.write(control.offset, 1 << control.bit("start"))
+    assert (await pins.read(errors.offset))[0] == 1 << errors.bit("no_shape")
+    assert (await pins.read(driver.registers["status"].offset))[0] == 0
+
+
+@cocotb.test()
+async def wrong_packets_are_noted_and_drained(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    layer = LayerBlocks.of(UNIT, CONFIG, operands(JOB["seed"]))
+    load = next(layer.loops(CONFIG).loads())
+    first = layer.packets(CONFIG, load)[0]
+    ports = stored(UNIT.ports(CONFIG.unit))
+    number = next(i for i, port in enumerate(ports) if port.belongs == load.side)
+    beats = int(first[0, 0] >> 16)
+
+    def packet(port, block, length, words):
+        rest = np.resize(first[1:], (words, first.shape[1]))
+        return np.concatenate([header(CONFIG, port, block, length), rest])
+
+    size = len(first) - 1
+    wrong = {
+        "unknown_port": packet(200, 0, 7, 7),
+        "wrong_block": packet(number, 3, beats, size),
+        "wrong_length": packet(number, 0, 2 * CONFIG.depth(ports[number]), _words(ports[number])),
+    }
+    errors, status = driver.registers["errors"], driver.registers["status"]
+    for name, words in wrong.items():
+        await bridge(driver.run)(operands(JOB["seed"]), outputs_stay=False, timeout=LONG)
+        control = driver.registers["control"]
+        await pins.write(control.offset, 1 << control.bit("start"))
+        found, whole = await pins.exchange(words, 1, 1e-5)
+        assert not whole
+        assert not len(found)
+        assert (await pins.read(errors.offset))[0] == 1 << errors.bit(name)
+        state = (await pins.read(status.offset))[0]
+        assert state & 1 << status.bit("waits_tokens")  # drained: the next packet may come
+        # the core stays usable: the layer that was begun runs as if nothing had been
+        rows = sum(map(len, layer.result_words(CONFIG, driver.results)))
+        found, whole = await pins.exchange(layer.stream(CONFIG), rows, LONG)
+        assert whole
+        await pins.write(errors.offset, errors.mask)
+        await check(driver, JOB["seed"] + 1)
+
+
+def _words(port):
+    """Words of a packet of twice the most beats."""
+    return Packing(port.sent.width, CONFIG.bus_width).size(2 * CONFIG.depth(port))
+
+
+@cocotb.test()
+async def sentences_say_what_went_wrong(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    other = CONFIG.replace(output_blocks=CONFIG.output_blocks + 1)
+    await refuses(bridge(Driver)(transport, DESIGN, other), "from another configuration: ")
+
+    send = pins.exchange
+
+    async def without(words, expected, timeout):
+        return await send(words[:0], expected, 1e-5)
+
+    pins.exchange = without
+    run = bridge(driver.run)
+    await refuses(
+        run(operands(JOB["seed"]), timeout=LONG),
+        "the unit waits for blocks of tokens and the unit waits for blocks of outputs.",
+    )
+
+    async def garbled(words, expected, timeout):
+        wrong = words.copy()
+        wrong[0, 0] = 0xFF
+        return await send(wrong, expected, 1e-4)
+
+    pins.exchange = garbled
+    await refuses(run(operands(JOB["seed"]), timeout=LONG), "the core noted 'unknown_port': ")
+    pins.exchange = send
+    await bridge(driver.reset)()
+    await check(driver, JOB["seed"])
+
+
+async def refuses(call, sentence):
+    with pytest.raises(CoreError) as caught:
+        await call
+    assert sentence in str(caught.value)
+
+
+@cocotb.test()
+async def irq_is_raised_and_taken_back(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    enable, pending = (driver.registers[name] for name in ("irq_enable", "irq_pending"))
+    await check(driver, JOB["seed"])
+    assert int(dut.irq.value) == 0
+    await pins.write(enable.offset, enable.mask)
+    assert int(dut.irq.value) == 1
+    await pins.write(pending.offset, pending.mask)
+    assert int(dut.irq.value) == 0

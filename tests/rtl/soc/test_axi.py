@@ -1,0 +1,39 @@
+"""A core with AXI names, driven by cocotbext-axi."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from nibbleforge.golden.units import core_name, unit
+from nibbleforge.hw.soc.generate import generate_core
+from nibbleforge.sim.run import cocotb, verilator
+from nibbleforge.sim.tools.workers import Workers
+
+BENCH = Path(__file__).with_name("axi_bench.py")
+TESTS = len(re.findall(r"^@cocotb.test", BENCH.read_text(), re.MULTILINE)) + 2
+
+
+@pytest.mark.parametrize("name", ["dense2k", "sparqle"])
+def test_core_behind_axi(name, tmp_path):
+    owner = unit(core_name(name))
+    config = owner.presets["tiny"]
+    (design,) = owner.designs(config)
+    generated = generate_core(design, config, name)
+    source = generated.write(tmp_path)[0]
+    executable = verilator.build_cocotb([source], generated.name)
+    report = tmp_path / "results.xml"
+    job = {"unit": owner.name, "config": config.model_dump(mode="json"), "seed": 3}
+    environment = verilator.cocotb_environment(
+        BENCH.stem,
+        generated.name,
+        report,
+        {"NIBBLEFORGE_AXI": json.dumps(job), "COCOTB_LOG_LEVEL": "WARNING"},
+    )
+    environment["PYTHONPATH"] += os.pathsep + str(BENCH.parent)
+    with Workers(1) as workers:
+        log = workers.run([str(executable)], environment, cwd=tmp_path, check=False)
+    verdicts = cocotb.read_verdicts(report, log)
+    assert [str(verdict) for verdict in verdicts if not verdict.passed] == []
+    assert len(verdicts) == TESTS
