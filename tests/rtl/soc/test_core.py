@@ -1,0 +1,61 @@
+"""Cores: emitted Verilog against golden, in both harnesses."""
+
+import numpy as np
+import pytest
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.soc.unit import core_design
+from nibbleforge.golden.units import UNITS, core_name
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import variations
+from nibbleforge.tb.stimuli import stimuli_of
+
+NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "sparqle")
+VARIATIONS = variations([core_name(name) for name in NAMES], ["tiny", "fpga"])
+QUICK = ("core/dense2k/tiny", "core/sparqle/tiny")
+
+
+def cases(variations):
+    slow = pytest.mark.slow
+    return [
+        pytest.param(v, id=v.name, marks=() if v.name.startswith(QUICK) else slow)
+        for v in variations
+    ]
+
+
+@pytest.mark.parametrize("variation", cases(VARIATIONS))
+def test_both_harnesses_equal_golden_and_each_other(variation):
+    model = Model(variation.design, variation.config, optimise="quick")
+    checked = verify.check_harnesses(variation, model, seeds=[0, 1])
+    checked += verify.check_random(model, seeds=range(2, 10))
+    assert not checked.wrong, checked.wrong[0]
+    assert checked.scalars > 1_000
+
+
+@pytest.mark.parametrize("variation", cases(v for v in VARIATIONS if v.preset == "tiny"))
+def test_stimuli_hit_every_functional_bin(variation):
+    assert not verify.missing_bins(variation, range(60))
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 8))]
+)
+@pytest.mark.parametrize("name", ["dense2k", pytest.param("sparqle", marks=pytest.mark.slow),
+                                  pytest.param("nm", marks=pytest.mark.slow)])  # fmt: skip
+def test_random_cores(name, seed):
+    """Any unit, any bus, buffers of any size."""
+    rng = np.random.default_rng(seed)
+    owner = UNITS[name]
+    design = core_design(owner.designs(owner.presets["tiny"])[0])
+    stimuli = stimuli_of(design)
+    while True:
+        try:
+            config = stimuli.config(rng)
+            for _ in range(8):
+                design.schedule(config, stimuli.random(config, rng))
+            break
+        except UserError:  # an illegal draw, or buffers too small for the layers
+            continue
+    model = Model(design, config, optimise="quick")
+    checked = verify.check_random(model, seeds=range(4))
+    assert not checked.wrong, (config, checked.wrong[0])
