@@ -20,6 +20,7 @@ from pyosys import libyosys
 
 from ...golden.contract.config import Config
 from .base import Part
+from .memories import BUFFER_ATTRIBUTES
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _yosys(text: str) -> str:
             "proc -nomux -norom",
             "memory_collect",
             "opt_clean -purge",
-            f"write_verilog -noattr {result}",
+            f"write_verilog {result}",
         ):
             libyosys.Pass.call(design, f"tee -q {command}")
         return _tidy(result.read_text())
@@ -175,10 +176,15 @@ def _tidy(verilog: str) -> str:
 
     Every always @* starts with a register that is written once: give it a readable name. A
     comparison with zero comes as logical not of a vector: make it a reduction. A case without
-    default gets one that changes nothing, as the assignment before it means.
+    default gets one that changes nothing, as the assignment before it means. Of attributes those of
+    memories stay.
     """
     verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
+    verilog = _ATTRIBUTE.sub("", verilog)
     return _with_defaults(verilog.replace("= ! ", "= ~| "))
+
+
+_ATTRIBUTE = re.compile(rf"^ *\(\* (?!{'|'.join(BUFFER_ATTRIBUTES)})\S.*\*\)\n", re.MULTILINE)
 
 
 def _with_defaults(verilog: str) -> str:

@@ -9,6 +9,17 @@ def address_bits(words: int) -> int:
     return max(1, (words - 1).bit_length())
 
 
+BUFFER_ATTRIBUTES = {"no_rw_check": 1, "ram_style": "block"}
+"""Attributes of buffers in Verilog: no word is read while it is written; block RAM is meant."""
+
+
+def buffer_of(m: Module, name: str, width: int, words: int) -> Memory:
+    """A memory in block RAM, no word of which is read in the cycle in which it is written."""
+    memory = Memory(shape=width, depth=max(2, words), init=[], attrs=BUFFER_ATTRIBUTES)
+    m.submodules[name] = memory
+    return memory
+
+
 def memory_of(m: Module, name: str, width: int, words: int) -> Memory:
     """A memory of at least two words in a module, so that an address has a bit."""
     memory = Memory(shape=width, depth=max(2, words), init=[])

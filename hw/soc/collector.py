@@ -8,7 +8,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.ports import Port
 from ...golden.soc.config import ResultPacking, container
 from ..lib.base import Part
-from ..lib.memories import memory_of
+from ..lib.memories import buffer_of
 from .pieces import chosen, pieces
 
 
@@ -63,7 +63,7 @@ class Collector(Part[CollectorConfig]):
         m = Module()
         config = self.config
         size = 1 << (2 * config.room - 1).bit_length()
-        memory = memory_of(m, "rows", config.width + 2, size)
+        memory = buffer_of(m, "rows", config.width + 2, size)
         write = memory.write_port()
         read = memory.read_port()
         write_pointer = Signal(range(memory.depth))

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.config import Config
 from ...golden.soc.unit import TURNS
 from ..lib.base import Part
-from ..lib.memories import memory_of
+from ..lib.memories import buffer_of
 from .pieces import chosen
 
 WORD = 32
@@ -22,10 +22,10 @@ class CountersConfig(Config):
 class Counters(Part[CountersConfig]):
     """A counter of 64 bits for each event.
 
-    Every event adds to a small sum of its own. Event after event, ``TURNS`` cycles each, sums go to
-    the totals in memory. ``snapshot`` has the next whole round copy the totals to where ``address``
-    reads them, in the next cycle; ``counting`` until then. A snapshot while events fire is
-    spread over a round.
+    The low bits of every total are counted at once. Event after event, ``TURNS`` cycles each, the
+    totals in memory follow: where their low bits went down, these have come round. ``snapshot`` has
+    the next whole round copy the totals to where ``address`` reads them, in the next cycle;
+    ``counting`` until then. A snapshot while events fire is spread over a round.
     """
 
     def __init__(self, config: CountersConfig):
@@ -63,40 +63,50 @@ class Counters(Part[CountersConfig]):
         with m.If(self.snapshot):
             m.d.sync += asked.eq(1)
 
-        pending = self._pending(m, event, phase == 1)
-        totals = memory_of(m, "totals", WORD, 2 * events)
+        recent = self._recent(m, event)
+        totals = buffer_of(m, "totals", WORD, 2 * events)
         write, read = totals.write_port(), totals.read_port()
-        snapshots = memory_of(m, "snapshots", WORD, 2 * events)
+        snapshots = buffer_of(m, "snapshots", WORD, 2 * events)
         copy, shown = snapshots.write_port(), snapshots.read_port()
+        bits = len(recent)
         carry = Signal()
+        before = Signal(WORD)
+        wrapped = Signal()
+        increment = Signal(WORD)
         total = Signal(WORD + 1)
         half = phase == TURNS - 1
         m.d.comb += [
             read.addr.eq(Cat(phase == 1, event)),
-            total.eq(Mux(first_round, 0, read.data) + Mux(half, carry, pending)),
+            before.eq(Mux(first_round, 0, read.data)),
+            wrapped.eq(recent < before[:bits]),
+            increment[0].eq(half & carry),
+            increment[bits].eq(~half & wrapped),
+            total.eq(before + increment),
             write.en.eq(phase != 0),
             write.addr.eq(Cat(half, event)),
-            write.data.eq(total),
+            write.data.eq(Cat(Mux(half, total[:bits], recent), total[bits:])),
             copy.en.eq(write.en & copying),
             copy.addr.eq(write.addr),
-            copy.data.eq(total),
+            copy.data.eq(write.data),
             shown.addr.eq(self.address),
             self.data.eq(shown.data),
         ]
         m.d.sync += carry.eq(total[-1])
         return m
 
-    def _pending(self, m: Module, event: Signal, collect: Signal) -> Signal:
-        """Sums of increments that are not yet among the totals; the one of ``event``."""
+    def _recent(self, m: Module, event: Signal) -> Signal:
+        """The low bits of every total, up to date; those of ``event``.
+
+        There are so many that they come round less than once between two visits.
+        """
         rounds = TURNS * len(self.config.widths)
-        sums, start = [], 0
+        bits = max(self.config.widths) + rounds.bit_length()
+        counts, start = [], 0
         for i, width in enumerate(self.config.widths):
-            pending = Signal(width + rounds.bit_length(), name=f"pending_{i}")
-            increment = self.events[start : start + width]
-            taken = collect & (event == i)
-            m.d.sync += pending.eq(Mux(taken, 0, pending) + increment)
-            sums.append(pending)
+            recent = Signal(bits, name=f"recent_{i}")
+            m.d.sync += recent.eq(recent + self.events[start : start + width])
+            counts.append(recent)
             start += width
-        widest = Signal(max(map(len, sums)))
-        m.d.comb += widest.eq(chosen(sums, event))
-        return widest
+        found = Signal(bits)
+        m.d.comb += found.eq(chosen(counts, event))
+        return found

@@ -15,6 +15,7 @@ from ..lib.base import Part, payload_layout
 OKAY, SLAVE_ERROR = 0, 2
 CHANNELS = ("s_axi_aw", "s_axi_w", "s_axi_b", "s_axi_ar", "s_axi_r")
 _SEEN = ("counting", "busy", "done")
+_OWN = ("refused", "no_shape")
 
 
 class RegisterFile(Part[CoreConfig]):
@@ -39,7 +40,7 @@ class RegisterFile(Part[CoreConfig]):
         }
         settings = {register.name: Out(register.width) for register in self.map.of("setting")}
         states = {name: In(1) for name, _ in STATES if name not in _SEEN}
-        errors = {f"error_{name}": In(1) for name, _ in ERRORS if name not in ("refused",)}
+        errors = {f"error_{name}": In(1) for name, _ in ERRORS if name not in _OWN}
         super().__init__(
             config,
             {
@@ -63,6 +64,7 @@ class RegisterFile(Part[CoreConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._done = Signal()
+        self._shapeless = Signal()
         self._kept = {r.name: Signal(r.width, name=r.name) for r in self.map.of("mask", "sticky")}
         refused = self._writes(m)
         self._states(m, refused)
@@ -77,30 +79,35 @@ class RegisterFile(Part[CoreConfig]):
         take = Signal()
         known = Signal()
         locked = Signal()
-        whole = Signal()
+        write = Signal()
         m.d.comb += [
             take.eq(aw.valid & w.valid & (~b.valid | b.ready)),
             aw.ready.eq(take),
             w.ready.eq(take),
-            whole.eq(w.payload.strb.all() & (aw.payload.addr[:2] == 0)),
         ]
-        data = w.payload.data
-        for register in self.map.registers:
-            if not register.written:
-                continue
-            mine = Signal(name=f"is_{register.name}")
-            m.d.comb += mine.eq(aw.payload.addr[2:] == register.offset // BYTES)
-            with m.If(mine):
-                m.d.comb += known.eq(1)
-            self._write(m, register, take & whole & mine, data, locked)
+        index, near = self._index(aw.payload.addr)
+        m.d.comb += write.eq(take & w.payload.strb.all() & near)
+        with m.Switch(index):
+            for register in self.map.registers:
+                if register.written:
+                    with m.Case(register.offset // BYTES):
+                        m.d.comb += known.eq(near & w.payload.strb.all())
+                        self._write(m, register, write, w.payload.data, locked)
         with m.If(take):
             m.d.sync += [
                 b.valid.eq(1),
-                b.payload.resp.eq(_response(known & whole & ~locked)),
+                b.payload.resp.eq(_response(known & ~locked)),
             ]
         with m.Elif(b.ready):
             m.d.sync += b.valid.eq(0)
-        return take & whole & locked
+        return write & locked
+
+    def _index(self, address: Value) -> tuple[Value, Value]:
+        """Which of the registers before the counters an address means, if it means one of them."""
+        bits = (self.map.of("counter")[0].offset // BYTES - 1).bit_length()
+        last = max(r.offset for r in self.map.registers if r.access != "counter") // BYTES
+        used = min(bits, last.bit_length())
+        return address[2 : 2 + used], (address[:2] == 0) & ~address[2 + used :].any()
 
     def _write(
         self, m: Module, register: Register, write: Value, data: Value, locked: Signal
@@ -120,8 +127,8 @@ class RegisterFile(Part[CoreConfig]):
                 self.start.eq(write & start & ~self.busy & self._has_shape()),
                 self.soft_reset.eq(write & soft_reset),
                 self.snapshot.eq(write & snapshot),
+                self._shapeless.eq(write & start & ~self.busy & ~self._has_shape()),
             ]
-            self._shapeless = write & start & ~self.busy & ~self._has_shape()
         elif register.access == "mask":
             with m.If(write):
                 m.d.sync += self._kept[register.name].eq(bits)
@@ -142,7 +149,7 @@ class RegisterFile(Part[CoreConfig]):
             m.d.sync += self.busy.eq(0)
         with m.Elif(self.finished):
             m.d.sync += [self.busy.eq(0), self._done.eq(1)]
-        noted = {"refused": refused, "no_shape": self._shapeless | self.error_no_shape}
+        noted = {"refused": refused, "no_shape": self._shapeless}
         errors = Cat(*(noted[n] if n in noted else getattr(self, f"error_{n}") for n, _ in ERRORS))
         events = Cat(self.finished, errors.any())
         assert len(events) == len(INTERRUPTS)
@@ -175,17 +182,17 @@ class RegisterFile(Part[CoreConfig]):
                 r.payload.data.eq(0),
                 r.payload.resp.eq(SLAVE_ERROR),
             ]
-            word = address[2:]
-            for register in self.map.registers:
-                if register.access == "counter":
-                    continue
-                with m.If((word == register.offset // BYTES) & (address[:2] == 0)):
-                    m.d.sync += [
-                        r.payload.data.eq(self._value(register)),
-                        r.payload.resp.eq(OKAY),
-                    ]
-            is_counter = (word >= first) & (word < first + len(counters)) & (address[:2] == 0)
-            with m.If(is_counter):
+            index, near = self._index(address)
+            with m.If(near), m.Switch(index):
+                for register in self.map.registers:
+                    if register.access != "counter":
+                        with m.Case(register.offset // BYTES):
+                            m.d.sync += [
+                                r.payload.data.eq(self._value(register)),
+                                r.payload.resp.eq(OKAY),
+                            ]
+            place = address[2:] - first
+            with m.If((address[2:] >= first) & (place < len(counters)) & (address[:2] == 0)):
                 m.d.sync += [r.payload.data.eq(self.counter_data), r.payload.resp.eq(OKAY)]
         with m.Elif(r.ready):
             m.d.sync += r.valid.eq(0)

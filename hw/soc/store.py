@@ -7,7 +7,7 @@ from pydantic import Field as Parameter
 from ...golden.contract.config import Config
 from ...golden.soc.config import Packing
 from ..lib.base import Part
-from ..lib.memories import memory_of
+from ..lib.memories import buffer_of, memory_of
 from .pieces import chosen, pieces
 
 
@@ -179,7 +179,7 @@ class PortStore(Part[StoreConfig]):
         for column in range(packing.words):
             bits = min(self.config.bus, self.config.width - column * self.config.bus)
             width = bits * packing.lanes
-            memory = memory_of(m, f"column_{column}", width, 2 * self.config.words << len(block))
+            memory = buffer_of(m, f"column_{column}", width, 2 * self.config.words << len(block))
             write = memory.write_port()
             read = memory.read_port()
             lanes = [self.data[i * room : i * room + bits] for i in range(packing.lanes)]

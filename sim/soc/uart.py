@@ -1,0 +1,92 @@
+"""Transport of a driver over a serial line to a bridge beside the core.
+
+What the host sends, numbers least significant byte first; the bridge answers each in turn:
+
+=====  =====================================  ================================================
+``R``  address, 2 bytes                       status (0: done, else refused), value of 4 bytes
+``W``  address, 2 bytes; value, 4 bytes       status
+``S``  words of 32 bits, 1 byte; the words    words taken, 1 byte
+``G``  most words of 32 bits, 1 byte          words there are, 1 byte; the words
+=====  =====================================  ================================================
+
+``S`` takes what the stream in has room for and drops the rest; ``G`` waits for nothing.
+"""
+
+import time
+from importlib import import_module
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...golden.contract.errors import UserError
+from .transport import CoreError, TimeOutError, refused
+
+MOST_WORDS = 32  # of a command
+
+
+class UartTransport:
+    """A core behind a serial line.
+
+    Parameters
+    ----------
+    line
+        With ``read(size)`` and ``write(bytes)``, as ``serial.Serial`` with a time-out.
+    """
+
+    def __init__(self, line: Any):
+        self.line = line
+
+    @classmethod
+    def open(cls, port: str, baud: int = 1_000_000, timeout: float = 1.0) -> Self:
+        """Open a serial port, for example ``/dev/ttyUSB0``."""
+        try:
+            serial = import_module("serial")
+        except ImportError:
+            raise UserError("a serial line needs pyserial: pip install pyserial.") from None
+        try:
+            return cls(serial.Serial(port, baud, timeout=timeout))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot open {port}: {error}.") from None
+
+    def read(self, address: int) -> int:
+        """A register."""
+        status, *value = self._ask(b"R" + address.to_bytes(2, "little"), 5)
+        if status:
+            raise refused("read", address)
+        return int.from_bytes(bytes(value), "little")
+
+    def write(self, address: int, value: int) -> None:
+        """Write a register."""
+        access = address.to_bytes(2, "little") + value.to_bytes(4, "little")
+        (status,) = self._ask(b"W" + access, 1)
+        if status:
+            raise refused("write", address)
+
+    def exchange(self, words: NDArray[np.uint32], count: int, timeout: float) -> NDArray[np.uint32]:
+        """Send words while receiving others, as :class:`.transport.Transport` says."""
+        end = time.monotonic() + timeout
+        width = words.shape[1]
+        waiting = words.astype("<u4").ravel()
+        found = bytearray()
+        while len(found) < 4 * count * width:
+            if time.monotonic() > end:
+                raise TimeOutError(len(found) // (4 * width))
+            some = waiting[:MOST_WORDS]
+            if len(some):
+                (taken,) = self._ask(b"S" + bytes([len(some)]) + some.tobytes(), 1)
+                waiting = waiting[taken:]
+            wanted = min(MOST_WORDS, count * width - len(found) // 4)
+            (there,) = self._ask(b"G" + bytes([wanted]), 1)
+            found += self._receive(4 * there)
+        return np.frombuffer(bytes(found), "<u4").reshape(count, width)
+
+    def _ask(self, command: bytes, size: int) -> bytes:
+        self.line.write(command)
+        return self._receive(size)
+
+    def _receive(self, size: int) -> bytes:
+        answer = bytes(self.line.read(size)) if size else b""
+        if len(answer) != size:
+            raise CoreError("the serial line is silent: check port, baud rate and bitstream.")
+        return answer
