@@ -1,6 +1,6 @@
 """Counters of events: 64 bits each, in block RAM, read as they were at a snapshot."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.config import Config
@@ -63,7 +63,7 @@ class Counters(Part[CountersConfig]):
         with m.If(self.snapshot):
             m.d.sync += asked.eq(1)
 
-        recent = self._recent(m, event)
+        recent, low = self._recent(m, event)
         totals = buffer_of(m, "totals", WORD, 2 * events)
         write, read = totals.write_port(), totals.read_port()
         snapshots = buffer_of(m, "snapshots", WORD, 2 * events)
@@ -72,19 +72,18 @@ class Counters(Part[CountersConfig]):
         carry = Signal()
         before = Signal(WORD)
         wrapped = Signal()
-        increment = Signal(WORD)
+        increment = Signal(bits + 1)
         total = Signal(WORD + 1)
         half = phase == TURNS - 1
         m.d.comb += [
             read.addr.eq(Cat(phase == 1, event)),
             before.eq(Mux(first_round, 0, read.data)),
-            wrapped.eq(recent < before[:bits]),
-            increment[0].eq(half & carry),
-            increment[bits].eq(~half & wrapped),
+            wrapped.eq(recent < (before[:bits] & low)),
+            increment.eq(Mux(half, carry, Mux(wrapped, low + 1, 0))),
             total.eq(before + increment),
             write.en.eq(phase != 0),
             write.addr.eq(Cat(half, event)),
-            write.data.eq(Cat(Mux(half, total[:bits], recent), total[bits:])),
+            write.data.eq(Mux(half, total, (total & ~low) | recent)),
             copy.en.eq(write.en & copying),
             copy.addr.eq(write.addr),
             copy.data.eq(write.data),
@@ -94,19 +93,20 @@ class Counters(Part[CountersConfig]):
         m.d.sync += carry.eq(total[-1])
         return m
 
-    def _recent(self, m: Module, event: Signal) -> Signal:
-        """The low bits of every total, up to date; those of ``event``.
+    def _recent(self, m: Module, event: Signal) -> tuple[Signal, Signal]:
+        """The low bits of the total of ``event``, up to date, and which bits these are.
 
         There are so many that they come round less than once between two visits.
         """
         rounds = TURNS * len(self.config.widths)
-        bits = max(self.config.widths) + rounds.bit_length()
-        counts, start = [], 0
+        counts, masks, start = [], [], 0
         for i, width in enumerate(self.config.widths):
-            recent = Signal(bits, name=f"recent_{i}")
+            recent = Signal(width + rounds.bit_length(), name=f"recent_{i}")
             m.d.sync += recent.eq(recent + self.events[start : start + width])
             counts.append(recent)
+            masks.append(Const((1 << len(recent)) - 1))
             start += width
-        found = Signal(bits)
-        m.d.comb += found.eq(chosen(counts, event))
-        return found
+        found = Signal(max(map(len, counts)))
+        low = Signal(WORD)
+        m.d.comb += [found.eq(chosen(counts, event)), low.eq(chosen(masks, event))]
+        return found, low

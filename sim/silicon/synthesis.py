@@ -107,7 +107,7 @@ def synthesise(
         f"synth -noabc -top {top} -run begin:fine",
         "write_rtlil coarse.il",
     )
-    _yosys(coarse, workers, folder)
+    run_yosys(coarse, workers, folder)
     text, boxed = Path(folder, "coarse.il").read_text(), list[Memory]()
     if memories == "table":
         text, boxed = box_memories(text)
@@ -122,7 +122,7 @@ def synthesise(
         f"delete */t:{BOX}*",  # priced apart
         "tee -q -o gates.json stat -tech cmos -json",
     )
-    _yosys(fine, workers, folder)
+    run_yosys(fine, workers, folder)
     modules = _statistics(folder / "gates.json", top)
     kinds = {name: Counter(content["num_cells_by_type"]) for name, content in modules.items()}
     return Synthesised(
@@ -167,7 +167,7 @@ def library_map(
         "write_json netlist.json",
     )
     try:
-        _yosys(commands, workers, folder)
+        run_yosys(commands, workers, folder)
     except YosysError as error:
         raise UserError(f"cannot map to the library {library.path}: {error.last}.") from error
     modules = _statistics(folder / "mapped.json", design.top)
@@ -240,7 +240,7 @@ class YosysError(RuntimeError):
         super().__init__(f"Yosys failed: {self.last}")
 
 
-def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
+def run_yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
     """Run Yosys commands; that it got to their end is seen by a file, not by its exit status."""
     done = folder / "done"
     done.unlink(missing_ok=True)

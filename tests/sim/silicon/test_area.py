@@ -70,7 +70,7 @@ def flow(tmp_path):
                 return critical_path(mapped.netlist, library, memories, workers, tmp_path)
 
             def yosys(self, *commands):
-                synthesis._yosys(commands, workers, tmp_path)
+                synthesis.run_yosys(commands, workers, tmp_path)
 
         yield Flow()
 

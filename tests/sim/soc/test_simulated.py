@@ -1,0 +1,81 @@
+"""Whole layers through the driver and the Verilog of a core."""
+
+import numpy as np
+import pytest
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.units import core_name, unit
+from nibbleforge.sim.soc.driver import CoreError, Driver
+from nibbleforge.sim.soc.simulated import SimulatedTransport
+from nibbleforge.tb.stimuli import stimuli_of
+
+
+def started(name, preset):
+    owner = unit(core_name(name))
+    config = owner.presets[preset]
+    (design,) = owner.designs(config)
+    return Driver(SimulatedTransport(design, config), design, config), design, config
+
+
+def layer(tokens, features, outputs, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-128, 128, (tokens, features)).astype(np.int16)
+    return Layer(x, rng.integers(-8, 8, (outputs, features)).astype(np.int8))
+
+
+def test_layers_larger_than_the_buffers():
+    """Four times the buffers in tokens and in outputs; counters of many thousands."""
+    driver, design, config = started("dense2k", "fpga")
+    for tokens, features, outputs in ((64, 300, 64), (17, 1, 66), (65, 1024, 3)):
+        operands = layer(tokens, features, outputs, features)
+        found = driver.run(operands)
+        assert np.array_equal(found.y, operands.x.astype(int) @ operands.w.T.astype(int))
+        alone = design.inner.schedule(config.unit, operands).counts().events
+        for event in design.inner.events(config.unit):
+            if event.kind == "work":
+                assert found.events[event.name] == alone[event.name]
+
+
+def test_too_few_words_are_said_and_the_core_stays_usable():
+    driver, _, _ = started("dense2k", "tiny")
+    operands = layer(9, 20, 11, 0)
+    send = driver.transport.exchange
+    driver.transport.exchange = lambda words, count, timeout: send(words[:30], count, timeout)
+    with pytest.raises(CoreError, match=r"words in 10 s: the unit waits for blocks of "):
+        driver.run(operands)
+    driver.transport.exchange = send
+    driver.reset()
+    found = driver.run(operands)
+    assert np.array_equal(found.y, operands.x.astype(int) @ operands.w.T.astype(int))
+
+
+def test_unknown_registers_are_refused():
+    driver, _, _ = started("dense2k", "tiny")
+    with pytest.raises(CoreError, match=r"refused to read the register at address 0xffc\.$"):
+        driver.transport.read(0xFFC)
+    with pytest.raises(CoreError, match=r"refused to write the register at address 0x004\.$"):
+        driver.transport.write(0x004, 1)
+
+
+def test_a_design_that_is_no_core_is_refused():
+    owner = unit("dense2k")
+    config = owner.presets["tiny"]
+    (design,) = owner.designs(config)
+    for kind in (SimulatedTransport, lambda *given: Driver(None, *given)):
+        with pytest.raises(UserError, match=r"^dense_array is no core\.$"):
+            kind(design, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sparqle", "nm", "anda", "fp16", "figna", "dense"])
+def test_other_units(name):
+    driver, design, config = started(name, "tiny")
+    rng = np.random.default_rng(7)
+    operands = stimuli_of(design.inner).random(config.unit, rng)
+    found = driver.run(operands)
+    port = design.inner.ports(config.unit)[-1]
+    beats = port.unpack(design.inner.traffic(config.unit, operands)["y"].expand())["value"]
+    tiling = operands.tiling(config.unit).results
+    y = found.y.view(f"u{found.y.itemsize}") if found.y.dtype.kind == "f" else found.y
+    expected = tiling.join_result(beats.reshape(len(tiling), tiling.rows, -1))
+    assert np.array_equal(y, expected)
