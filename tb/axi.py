@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import cocotb
@@ -9,18 +10,12 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.task import resume
 from cocotb.triggers import ClockCycles, SimTimeoutError, with_timeout
-from cocotbext.axi import (
-    AxiLiteBus,
-    AxiLiteMaster,
-    AxiResp,
-    AxiStreamBus,
-    AxiStreamFrame,
-    AxiStreamSink,
-    AxiStreamSource,
-)
 from numpy.typing import NDArray
 
+from ..golden.contract.errors import UserError
+
 PERIOD_NS = 10
+OKAY = 0  # response of AXI
 RESET_CYCLES = 4
 
 
@@ -35,10 +30,12 @@ class AxiPins:
 
     def __init__(self, dut: Any):
         self.dut = dut
+        axi = _cocotbext_axi()
         clocking = (dut.axi_aclk, dut.axi_aresetn, False)
-        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), *clocking)
-        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), *clocking)
-        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), *clocking)
+        self.registers = axi.AxiLiteMaster(axi.AxiLiteBus.from_prefix(dut, "s_axi"), *clocking)
+        self.source = axi.AxiStreamSource(axi.AxiStreamBus.from_prefix(dut, "s_axis"), *clocking)
+        self.frame = axi.AxiStreamFrame
+        self.sink = axi.AxiStreamSink(axi.AxiStreamBus.from_prefix(dut, "m_axis"), *clocking)
 
     async def reset(self) -> None:
         """Start the clock and reset the core."""
@@ -80,7 +77,7 @@ class AxiPins:
         width = words.shape[1]
         self.sink.clear()
         if len(words):
-            await self.source.send(AxiStreamFrame(words.astype("<u4").tobytes()))
+            await self.source.send(self.frame(words.astype("<u4").tobytes()))
         found = bytearray()
         receiver = cocotb.start_soon(self._receive(found, 4 * width * count))
         try:
@@ -116,13 +113,13 @@ class AxiTransport:
     def read(self, address: int) -> int:
         """A register."""
         value, response = resume(self.pins.read)(address)
-        if response != AxiResp.OKAY:
+        if response != OKAY:
             raise self.error("read", address)
         return int(value)
 
     def write(self, address: int, value: int) -> None:
         """Write a register."""
-        if resume(self.pins.write)(address, value) != AxiResp.OKAY:
+        if resume(self.pins.write)(address, value) != OKAY:
             raise self.error("write", address)
 
     def exchange(self, words: NDArray[np.uint32], count: int, timeout: float) -> NDArray[np.uint32]:
@@ -131,6 +128,16 @@ class AxiTransport:
         if not whole:
             raise self.time_out(len(found))
         return np.asarray(found, np.uint32)
+
+
+def _cocotbext_axi() -> Any:
+    """The library, which a plain installation does not have."""
+    try:
+        return import_module("cocotbext.axi")
+    except ImportError:
+        raise UserError(
+            "AXI in a simulation needs cocotbext-axi: pip install cocotbext-axi."
+        ) from None
 
 
 def _pauses(rng: np.random.Generator, share: float) -> Iterator[bool]:

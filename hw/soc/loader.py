@@ -188,6 +188,7 @@ class Loader(Part[LoaderConfig]):
         remaining = Signal(HEADER_BITS["beats"])
         header = Signal()
         write = Signal()
+        wrong = Signal()
         chosen = _Chosen(self.config)
         self._choose(m, port, remaining, chosen)
         ends_beat = self.column == chosen.words - 1
@@ -207,12 +208,15 @@ class Loader(Part[LoaderConfig]):
                 with m.If(header):
                     m.next = "CHECK"
             with m.State("CHECK"):
-                wrong = self.unknown_port | self.wrong_block | self.wrong_length
+                # with room only: a packet that came early belongs to a layer not yet described
+                room = (self.room & chosen.side).any()
+                right = chosen.next_one & chosen.right_length
                 m.d.comb += [
                     self.unknown_port.eq(~chosen.known),
-                    self.wrong_block.eq(chosen.known & ~chosen.next_one),
-                    self.wrong_length.eq(chosen.known & chosen.next_one & ~chosen.right_length),
-                    let_in.eq(~wrong & (self.room & chosen.side).any()),
+                    self.wrong_block.eq(room & ~chosen.next_one),
+                    self.wrong_length.eq(room & chosen.next_one & ~chosen.right_length),
+                    wrong.eq(~chosen.known | (room & ~right)),
+                    let_in.eq(room & right),
                     done.eq(let_in & (remaining == 0)),
                 ]
                 m.d.sync += [self.word.eq(0), self.column.eq(0)]

@@ -46,7 +46,7 @@ class SimulatedTransport:
 
     That keeps the simulation free of Python: a layer runs at the speed of the native harness, and a
     handful of layers in a row is no burden. What registers read as is taken down at the end of each
-    run, after a snapshot.
+    run, after a snapshot. A soft reset begins with a fresh core that has the same settings.
 
     Parameters
     ----------
@@ -80,7 +80,19 @@ class SimulatedTransport:
         control = self.map["control"]
         if register is control and value == 1 << control.bit("snapshot"):
             return  # every run ends with one
+        if register is control and value == 1 << control.bit("soft_reset"):
+            self._forget()
+            return
+        if register is self.map["drain"]:
+            return  # nothing is under way between runs
         self.past.writes.append((address, value, self.past.received))
+        self.fresh = False
+
+    def _forget(self) -> None:
+        """Go on with a fresh core that has the same settings."""
+        kept = {register.offset for register in self.map.of("setting", "mask")}
+        writes = [(address, value, 0) for address, value, _ in self.past.writes if address in kept]
+        self.past = _Past(self.past.width, writes)
         self.fresh = False
 
     def exchange(self, words: NDArray[np.uint32], count: int, timeout: float) -> NDArray[np.uint32]:
