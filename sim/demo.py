@@ -222,7 +222,7 @@ def _operands(case: Case, capture: Capture, layer: str) -> Any:
         return high_halves(form, take_activations(x, form.limit).q)
     if isinstance(config, DenseConfig | SparqleConfig):
         q = take_activations(x, config.activation_range[1]).q
-        if config.dequant == "group":
+        if config.grouped:
             return grouped_layer(config, q, take_groups(config, w, None))
         return Layer(q, take_weights(w).q)
     raise TypeError(f"no operands for {type(config).__name__}")

@@ -39,9 +39,8 @@ def simulate(
     x = take_activations(activations, config.activation_range[1], tensors.int8_policy)
     if x.recode == "twos" and config.passes == 2:
         config = config.replace(recode="twos")
-    grouped = config.dequant == "group"
-    w = take_groups(config, weights, tensors.blocks) if grouped else take_weights(weights)
-    layer = grouped_layer(config, x.q, w) if grouped else Layer(x.q, w.q)
+    w = take_groups(config, weights, tensors.blocks) if config.grouped else take_weights(weights)
+    layer = grouped_layer(config, x.q, w) if config.grouped else Layer(x.q, w.q)
     design = dense.design(config)
     traffic = design.traffic(config, layer)
 
@@ -78,7 +77,7 @@ def _results(
 ) -> dict[str, NDArray]:
     """What the hardware gave, and the float32 result that it stands for."""
     port = dense.design(config).ports(config)[-1]
-    if config.dequant == "group":
+    if config.grouped:
         sums = fp32_results(layer.tiling(config).results, port, measured)
         return {"y": sums * x.scale[:, None], "y_sums": sums}
     y_int = results(layer.tiling(config), port, measured)

@@ -86,7 +86,7 @@ def pruned(
         calibration.add(activations.astype(np.float64))
     keep = prune(weights.astype(np.float32), pattern, settings.method, calibration).keep
     survivors = np.where(keep, weights, weights.dtype.type(0))
-    if config.dequant == "group":
+    if config.grouped:
         w = take_weights(survivors, "group", config.weight_group)
     else:
         w = take_weights(survivors)
@@ -96,7 +96,7 @@ def pruned(
 def layer_of(config: NMConfig, x: Activations, w: QuantisedWeights, packed: Slots) -> NMLayer:
     """Operands of the array."""
     q = x.q.astype(np.int8)
-    if config.dequant == "group":
+    if config.grouped:
         return NMLayer(q, *packed, np.array(w.group), w.scale)
     return NMLayer(q, *packed, np.array(q.shape[1]))
 
@@ -107,7 +107,7 @@ def _results(
     """What the hardware gave, and the float32 result that it stands for."""
     port = nm.design(config).ports(config)[-1]
     tiling = layer.tiling(config)
-    if config.dequant == "group":
+    if config.grouped:
         sums = fp32_results(tiling, port, measured)
         return {"y": sums * x.scale[:, None], "y_sums": sums}
     y_int = results(tiling, port, measured)
@@ -131,5 +131,5 @@ def _baselines(
 def _bits_per_weight(config: NMConfig, settings: NMSettings) -> float:
     """Bits per weight of the dense matrix, group scales included."""
     pattern = config.pattern(settings.n)
-    scales = FP16_BITS / config.weight_group if config.dequant == "group" else 0.0
+    scales = FP16_BITS / config.weight_group if config.grouped else 0.0
     return pattern.block_bits / config.m + scales

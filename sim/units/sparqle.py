@@ -44,14 +44,13 @@ def simulate(
     x = take_activations(activations, config.limit, tensors.int8_policy)
     config = config.replace(recode=x.recode)
     q = hybrid.enhance(config.format, x.q, settings.tau_lo, settings.tau_hi)
-    grouped = config.dequant == "group"
     w = (
         take_groups(config, weights, tensors.blocks)
-        if grouped
+        if config.grouped
         else take_weights(weights, symmetric=not config.asymmetric)
     )
     order = density_order(config, settings, q)
-    layer = grouped_layer(config, q[order], w) if grouped else Layer(q[order], w.q)
+    layer = grouped_layer(config, q[order], w) if config.grouped else Layer(q[order], w.q)
     design = sparqle.design(config)
     traffic = design.traffic(config, layer)
 
@@ -92,7 +91,7 @@ def _results(
 ) -> dict[str, NDArray]:
     """What the hardware gave, tokens in the order of the tiles."""
     port = sparqle.design(config).ports(config)[-1]
-    if config.dequant == "group":
+    if config.grouped:
         return {"y_sums": fp32_results(layer.tiling(config).results, port, measured)}
     found: dict[str, NDArray] = {"y_int": results(layer.tiling(config), port, measured)}
     if w.minimum is not None:
