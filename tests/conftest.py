@@ -1,5 +1,6 @@
-"""Faults of the machine, for the tests of every folder."""
+"""Optional tools and faults of the machine, for the tests of every folder."""
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Callable, Mapping
@@ -8,8 +9,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibbleforge.sim import toolchain
 
 _SOURCE = Path(__file__).with_name("full_disk.cpp")
+
+
+# --- Optional tools -------------------------------------------------------------------------------
+
+
+def missing(name: str) -> str | None:
+    """Why what a test needs is not there: a tool, the library osu018, a package of the extra."""
+    if name == "osu018":
+        liberty = toolchain.find("liberty")
+        return None if liberty and liberty.version == "osu018_stdcells" else "needs osu018."
+    if name in toolchain.TOOLS:
+        return None if toolchain.find(name) else toolchain.TOOLS[name].missing
+    found = importlib.util.find_spec(name)
+    return None if found else f"needs {name}: run `pip install nibbleforge[llm]`."
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Skip a test whose marker ``needs`` names something that is missing."""
+    names = [name for marker in item.iter_markers("needs") for name in marker.args]
+    reasons = [reason for reason in map(missing, dict.fromkeys(names)) if reason]
+    if reasons:
+        pytest.skip(" ".join(reasons))
+
+
+# --- Full disks -----------------------------------------------------------------------------------
 
 
 @dataclass

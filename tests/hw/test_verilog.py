@@ -126,10 +126,9 @@ def test_yosys_reads_it_and_finds_the_ports_of_the_manifest(case, tmp_path):
     assert json.loads(done.stdout) == expected_ports(manifest)
 
 
+@pytest.mark.needs("iverilog")
 def test_icarus_reads_it(case, tmp_path):
-    found = toolchain.find("iverilog")
-    if found is None:
-        pytest.skip(toolchain.TOOLS["iverilog"].missing)
+    found = toolchain.require("iverilog")
     case.files.write(tmp_path)
     name = case.files.name
     command = [*found.command, "-g2005", "-Wall", "-t", "null", "-s", name, f"{name}.v"]
