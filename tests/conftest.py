@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nibbleforge.sim import toolchain
+from nibbleforge.sim.tools import toolchain
 
 _SOURCE = Path(__file__).with_name("full_disk.cpp")
 
