@@ -308,6 +308,7 @@ class _Compilation:
         """
         sources = [*self.model.fast, *self.model.slow]
         size = sum(source.stat().st_size for source in sources)
+        units: list[tuple[Path, Sequence[str]]]
         if optimise == "quick" and size < _SMALL_SIZE:
             units = [
                 (
