@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..golden.anda import AndaLayer
 from ..golden.anda_compressed import CompressedLayer
 from ..golden.anda_compressor import LaneGroups
 from ..golden.bitmap import Groups
 from ..golden.config import Config
 from ..golden.dequantizer import GroupSums
+from ..golden.design import Design
 from ..golden.figna import FignaLayer
 from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
@@ -30,6 +33,7 @@ from . import (
     tb_nm,
     tb_reglu,
     tb_sparqle,
+    tb_sparqle_illegal,
 )
 
 
@@ -52,7 +56,8 @@ class Stimuli:
     operands
         Class of the operands; its fields are arrays.
     illegal
-        ``illegal(config, rng)``: schedule of a run that must report an error, if there is any.
+        ``illegal(config, rng)``: schedule of a run of at least three tiles, tokens or groups, in
+        which one that is neither the first nor the last must report an error, if there is any.
     """
 
     config: Callable[[Any], Config]
@@ -126,6 +131,7 @@ STIMULI: dict[str, Stimuli] = {
         tb_sparqle.bins,
         tb_sparqle.all_bins,
         Layer,
+        tb_sparqle_illegal.illegal_run,
     ),
     "dense_grouped": Stimuli(
         tb_grouped.random_dense,
@@ -146,6 +152,7 @@ STIMULI: dict[str, Stimuli] = {
         tb_grouped.bins,
         tb_grouped.all_bins,
         GroupedLayer,
+        tb_sparqle_illegal.illegal_grouped,
     ),
     "dequantizer": Stimuli(
         tb_dequantizer.random_config,
@@ -197,6 +204,7 @@ STIMULI: dict[str, Stimuli] = {
         tb_nm.bins,
         tb_nm.all_bins,
         NMLayer,
+        tb_nm.illegal_grouped,
     ),
     "skipping_ffn": Stimuli(
         tb_reglu.random_config,
@@ -218,5 +226,14 @@ STIMULI: dict[str, Stimuli] = {
         tb_anda_compressor.bins,
         tb_anda_compressor.all_bins,
         LaneGroups,
+        tb_anda_compressor.illegal_run,
     ),
 }
+
+
+def illegal_run(design: Design, config: Config, seed: int) -> Schedule:
+    """Golden schedule of a seed's run with illegal operands; the design has some."""
+    illegal = STIMULI[design.name].illegal
+    if illegal is None:
+        raise ValueError(f"{design.name} reports no errors")
+    return illegal(config, np.random.default_rng(seed))

@@ -65,10 +65,23 @@ def random_sparqle_layer(config: SparqleConfig, rng: np.random.Generator) -> Gro
     return _random_layer(config, rng, tb_sparqle.layer)
 
 
+def sparqle_layer(
+    config: SparqleConfig, rng: np.random.Generator, tokens: int, outputs: int
+) -> GroupedLayer:
+    """Random operands of so many tokens and outputs, and of a few weight groups."""
+    return _layer(config, rng, tb_sparqle.layer, tokens, outputs)
+
+
 def _random_layer(config: Any, rng: np.random.Generator, draw: Draw) -> GroupedLayer:
-    groups = int(rng.integers(1, min(MOST_GROUPS, config.max_k // config.weight_group) + 1))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
+    return _layer(config, rng, draw, tokens, outputs)
+
+
+def _layer(
+    config: Any, rng: np.random.Generator, draw: Draw, tokens: int, outputs: int
+) -> GroupedLayer:
+    groups = int(rng.integers(1, min(MOST_GROUPS, config.max_k // config.weight_group) + 1))
     layer = draw(config, rng, tokens, groups * config.weight_group, outputs)
     return _scaled(config, layer, *(random_scales(rng, (outputs, groups)) for _ in range(2)))
 
