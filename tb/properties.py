@@ -1,9 +1,11 @@
 """What properties of any unit are made of, for :mod:`nibbleforge.sim.formal`."""
 
-from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Mux, Signal, Value
 from amaranth.hdl._ast import AnySeq  # not exported by amaranth.hdl
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..hw.queues import Queue
 
 
 class HandshakeProperties(Elaboratable):
@@ -28,6 +30,55 @@ class HandshakeProperties(Elaboratable):
                 member.signature, stream.Signature
             ):
                 waits_unchanged(m, name, getattr(self.unit, name))
+        return m
+
+
+class QueueProperties(Elaboratable):
+    """A queue beside its specification: what is pushed becomes the head in order, once, and waits.
+
+    One entry is chosen freely when it is pushed; what holds for it holds for all. Assumed is what
+    the queue leaves to its surroundings: a pop needs an entry, a push needs room after the pop.
+
+    Parameters
+    ----------
+    unit
+        A component with the ports of :class:`nibbleforge.hw.queues.Queue`.
+    """
+
+    def __init__(self, unit: Queue):
+        self.unit = unit
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        unit, depth = self.unit, self.unit.config.depth
+        set_free(m, unit)
+        count = Signal(range(depth + 2))
+        m.d.sync += count.eq(count + unit.push - unit.pop)
+        m.d.comb += [
+            Assume(~unit.pop | (count != 0), "a pop needs an entry"),
+            Assume(count + unit.push - unit.pop <= depth, "a push needs room"),
+        ]
+        prove(m, "there is a head while there are entries", unit.there == (count != 0))
+
+        waits, head = Signal(), Signal.like(unit.head)
+        m.d.sync += [waits.eq(unit.there & ~unit.pop), head.eq(unit.head)]
+        prove(m, "the head stays", ~waits | unit.there)
+        prove(m, "the head stays the same", ~waits | (unit.head == head))
+        reach(m, "a head waits", waits & unit.pop)
+        reach(m, "a full queue takes an entry", (count == depth) & unit.push)
+
+        chosen, was, place = Signal(), Signal(), Signal.like(count)
+        entry = Signal.like(unit.entry)
+        ahead = count + 1 - unit.pop
+        m.d.comb += chosen.eq(AnySeq(1) & ~was & unit.push)
+        m.d.sync += [
+            was.eq(was | chosen),
+            place.eq(Mux(chosen, ahead, place - (unit.pop & (place != 0)))),
+        ]
+        with m.If(chosen):
+            m.d.sync += entry.eq(unit.entry)
+        prove(m, "the head is the entry whose turn it is", (place != 1) | (unit.head == entry))
+        reach(m, "the chosen entry leaves", (place == 1) & unit.pop)
         return m
 
 
