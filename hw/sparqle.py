@@ -149,9 +149,7 @@ class HybridArray(Unit[SparqleConfig]):
                 outer.ready.eq(inner.ready),
             ]
 
-    def _give_results(
-        self, m: Module, groups: list[RowGroup], commit: Signal, row: Value
-    ) -> None:
+    def _give_results(self, m: Module, groups: list[RowGroup], commit: Signal, row: Value) -> None:
         """Row 0 of what has been loaded, and whether a bitmap of its tile was wrong.
 
         When a tile is committed, the final row of the one before leaves at the latest.

@@ -26,8 +26,10 @@ class HandshakeProperties(Elaboratable):
         m = Module()
         set_free(m, self.unit)
         for name, member in self.unit.signature.members.items():
-            if member.flow == Out and member.is_signature and isinstance(
-                member.signature, stream.Signature
+            if (
+                member.flow == Out
+                and member.is_signature
+                and isinstance(member.signature, stream.Signature)
             ):
                 waits_unchanged(m, name, getattr(self.unit, name))
         return m

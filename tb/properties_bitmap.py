@@ -153,9 +153,7 @@ class EncoderProperties(Elaboratable):
         packing = _Packing(m, config, mask, dense.last, passes(unit.dense))
         completed = packing.total // config.beat + (dense.last & (packing.rest != 0))
         most = 2 * (config.group // config.beat) + (config.beat > 1)
-        beats = _Queue(
-            m, "beats", most, Mux(passes(unit.dense), completed, 0), passes(unit.values)
-        )
+        beats = _Queue(m, "beats", most, Mux(passes(unit.dense), completed, 0), passes(unit.values))
         prove(m, "no word without a group", ~unit.bitmap.valid | (groups.length != 0))
         prove(
             m, "no values before their beat is complete", ~unit.values.valid | (beats.length != 0)
@@ -336,14 +334,12 @@ class _DecodedValue:
         return ~is_it | ((self._place == 0) & (value == self._value))
 
 
-
 def _any(m: Module, name: str, shape: range | int) -> Signal:
     """A value that is free but the same in all cycles."""
     value = Signal(shape, name=name)
     if len(value):
         m.d.comb += value.eq(AnyConst(len(value)))
     return value
-
 
 
 def _within(m: Module, name: str, cycles: int, offered: Value, happens: Value) -> None:
@@ -360,7 +356,6 @@ def _ever(m: Module, event: Value) -> Signal:
     happened = Signal(name="happened")
     m.d.sync += happened.eq(happened | event)
     return happened
-
 
 
 def _count(mask: Value) -> Value:

@@ -115,9 +115,7 @@ async def reset_in_mid_work(dut: Any, seed: int) -> None:
 
 @_test
 async def negative_control(dut: Any, seed: int) -> None:
-    """In golden one flipped bit of an output beat, one beat moved, one event moved, or one
-    increment changed: each must be noticed.
-    """
+    """Golden with one bit flipped, one beat or event moved, or one increment changed: noticed."""
     case = _Case(dut, seed)
     seen = await case.run("negative control", "none")
     for port in case.ports:

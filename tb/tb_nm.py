@@ -157,9 +157,9 @@ def exhaustive(config: NMConfig) -> NMLayer:
 def illegal_run(config: NMConfig, rng: np.random.Generator) -> Schedule:
     """A run of several tiles; of one between, a block is no legal one in a column, or N is none.
 
-    ``error`` is on every beat of sums of the weight group, or of all groups of the tile. Places that
-    are there twice are used twice, places that a bitmap lacks are place 0, of too many the lowest N
-    count, and an illegal N is taken as M.
+    ``error`` is on every beat of sums of the weight group, or of all groups of the tile. Places
+    that are there twice are used twice, places that a bitmap lacks are place 0, of too many the
+    lowest N count, and an illegal N is taken as M.
     """
     drawn, illegal = _illegal_layer(config, rng)
     golden = schedule(config, drawn)

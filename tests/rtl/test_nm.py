@@ -205,7 +205,7 @@ def check_error(model, n, change, *, error=1):
     rows = packed(values, metadata, width, pattern.m)
     y, seen, golden = play(model, layer, rows.T)
     np.testing.assert_array_equal(seen.cycles["y"], golden.cycles["y"])
-    groups = np.cumsum(layer.group_blocks(config))
+    groups = np.cumsum(layer.group_blocks(model.config))
     wrong = np.arange(len(groups)) == np.searchsorted(groups, block, side="right")
     np.testing.assert_array_equal(y["error"], np.repeat(wrong & bool(error), model.config.drain))
     expected = ports(model.config)[2].unpack(golden.beats["y"].words)["value"]
