@@ -148,7 +148,7 @@ def compute(config: CompressorConfig, operands: LaneGroups) -> Compressed:
     return Compressed(
         sign=words[:, :, 0],
         exponent=anda.exponent.reshape(groups, config.lanes),
-        nonfinite=operands.nonfinite.any(axis=(1, 2)),
+        nonfinite=np.asarray(operands.nonfinite.any(axis=(1, 2))),
         planes=words[:, :, 1:].transpose(0, 2, 1, 3)[kept],
     )
 

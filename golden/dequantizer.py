@@ -211,13 +211,13 @@ def ports(config: DequantizerConfig) -> tuple[Port, ...]:
     ones = Field("ones", config.ones_bits, "sum of the row's activations", True)
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=columns)
-    y = (
+    y: tuple[Field, ...] = (
         Field("value", RESULT_BITS, "FP32 result of each column", count=config.lanes),
         Field("last", 1, "final rows of the tile"),
     )
     row_end = Field("last", 1, "final rows of the weight group")
     tile_end = Field("last", 1, "final weight group of the tile")
-    x = (value, ones, row_end) if config.asymmetric else (value, row_end)
+    x: tuple[Field, ...] = (value, ones, row_end) if config.asymmetric else (value, row_end)
     if config.errors:
         x = (*x, Field("error", 1, "the weight group has an error; the same on all of its beats"))
         y = (*y, Field("error", 1, "a weight group of this tile had an error"))

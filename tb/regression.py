@@ -125,8 +125,8 @@ async def negative_control(dut: Any, seed: int) -> None:
             wrong[seed % len(golden), 0] ^= 1
             corrupted = {**case.schedule.beats, port.name: Beats(wrong)}
             assert check_values(case.ports, corrupted, seen)
-    for what, wrong in _moved(case.schedule):
-        assert check_timing(wrong, seen), f"seed {seed}: nobody noticed {what}"
+    for what, moved in _moved(case.schedule):
+        assert check_timing(moved, seen), f"seed {seed}: nobody noticed {what}"
 
 
 def _moved(schedule: Schedule) -> Iterator[tuple[str, Schedule]]:

@@ -80,7 +80,7 @@ class _Lists:
         config = self.config
         end = -(-self.features // config.chunk) * config.chunk
         present = self._upto(end).reshape(config.row_groups, config.sharing, end) != 0
-        steps, used = int(present.any(axis=1).sum()), np.count_nonzero(self.used)
+        steps, used = int(present.any(axis=1).sum()), int(np.count_nonzero(self.used))
         values = np.count_nonzero(self.high, axis=1)
         wrong = self.wrong.reshape(config.row_groups, config.sharing)
         return {
@@ -108,7 +108,9 @@ def _with_wrong_bitmaps(
     beats = sparqle.traffic(array, layer)
     inputs = {name: beats[name] for name in beats if name != "y"}
     for name, words in _streams(array, given).items():
-        parts = np.split(beats[name].expand(), np.cumsum(beats[name].segments[:, 1])[:-1])
+        segments = beats[name].segments
+        assert segments is not None  # one a tile
+        parts = np.split(beats[name].expand(), np.cumsum(segments[:, 1])[:-1])
         parts[chosen] = words
         inputs[name] = Beats(np.concatenate(parts))
     seen = hybrid.join(array.format, low, given.used).astype(np.int64)
