@@ -1,11 +1,11 @@
-"""What properties of any unit are made of, for :mod:`nibbleforge.sim.formal`."""
+"""What properties of any unit are made of, for :mod:`nibbleforge.sim.verify.formal`."""
 
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Mux, Signal, Value
 from amaranth.hdl._ast import AnySeq  # not exported by amaranth.hdl
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..hw.queues import Queue
+from ..hw.lib.queues import Queue
 
 
 class HandshakeProperties(Elaboratable):
@@ -44,7 +44,7 @@ class QueueProperties(Elaboratable):
     Parameters
     ----------
     unit
-        A component with the ports of :class:`nibbleforge.hw.queues.Queue`.
+        A component with the ports of :class:`nibbleforge.hw.lib.queues.Queue`.
     """
 
     def __init__(self, unit: Queue):

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda_compressor import CompressorConfig, LaneGroups, schedule
-from ..golden.anda_format import LARGEST, MANTISSA_MAX
-from ..golden.schedule import Schedule
+from ..golden.anda.compressor import CompressorConfig, LaneGroups, schedule
+from ..golden.anda.format import LARGEST, MANTISSA_MAX
+from ..golden.contract.schedule import Schedule
 
 SMALL = (
     CompressorConfig(group=16, lanes=64, lanes_per_beat=64),

@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden import dequantizer
-from ..golden.nm import (
+from ..golden.arithmetic.quantise import INT4_BITS
+from ..golden.contract.schedule import Beats, Schedule
+from ..golden.nm.config import NMConfig, ports
+from ..golden.nm.format import slots
+from ..golden.nm.unit import (
     GROUPED,
     NMLayer,
     compute,
@@ -18,10 +22,6 @@ from ..golden.nm import (
     sums,
     traffic,
 )
-from ..golden.nm_config import NMConfig, ports
-from ..golden.nm_format import slots
-from ..golden.quantise import INT4_BITS
-from ..golden.schedule import Beats, Schedule
 from .tb_dequantizer import random_scales
 
 MOST_GROUPS = 3

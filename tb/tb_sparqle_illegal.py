@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import dequantizer, hybrid, sparqle
+from ..golden import dequantizer
+from ..golden.contract.layer import Layer
+from ..golden.contract.schedule import Beats, Pulses, Schedule, Traffic
 from ..golden.grouped import GroupedLayer, group_sums
-from ..golden.layer import Layer
-from ..golden.schedule import Beats, Pulses, Schedule, Traffic
-from ..golden.sparqle_config import SparqleConfig, y_port
+from ..golden.sparqle import format as hybrid
+from ..golden.sparqle import unit as sparqle
+from ..golden.sparqle.config import SparqleConfig, y_port
 from . import tb_grouped, tb_sparqle
 
 MOST_LONGER = 2  # mask buffers that a bitmap is longer by

@@ -2,7 +2,8 @@
 
 Source: Anda, arXiv 2411.15982, whose results go back into the format that they came from. Rows of
 FP16 results go straight into the compressor, C results of a token a beat, so that G of them make a
-group of R lanes; tiles come in the order that :mod:`.tiling` gives, outputs innermost.
+group of R lanes; tiles come in the order of :mod:`nibbleforge.golden.contract.tiling`, outputs
+innermost.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,17 +11,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from . import anda, anda_compressor, anda_timing
-from .anda import AndaLayer
-from .anda_compressor import MANTISSA_BITS, CompressorConfig, LaneGroups
-from .anda_config import AndaConfig
-from .anda_format import Anda, check_mantissa, encode
-from .design import Design
-from .errors import UserError
-from .events import Counts, Event
-from .layer import check_integer
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, Traffic, ranges
+from ..contract.design import Design
+from ..contract.errors import UserError
+from ..contract.events import Counts, Event
+from ..contract.layer import check_integer
+from ..contract.ports import Field, Port
+from ..contract.schedule import Beats, Pulses, Schedule, Traffic, ranges
+from . import compressor as anda_compressor
+from . import schedule as anda
+from . import timing as anda_timing
+from .compressor import MANTISSA_BITS, CompressorConfig, LaneGroups
+from .config import AndaConfig
+from .format import Anda, check_mantissa, encode
+from .schedule import AndaLayer
 
 PREFIX = "compressor_"
 """Begins the names of the compressor's events."""

@@ -1,9 +1,9 @@
 """Anda's run-time bit-plane compressor: FP16 activations to sign words, exponents and bit planes.
 
 Source: Anda, arXiv 2411.15982, the compressor that aligns serially. The values are those of
-:mod:`nibbleforge.golden.anda_format`; beats, ports and what becomes of mantissas outside 1..16 are
+:mod:`nibbleforge.golden.anda.format`; beats, ports and what becomes of mantissas outside 1..16 are
 our definition. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.anda_compressor.Compressor` states.
+:class:`nibbleforge.hw.anda.compressor.Compressor` states.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .anda_config import MantissaSettings
-from .anda_format import EXPONENT_BITS, LARGEST, MANTISSA_MAX, AndaFormat, check_mantissa, encode
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, ranges
+from ..contract.design import Design, Unit
+from ..contract.errors import UserError
+from ..contract.events import Counts, Event
+from ..contract.ports import Field, Port
+from ..contract.schedule import Beats, Pulses, Schedule, ranges
+from .config import MantissaSettings
+from .format import EXPONENT_BITS, LARGEST, MANTISSA_MAX, AndaFormat, check_mantissa, encode
 
 VALUE_BITS = 16  # of an FP16 pattern
 MANTISSA_BITS = 5  # of the number of mantissa bits

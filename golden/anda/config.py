@@ -9,14 +9,14 @@ from typing import Literal, Self
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .anda_dot import acc_bits
-from .anda_format import EXPONENT_BITS, MANTISSA_MAX, AndaFormat
-from .config import Config
-from .dequantizer import SCALE_BITS, FloatLatencies
-from .errors import UserError
-from .events import Event
-from .layer import WEIGHT_BITS
-from .ports import Field, Port
+from ..contract.config import Config
+from ..contract.errors import UserError
+from ..contract.events import Event
+from ..contract.layer import WEIGHT_BITS
+from ..contract.ports import Field, Port
+from ..dequantizer import SCALE_BITS, FloatLatencies
+from .format import EXPONENT_BITS, MANTISSA_MAX, AndaFormat
+from .values import acc_bits
 
 RESULT_BITS = {"fp32": 32, "fp16": 16}
 

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .config import Config
-from .errors import UserError
-from .quantise import check_matrix
+from ..arithmetic.quantise import check_matrix
+from ..contract.config import Config
+from ..contract.errors import UserError
 
 EXPONENT_BITS = 5
 SIGNIFICAND_BITS = 11  # of FP16, hidden bit included

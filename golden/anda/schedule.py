@@ -1,8 +1,8 @@
 """Anda: bit-serial array that multiplies planes of mantissas by INT4 weights.
 
-Source: Anda, arXiv 2411.15982; what is ours is said in :mod:`.anda_config`. The number format is
-:mod:`.anda_format`, the arithmetic :mod:`.anda_dot`. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.anda.AndaArray` states; :mod:`.anda_timing` computes it.
+Source: Anda, arXiv 2411.15982; what is ours is said in :mod:`.config`. The number format is
+:mod:`.format`, the arithmetic :mod:`.values`. The schedule is the one that the docstring of
+:class:`nibbleforge.hw.anda.array.AndaArray` states; :mod:`.timing` computes it.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +10,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from . import anda_dot, anda_timing
-from .anda_config import (
+from ..arithmetic.floating import fp32_to_fp16
+from ..arithmetic.quantise import INT4_MAX, INT4_MIN, QuantisedWeights
+from ..contract.design import Design
+from ..contract.errors import UserError
+from ..contract.events import Counts
+from ..contract.layer import check_integer
+from ..contract.ports import Port
+from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
+from ..contract.tiling import Tiling
+from ..grouped import check_scales
+from . import timing as anda_timing
+from . import values as anda_dot
+from .config import (
     AndaConfig,
     GroupArrayConfig,
     bandwidth,
@@ -20,17 +31,7 @@ from .anda_config import (
     ports,
     scale_port,
 )
-from .anda_format import Anda, check_mantissa, encode
-from .design import Design
-from .errors import UserError
-from .events import Counts
-from .floating import fp32_to_fp16
-from .grouped import check_scales
-from .layer import check_integer
-from .ports import Port
-from .quantise import INT4_MAX, INT4_MIN, QuantisedWeights
-from .schedule import Beats, Pulses, Schedule, Traffic, final_of
-from .tiling import Tiling
+from .format import Anda, check_mantissa, encode
 
 
 class GroupOperands:

@@ -19,9 +19,9 @@ from typing import Annotated, NamedTuple
 from pydantic import ConfigDict
 from pydantic import Field as Parameter
 
-from .anda_format import check_mantissa
-from .config import Config
-from .errors import UserError
+from ..contract.config import Config
+from ..contract.errors import UserError
+from .format import check_mantissa
 
 Mantissas = tuple[int, int, int, int]
 FP16_BITS = 16

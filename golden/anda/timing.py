@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .anda_config import GroupArrayConfig
-from .schedule import Pulses, ranges
+from ..contract.schedule import Pulses, ranges
+from .config import GroupArrayConfig
 
 _LONG_AGO = -(1 << 40)
 

@@ -1,10 +1,10 @@
 """Anda as the command line calls it: presets, and the design that each configuration leads to."""
 
-from .anda import ARRAY
-from .anda_compressed import COMPRESSED
-from .anda_config import AndaConfig, AndaSettings
-from .config import Config
-from .design import Unit
+from ..contract.config import Config
+from ..contract.design import Unit
+from .compressed import COMPRESSED
+from .config import AndaConfig, AndaSettings
+from .schedule import ARRAY
 
 _PRESETS: dict[str, Config] = {
     "paper": AndaConfig(),

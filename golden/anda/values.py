@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .anda_format import Anda
-from .errors import UserError
-from .floating import add, fp32_to_fp16, int_to_fp32, multiply
-from .quantise import INT4_MAX, INT4_MIN, QuantisedWeights
+from ..arithmetic.floating import add, fp32_to_fp16, int_to_fp32, multiply
+from ..arithmetic.quantise import INT4_MAX, INT4_MIN, QuantisedWeights
+from ..contract.errors import UserError
+from .format import Anda
 
 Accumulate = Literal["fp32", "paper_fp16"]
 OFFSET = -INT4_MIN  # q = u - 8

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field as Parameter
 
-from .config import Config
+from ..contract.config import Config
 
 SMALLEST = 2.0**-126
 """Smallest positive normal number."""

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
+from ..contract.errors import UserError
 
 Recode = Literal["balanced", "twos"]
 Int8Policy = Literal["error", "saturate", "twos"]

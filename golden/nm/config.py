@@ -9,14 +9,14 @@ from typing import Literal, Self
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
-from .dequantizer import DequantizerConfig
-from .errors import UserError
-from .events import Event
-from .grouped import GroupScales
-from .layer import accumulator_bits
-from .nm_pattern import Pattern
-from .ports import Field, Port
+from ..contract.config import Config
+from ..contract.errors import UserError
+from ..contract.events import Event
+from ..contract.layer import accumulator_bits
+from ..contract.ports import Field, Port
+from ..dequantizer import DequantizerConfig
+from ..grouped import GroupScales
+from .pattern import Pattern
 
 ACTIVATION_BITS = 8
 BEAT_BITS = 8  # of a column's packed weights

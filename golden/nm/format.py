@@ -15,9 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
-from .nm_pattern import Pattern, check_group
-from .quantise import (
+from ..arithmetic.quantise import (
     INT4_BITS,
     INT4_MAX,
     INT4_MIN,
@@ -25,6 +23,8 @@ from .quantise import (
     check_matrix,
     quantise_weights,
 )
+from ..contract.errors import UserError
+from .pattern import Pattern, check_group
 
 _BITS_AT_ONCE = 1 << 24  # of a stream, a byte each: bounds the temporary arrays
 

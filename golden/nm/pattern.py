@@ -1,14 +1,14 @@
 """Patterns of N:M sparsity: how many weights of a block are stored, and in how many bits.
 
-Source of the layout: :mod:`.nm_format`.
+Source of the layout: :mod:`.format`.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from .errors import UserError
-from .quantise import FP16_BITS, INT4_BITS
+from ..arithmetic.quantise import FP16_BITS, INT4_BITS
+from ..contract.errors import UserError
 
 Encoding = Literal["smaller", "index", "bitmap"]
 Metadata = Literal["none", "index", "bitmap"]

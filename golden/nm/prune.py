@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
-from .nm_pattern import Pattern
-from .quantise import check_matrix
+from ..arithmetic.quantise import check_matrix
+from ..contract.errors import UserError
+from .pattern import Pattern
 
 Method = Literal["magnitude", "wanda", "second-order"]
 METHODS: tuple[Method, ...] = get_args(Method)

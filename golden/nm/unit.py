@@ -1,8 +1,8 @@
 """Systolic array on N:M-sparse INT4 weights: what it computes, and when.
 
 Source of the idea: arXiv 2512.24713 (withdrawn); relatives: VEGETA, arXiv 2302.08687. The format
-is :mod:`.nm_format`. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.nm.NMArray` states.
+is :mod:`.format`. The schedule is the one that the docstring of
+:class:`nibbleforge.hw.nm.array.NMArray` states.
 """
 
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from . import dequantizer
-from .config import Config
-from .dequantizer import GroupSums
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts
-from .grouped import check_scales, joined, joined_counts
-from .layer import check_integer, check_shape
-from .nm_config import BEAT_BITS, NMConfig, NMSettings, bandwidth, events, ports
-from .nm_format import dense, pack
-from .nm_pattern import Pattern
-from .schedule import Beats, Pulses, Schedule, Traffic, final_of, ranges
-from .tiling import Tiling
+from .. import dequantizer
+from ..contract.config import Config
+from ..contract.design import Design, Unit
+from ..contract.errors import UserError
+from ..contract.events import Counts
+from ..contract.layer import check_integer, check_shape
+from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of, ranges
+from ..contract.tiling import Tiling
+from ..dequantizer import GroupSums
+from ..grouped import check_scales, joined, joined_counts
+from .config import BEAT_BITS, NMConfig, NMSettings, bandwidth, events, ports
+from .format import dense, pack
+from .pattern import Pattern
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import Field as Parameter
 
-from .config import Config
-from .events import Event
-from .ports import Field, Port
-from .reglu_ffn import INT8_LIMIT
-from .reglu_fixed import MULT_BITS, SHIFTS
+from ..contract.config import Config
+from ..contract.events import Event
+from ..contract.ports import Field, Port
+from .ffn import INT8_LIMIT
+from .format import MULT_BITS, SHIFTS
 
 OPERAND_BITS = 8
 WORD_BITS = 32

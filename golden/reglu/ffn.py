@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
-from .quantise import check_matrix
-from .reglu_fixed import FixedPoint, between, exact_product, multiply_shift
+from ..arithmetic.quantise import check_matrix
+from ..contract.errors import UserError
+from .format import FixedPoint, between, exact_product, multiply_shift
 
 INT8_LIMIT, INT16_LIMIT = 127, 32767
 FLOAT32_MAX = float(np.finfo(np.float32).max)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .errors import UserError
-from .reglu_fixed import SHIFTS, FixedPoint
-from .reglu_predictor import Predictor, PredictorInfo
+from ..contract.errors import UserError
+from .format import SHIFTS, FixedPoint
+from .predictor import Predictor, PredictorInfo
 
 INFO = "info"
 

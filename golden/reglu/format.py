@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
+from ..contract.errors import UserError
 
 MULT_BITS, SHIFTS = 16, (1, 47)
 LARGEST_FACTOR = ((1 << MULT_BITS) - 1) / 2

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field as Number
 
-from .config import Config
-from .errors import UserError
-from .quantise import check_matrix
-from .reglu_ffn import (
+from ..arithmetic.quantise import check_matrix
+from ..contract.config import Config
+from ..contract.errors import UserError
+from .ffn import (
     FLOAT32_MAX,
     INT8_LIMIT,
     IntegerFfn,
@@ -34,8 +34,8 @@ from .reglu_ffn import (
     down_inputs,
     parts,
 )
-from .reglu_fixed import FixedPoint, between, exact_product, multiply_shift
-from .reglu_thresholds import Thresholds, calibrate
+from .format import FixedPoint, between, exact_product, multiply_shift
+from .thresholds import Thresholds, calibrate
 
 RANK_TOLERANCE = 1e-10
 """Singular values at most this times the largest count as 0."""

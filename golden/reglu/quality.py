@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
-from .reglu_ffn import IntegerFfn, run
-from .reglu_predictor import PredictsNeurons
+from ..contract.errors import UserError
+from .ffn import IntegerFfn, run
+from .predictor import PredictsNeurons
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from ..contract.errors import UserError
 
 STEPS, LAST_STEP = 256, 242
 ALWAYS = -(1 << 31)

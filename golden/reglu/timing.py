@@ -1,6 +1,6 @@
 """Timing of the neuron-skipping FFN: which row it asks for, and when everything happens.
 
-The rules are those that the docstring of :class:`nibbleforge.hw.reglu.SkippingFFN` states. The
+The rules are those that the docstring of :class:`nibbleforge.hw.reglu.ffn.SkippingFFN` states. The
 order of requests depends on the neurons alone: results of rows are applied one by one in the order
 of the requests, and only when nothing can be asked for or F of them wait.
 """
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .reglu_config import Matrix, RegluConfig
+from .config import Matrix, RegluConfig
 
 SCALED, HIDDEN, MASKED = 6, 9, 5
 """Cycles from a row's final beat to the result of A or a gate, of an up, of a word of the mask.

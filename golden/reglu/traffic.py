@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .ports import Port
-from .reglu_config import Matrix, RegluConfig, ports
-from .reglu_fixed import MULT_BITS
-from .reglu_run import FfnRun
-from .schedule import Answers, Beats, Traffic, final_of
+from ..contract.ports import Port
+from ..contract.schedule import Answers, Beats, Traffic, final_of
+from .config import Matrix, RegluConfig, ports
+from .format import MULT_BITS
+from .values import FfnRun
 
 ROWS_AT_ONCE = 1 << 14  # rows packed at a time: bounds the temporary arrays
 

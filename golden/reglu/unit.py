@@ -1,7 +1,7 @@
 """Neuron-skipping ReGLU FFN with its predictor: when it does what, and what that costs.
 
 Source of the idea: arXiv 2603.14110. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.reglu.SkippingFFN` states, worked out in :mod:`.reglu_timing`.
+:class:`nibbleforge.hw.reglu.ffn.SkippingFFN` states, worked out in :mod:`.timing`.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from itertools import cycle as repeated
 import numpy as np
 from numpy.typing import NDArray
 
-from .design import Design, Unit
-from .events import Counts
-from .reglu_config import Matrix, RegluConfig, RegluSettings, bandwidth, events, ports
-from .reglu_run import FfnRun, Outcome, check_shape, compute
-from .reglu_timing import HIDDEN, SCALED, Neurons, TokenRun, TokenTiming
-from .reglu_traffic import Requests, traffic_of
-from .schedule import Pulses, Schedule, Traffic, ranges
+from ..contract.design import Design, Unit
+from ..contract.events import Counts
+from ..contract.schedule import Pulses, Schedule, Traffic, ranges
+from .config import Matrix, RegluConfig, RegluSettings, bandwidth, events, ports
+from .timing import HIDDEN, SCALED, Neurons, TokenRun, TokenTiming
+from .traffic import Requests, traffic_of
+from .values import FfnRun, Outcome, check_shape, compute
 
 # --- schedule ---------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Neuron-skipping ReGLU FFN: operands and results.
 
-Values are those of :mod:`.reglu_ffn` and :mod:`.reglu_predictor`, arXiv 2603.14110.
+Values are those of :mod:`.ffn` and :mod:`.predictor`, arXiv 2603.14110.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
-from .layer import check_integer
-from .reglu_config import RegluConfig
-from .reglu_ffn import IntegerFfn, run
-from .reglu_fixed import MULT_BITS, SHIFTS, FixedPoint
-from .reglu_predictor import scores
-from .reglu_timing import Neurons
+from ..contract.errors import UserError
+from ..contract.layer import check_integer
+from .config import RegluConfig
+from .ffn import IntegerFfn, run
+from .format import MULT_BITS, SHIFTS, FixedPoint
+from .predictor import scores
+from .timing import Neurons
 
 
 @dataclass(frozen=True)

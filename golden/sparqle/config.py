@@ -1,6 +1,6 @@
 """Hybrid array of SPARQLe: parameters, ports and events.
 
-Source: SPARQLe, arXiv 2606.00365. Chunks, weight banks and sharing are our own; see :mod:`.hybrid`
+Source: SPARQLe, arXiv 2606.00365. Chunks, weight banks and sharing are our own; see :mod:`.format`
 for what in the number format is.
 """
 
@@ -9,14 +9,14 @@ from typing import Annotated
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
-from .dequantizer import DequantizerConfig
-from .errors import UserError
-from .events import Event
-from .grouped import GroupScales
-from .hybrid import HybridFormat
-from .layer import WEIGHT_BITS, accumulator_bits
-from .ports import Field, Port
+from ..contract.config import Config
+from ..contract.errors import UserError
+from ..contract.events import Event
+from ..contract.layer import WEIGHT_BITS, accumulator_bits
+from ..contract.ports import Field, Port
+from ..dequantizer import DequantizerConfig
+from ..grouped import GroupScales
+from .format import HybridFormat
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
 
@@ -133,7 +133,7 @@ class SparqleSettings(Config):
     """How activations are prepared for the array, and in which order tokens come."""
 
     tau_lo: int = Parameter(default=0, ge=0)
-    """Small negative high halves to give up, see :func:`nibbleforge.golden.hybrid.enhance`."""
+    """Small negative high halves to give up (:func:`nibbleforge.golden.sparqle.format.enhance`)."""
     tau_hi: int = Parameter(default=0, ge=0)
     """Small positive high halves to give up."""
     sort: bool = True

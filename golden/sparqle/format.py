@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from .config import Config
-from .errors import UserError
-from .quantise import Recode, storage_dtype
+from ..arithmetic.quantise import Recode, storage_dtype
+from ..contract.config import Config
+from ..contract.errors import UserError
 
 SCALE_BITS = 32
 

@@ -1,6 +1,6 @@
 """Schedule of the hybrid array in full detail: every port and event of a run.
 
-Tiles follow the recurrence of :mod:`.sparqle_timing`. Decoding of high halves runs ahead and never
+Tiles follow the recurrence of :mod:`.timing`. Decoding of high halves runs ahead and never
 delays a row:
 
 * ``push = max(push of the entry before + 1, mask buffer full, pop of the entry ``queue`` before)``.
@@ -14,9 +14,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .schedule import Pulses, ranges
-from .sparqle_config import SparqleConfig
-from .sparqle_timing import DRAIN, LONG_AGO, State, Tile, lengths, run_tile
+from ..contract.schedule import Pulses, ranges
+from .config import SparqleConfig
+from .timing import DRAIN, LONG_AGO, State, Tile, lengths, run_tile
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .events import Counts
-from .grouped import joined_counts, weight_groups
-from .layer import check_shape
-from .sparqle_config import SparqleConfig, events
-from .tiling import Tiling
+from ..contract.events import Counts
+from ..contract.layer import check_shape
+from ..contract.tiling import Tiling
+from ..grouped import joined_counts, weight_groups
+from .config import SparqleConfig, events
 
 FILL = 2  # cycles from a beat of weights to the first row that may read it
 DRAIN = 4  # cycles from a tile's end to its first row of results
@@ -40,7 +40,7 @@ def popcounts(config: SparqleConfig, bitmap: NDArray[np.uint8], chunks: int) -> 
     Parameters
     ----------
     bitmap
-        ``(tokens, bytes)``, as :attr:`nibbleforge.golden.hybrid.Packed.bitmap`.
+        ``(tokens, bytes)``, as :attr:`nibbleforge.golden.sparqle.format.Packed.bitmap`.
     """
     blocks = -(-len(bitmap) // config.rows)
     padded = np.zeros((blocks * config.rows, -(-chunks * config.chunk // 8)), np.uint8)

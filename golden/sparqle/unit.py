@@ -1,20 +1,20 @@
 """SPARQLe: hybrid-precision array that skips zero MSB halves of activations.
 
-Source: SPARQLe, arXiv 2606.00365; what is ours is said in :mod:`.sparqle_config` and
-:mod:`.hybrid`. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.sparqle.HybridArray` states; :mod:`.sparqle_schedule` computes it.
+Source: SPARQLe, arXiv 2606.00365; what is ours is said in :mod:`.config` and
+:mod:`.format`. The schedule is the one that the docstring of
+:class:`nibbleforge.hw.sparqle.array.HybridArray` states; :mod:`.schedule` computes it.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import hybrid
-from .config import Config
-from .design import Design, Unit
-from .grouped import joined
-from .layer import Layer, check, ones, sums
-from .schedule import Beats, Schedule, Traffic, final_of
-from .sparqle_config import (
+from ..contract.config import Config
+from ..contract.design import Design, Unit
+from ..contract.layer import Layer, check, ones, sums
+from ..contract.schedule import Beats, Schedule, Traffic, final_of
+from ..grouped import joined
+from . import format as hybrid
+from .config import (
     SparqleConfig,
     SparqleSettings,
     bandwidth,
@@ -26,7 +26,7 @@ from .sparqle_config import (
     w_port,
     y_port,
 )
-from .sparqle_schedule import Run
+from .schedule import Run
 
 
 def density_order(present: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -4,22 +4,22 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In
 
-from ..golden.anda import ARRAY
-from ..golden.anda_config import AndaConfig
-from ..golden.floating import FloatToHalfConfig
-from ..golden.layer import WEIGHT_BITS
-from .adders import carry_save
-from .anda_post import GroupRegisters, PostSequence, place_post, row_ports
-from .anda_processor import (
+from ...golden.anda.config import AndaConfig
+from ...golden.anda.schedule import ARRAY
+from ...golden.arithmetic.floating import FloatToHalfConfig
+from ...golden.contract.layer import WEIGHT_BITS
+from ..lib.adders import carry_save
+from ..lib.base import Part, Unit
+from ..lib.emission import place
+from ..lib.floating import FP32_BITS, FloatToHalf
+from .post import GroupRegisters, PostSequence, place_post, row_ports
+from .processor import (
     BitPlaneProcessors,
     OnesProcessor,
     WeightRegisters,
     control_layout,
     weights_layout,
 )
-from .base import Part, Unit
-from .emission import place
-from .floating import FP32_BITS, FloatToHalf
 
 
 class AndaRow(Part[AndaConfig]):
@@ -112,7 +112,7 @@ class AndaArray(Unit[AndaConfig]):
     Parameters
     ----------
     config
-        See :class:`nibbleforge.golden.anda_config.AndaConfig`.
+        See :class:`nibbleforge.golden.anda.config.AndaConfig`.
     """
 
     def __init__(self, config: AndaConfig):

@@ -2,12 +2,12 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 
-from ..golden.anda_compressed import COMPRESSED, PREFIX, array_config, compressor_config
-from ..golden.anda_config import AndaConfig
-from .anda import AndaArray
-from .anda_compressor import Compressor
-from .base import Unit, connect, connect_inputs, forward_events
-from .emission import place
+from ...golden.anda.compressed import COMPRESSED, PREFIX, array_config, compressor_config
+from ...golden.anda.config import AndaConfig
+from ..lib.base import Unit, connect, connect_inputs, forward_events
+from ..lib.emission import place
+from .array import AndaArray
+from .compressor import Compressor
 
 
 class AndaCompressed(Unit[AndaConfig]):

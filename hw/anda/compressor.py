@@ -11,12 +11,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.anda_compressor import COMPRESSOR, VALUE_BITS, CompressorConfig
-from ..golden.anda_format import EXPONENT_BITS, MANTISSA_MAX, SIGNIFICAND_BITS
-from ..golden.config import Config
-from .base import Part, Unit
-from .emission import place
-from .networks import Planes, to_planes
+from ...golden.anda.compressor import COMPRESSOR, VALUE_BITS, CompressorConfig
+from ...golden.anda.format import EXPONENT_BITS, MANTISSA_MAX, SIGNIFICAND_BITS
+from ...golden.contract.config import Config
+from ..lib.base import Part, Unit
+from ..lib.emission import place
+from ..lib.networks import Planes, to_planes
 
 FRACTION_BITS = SIGNIFICAND_BITS - 1
 
@@ -212,7 +212,7 @@ class Compressor(Unit[CompressorConfig]):
     Parameters
     ----------
     config
-        See :class:`nibbleforge.golden.anda_compressor.CompressorConfig`.
+        See :class:`nibbleforge.golden.anda.compressor.CompressorConfig`.
     """
 
     def __init__(self, config: CompressorConfig):

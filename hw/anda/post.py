@@ -8,15 +8,15 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLik
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.anda_config import GroupArrayConfig
-from ..golden.anda_dot import OFFSET
-from ..golden.anda_format import BIAS, EXPONENT_BITS
-from ..golden.dequantizer import SCALE_BITS
-from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
-from .base import Part, Unit
-from .delays import delayed
-from .emission import place
-from .floating import FP32_BITS, FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
+from ...golden.anda.config import GroupArrayConfig
+from ...golden.anda.format import BIAS, EXPONENT_BITS
+from ...golden.anda.values import OFFSET
+from ...golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from ...golden.dequantizer import SCALE_BITS
+from ..lib.base import Part, Unit
+from ..lib.delays import delayed
+from ..lib.emission import place
+from ..lib.floating import FP32_BITS, FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 
 ADJUST_BITS = 6
 """Bits of a signed exponent ``E - 15 - (M - 1)``."""

@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.anda_config import AndaConfig
-from ..golden.layer import WEIGHT_BITS
-from .adders import binary_tree, carry_save
-from .base import Part
+from ...golden.anda.config import AndaConfig
+from ...golden.contract.layer import WEIGHT_BITS
+from ..lib.adders import binary_tree, carry_save
+from ..lib.base import Part
 
 control_layout = data.StructLayout({"step": 1, "first": 1, "load": 1})
 """What all processors do: work off a plane, the group's first one, its last one."""

@@ -7,10 +7,10 @@ from amaranth import hdl
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.events import Event
-from ..golden.ports import Field, Port
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.events import Event
+from ...golden.contract.ports import Field, Port
 
 C = TypeVar("C", bound=Config)
 

@@ -18,7 +18,7 @@ from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowher
 from amaranth.lib.wiring import Flow, In, Out
 from pyosys import libyosys
 
-from ..golden.config import Config
+from ...golden.contract.config import Config
 from .base import Part, Unit
 
 

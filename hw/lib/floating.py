@@ -1,6 +1,6 @@
 """FP32 arithmetic in pipelines: conversion of integers, product, sum; from and to FP16.
 
-Results equal those of :mod:`nibbleforge.golden.floating` for all finite operands.
+Results equal those of :mod:`nibbleforge.golden.arithmetic.floating` for all finite operands.
 """
 
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.floating import (
+from ...golden.arithmetic.floating import (
     FloatAddConfig,
     FloatMultiplyConfig,
     FloatToHalfConfig,

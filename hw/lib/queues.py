@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
-from ..golden.config import Config
+from ...golden.contract.config import Config
 from .base import Part
 from .emission import place
 from .memories import memory_of

@@ -3,13 +3,13 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
-from ..golden.nm import ARRAY
-from ..golden.nm_config import ACTIVATION_BITS, NMConfig
-from .base import Unit
-from .delays import delayed
-from .emission import place
-from .nm_cell import NMCell, slot_layout
-from .nm_unpack import UnpackConfig, Unpacker, UnpackSequence, unpack_layout
+from ...golden.nm.config import ACTIVATION_BITS, NMConfig
+from ...golden.nm.unit import ARRAY
+from ..lib.base import Unit
+from ..lib.delays import delayed
+from ..lib.emission import place
+from .cell import NMCell, slot_layout
+from .unpack import UnpackConfig, Unpacker, UnpackSequence, unpack_layout
 
 
 class NMArray(Unit[NMConfig]):
@@ -45,7 +45,7 @@ class NMArray(Unit[NMConfig]):
     Parameters
     ----------
     config
-        See :class:`nibbleforge.golden.nm_config.NMConfig`.
+        See :class:`nibbleforge.golden.nm.config.NMConfig`.
     """
 
     def __init__(self, config: NMConfig):

@@ -4,10 +4,10 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.layer import WEIGHT_BITS
-from ..golden.nm_config import ACTIVATION_BITS, NMConfig
-from .base import Part
-from .emission import place
+from ...golden.contract.layer import WEIGHT_BITS
+from ...golden.nm.config import ACTIVATION_BITS, NMConfig
+from ..lib.base import Part
+from ..lib.emission import place
 
 slot_layout = data.StructLayout({"step": 1, "first": 1, "last": 1})
 """What goes along with a slot: there is one; it is the first, the last of its weight group."""

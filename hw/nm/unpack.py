@@ -11,11 +11,11 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.config import Config
-from ..golden.layer import WEIGHT_BITS
-from ..golden.nm_config import BEAT_BITS
-from ..golden.nm_pattern import Pattern
-from .base import Part
+from ...golden.contract.config import Config
+from ...golden.contract.layer import WEIGHT_BITS
+from ...golden.nm.config import BEAT_BITS
+from ...golden.nm.pattern import Pattern
+from ..lib.base import Part
 
 NIBBLES = BEAT_BITS // WEIGHT_BITS  # of a byte
 

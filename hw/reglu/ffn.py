@@ -2,16 +2,16 @@
 
 from amaranth.hdl import Module, Mux, Signal
 
-from ..golden.reglu import SKIPPING_FFN
-from ..golden.reglu_config import Matrix, RegluConfig
-from .base import Unit, connect
-from .emission import place
-from .memories import address_bits
-from .reglu_predictor import NeuronCounter, NeuronPredictor
-from .reglu_requests import Requester, token_layout
-from .reglu_rows import RowEngine
-from .reglu_sums import OutputSums
-from .reglu_values import NeuronValues, factor_layout
+from ...golden.reglu.config import Matrix, RegluConfig
+from ...golden.reglu.unit import SKIPPING_FFN
+from ..lib.base import Unit, connect
+from ..lib.emission import place
+from ..lib.memories import address_bits
+from .predictor import NeuronCounter, NeuronPredictor
+from .requests import Requester, token_layout
+from .rows import RowEngine
+from .sums import OutputSums
+from .values import NeuronValues, factor_layout
 
 
 class SkippingFFN(Unit[RegluConfig]):
@@ -25,7 +25,7 @@ class SkippingFFN(Unit[RegluConfig]):
     * Equation: ``z8 = A x``, ``p = B z8``; of neurons whose p exceeds their threshold (without
       predictor, of all) ``g = gate x``; where ``g > 0``, ``u = up x``; unless ``u <= 0`` (double
       ReLU only), ``y += h * down``, h from ``g16 * u16``: integers and roundings of
-      :mod:`nibbleforge.golden.reglu_ffn`.
+      :mod:`nibbleforge.golden.reglu.ffn`.
     * Throughput: L multiplications a cycle, ``ceil(d/L)`` cycles a row, ``ceil(r/L)`` one of B.
     * Latency: with T = ``tree_stages``, a row whose final beat is taken in cycle t has its dot
       product in t + T + 3. z8 can be read from t + T + 6 on, when the first beat of B may come; a
@@ -52,7 +52,7 @@ class SkippingFFN(Unit[RegluConfig]):
     Parameters
     ----------
     config
-        See :class:`nibbleforge.golden.reglu_config.RegluConfig`.
+        See :class:`nibbleforge.golden.reglu.config.RegluConfig`.
     """
 
     def __init__(self, config: RegluConfig):

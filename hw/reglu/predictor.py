@@ -3,14 +3,14 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from ..golden.bitmap import BitmapConfig
-from ..golden.reglu_config import OPERAND_BITS, WORD_BITS, RegluConfig
-from .base import Part
-from .bitmap import BitmapDecoder
-from .emission import place
-from .memories import address_bits, memory_of
-from .queues import Queue, QueueConfig
-from .reglu_requests import candidate_layout, neuron_bits
+from ...golden.bitmap import BitmapConfig
+from ...golden.reglu.config import OPERAND_BITS, WORD_BITS, RegluConfig
+from ..bitmap import BitmapDecoder
+from ..lib.base import Part
+from ..lib.emission import place
+from ..lib.memories import address_bits, memory_of
+from ..lib.queues import Queue, QueueConfig
+from .requests import candidate_layout, neuron_bits
 
 
 class NeuronPredictor(Part[RegluConfig]):

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Signal, ValueLike
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..golden.reglu_config import MATRIX_BITS, OPERAND_BITS, Matrix, RegluConfig, ports
-from .base import Part, payload_layout
-from .queues import Records
+from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, Matrix, RegluConfig, ports
+from ..lib.base import Part, payload_layout
+from ..lib.queues import Records
 
 G16_BITS = 15
 """Bits of g16 of a neuron that survives its gate: it is not negative."""

@@ -4,19 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..golden.reglu_config import (
-    MATRIX_BITS,
-    OPERAND_BITS,
-    WORD_BITS,
-    Matrix,
-    RegluConfig,
-    ports,
-)
-from .adders import binary_tree
-from .base import Part, payload_layout
-from .delays import delayed
-from .memories import address_bits, memory_of
-from .reglu_requests import G16_BITS, row_layout, token_layout
+from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, WORD_BITS, Matrix, RegluConfig, ports
+from ..lib.adders import binary_tree
+from ..lib.base import Part, payload_layout
+from ..lib.delays import delayed
+from ..lib.memories import address_bits, memory_of
+from .requests import G16_BITS, row_layout, token_layout
 
 PRODUCT_BITS = 2 * OPERAND_BITS
 TREE_FAN_IN = 8  # three levels of adders

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from ..golden.reglu_config import RegluConfig, ports
-from .base import Part, payload_layout
-from .memories import address_bits, memory_of
-from .reglu_rows import PRODUCT_BITS
+from ...golden.reglu.config import RegluConfig, ports
+from ..lib.base import Part, payload_layout
+from ..lib.memories import address_bits, memory_of
+from .rows import PRODUCT_BITS
 
 
 class OutputSums(Part[RegluConfig]):

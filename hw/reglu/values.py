@@ -4,13 +4,13 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.reglu_config import OPERAND_BITS, SHIFT_BITS, Matrix, RegluConfig
-from ..golden.reglu_ffn import INT8_LIMIT
-from ..golden.reglu_fixed import MULT_BITS
-from .base import Part
-from .delays import delayed
-from .reglu_requests import G16_BITS, result_layout
-from .reglu_rows import operand_layout, tag_layout
+from ...golden.reglu.config import OPERAND_BITS, SHIFT_BITS, Matrix, RegluConfig
+from ...golden.reglu.ffn import INT8_LIMIT
+from ...golden.reglu.format import MULT_BITS
+from ..lib.base import Part
+from ..lib.delays import delayed
+from .requests import G16_BITS, result_layout
+from .rows import operand_layout, tag_layout
 
 FIXED_BITS = 16  # of g16 and u16
 

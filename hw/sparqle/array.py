@@ -5,13 +5,13 @@ from operator import add
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
-from ..golden.sparqle import ARRAY
-from ..golden.sparqle_config import SparqleConfig
-from .base import Unit
-from .emission import place
-from .networks import count_set
-from .sparqle_decoder import index_bits
-from .sparqle_rows import RowGroup, bank_bits, bank_layout, write_layout
+from ...golden.sparqle.config import SparqleConfig
+from ...golden.sparqle.unit import ARRAY
+from ..lib.base import Unit
+from ..lib.emission import place
+from ..lib.networks import count_set
+from .decoder import index_bits
+from .rows import RowGroup, bank_bits, bank_layout, write_layout
 
 
 class HybridArray(Unit[SparqleConfig]):
@@ -48,7 +48,7 @@ class HybridArray(Unit[SparqleConfig]):
     Parameters
     ----------
     config
-        See :class:`nibbleforge.golden.sparqle_config.SparqleConfig`.
+        See :class:`nibbleforge.golden.sparqle.config.SparqleConfig`.
     """
 
     def __init__(self, config: SparqleConfig):

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..golden.sparqle_config import SparqleConfig, bitmap_port, values_port
-from .base import Part, payload_layout
-from .networks import count_set, prefix_counts
+from ...golden.sparqle.config import SparqleConfig, bitmap_port, values_port
+from ..lib.base import Part, payload_layout
+from ..lib.networks import count_set, prefix_counts
 
 
 def index_bits(config: SparqleConfig) -> int:

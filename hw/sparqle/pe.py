@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.layer import WEIGHT_BITS
-from ..golden.sparqle_config import SparqleConfig
-from .base import Part
-from .emission import place
+from ...golden.contract.layer import WEIGHT_BITS
+from ...golden.sparqle.config import SparqleConfig
+from ..lib.base import Part
+from ..lib.emission import place
 
 control_layout = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})
 """What a row of PEs does: accumulate, load and pull results."""

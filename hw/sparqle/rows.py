@@ -5,13 +5,13 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..golden.layer import WEIGHT_BITS
-from ..golden.sparqle_config import SparqleConfig, bitmap_port, lsb_port, values_port
-from .base import Part, payload_layout
-from .emission import place
-from .networks import count_set
-from .sparqle_decoder import ListDecoder, index_bits
-from .sparqle_pe import HybridRow, control_layout, result_bits
+from ...golden.contract.layer import WEIGHT_BITS
+from ...golden.sparqle.config import SparqleConfig, bitmap_port, lsb_port, values_port
+from ..lib.base import Part, payload_layout
+from ..lib.emission import place
+from ..lib.networks import count_set
+from .decoder import ListDecoder, index_bits
+from .pe import HybridRow, control_layout, result_bits
 
 
 def bank_bits(config: SparqleConfig) -> int:

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ..golden.errors import UserError
-from ..golden.version import VERSION
-from ..sim import toolchain
-from ..sim.area import RUNS, AreaReport, Spread, area
-from ..sim.memories import PRICINGS, Pricing
-from ..sim.results import check_output, new_files, write_json
-from .options import ConfigFile, Preset, Settings, UnitName, check_number, configure
-from .show import console, progress, table
+from ...golden.contract.errors import UserError
+from ...golden.version import VERSION
+from ...sim.silicon.area import RUNS, AreaReport, Spread, area
+from ...sim.silicon.memories import PRICINGS, Pricing
+from ...sim.tools import toolchain
+from ...sim.tools.results import check_output, new_files, write_json
+from ..options import ConfigFile, Preset, Settings, UnitName, check_number, configure
+from ..show import console, progress, table
 
 MOST_RUNS = 1000
 

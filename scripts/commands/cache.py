@@ -2,8 +2,8 @@
 
 import typer
 
-from ..sim.cache import Cache
-from .show import console, table
+from ...sim.tools.cache import Cache
+from ..show import console, table
 
 app = typer.Typer(help="Show or clear the build cache.")
 

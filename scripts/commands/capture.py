@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..sim.capture import DEFAULT_LAYERS, capture
-from .show import console, progress, table
+from ...sim.llm.capture import DEFAULT_LAYERS, capture
+from ..show import console, progress, table
 
 
 def command(

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from ..sim import demo_ffn
-from ..sim.demo import LayerResult, run
-from ..sim.tensors import Capture, sample_path
-from .options import check_number, check_tools
-from .show import console, errors, progress, table
+from ...sim import demo_ffn
+from ...sim.demo import LayerResult, run
+from ...sim.tensors.files import Capture, sample_path
+from ..options import check_number, check_tools
+from ..show import console, errors, progress, table
 
 
 def command(

@@ -2,8 +2,8 @@
 
 import typer
 
-from ..sim.toolchain import report
-from .show import console, table
+from ...sim.tools.toolchain import report
+from ..show import console, table
 
 
 def command() -> None:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from ..golden.errors import UserError
-from ..hw.generate import RESETS, generate
-from ..sim.results import new_files
-from .options import ConfigFile, Output, Preset, Settings, UnitName, configure
-from .show import console
+from ...golden.contract.errors import UserError
+from ...hw.generate import RESETS, generate
+from ...sim.tools.results import new_files
+from ..options import ConfigFile, Output, Preset, Settings, UnitName, configure
+from ..show import console
 
 
 def command(

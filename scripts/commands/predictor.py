@@ -7,15 +7,24 @@ from typing import Annotated
 import typer
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.reglu_file import save
-from ..golden.reglu_quality import share as share_left
-from ..sim.reglu_build import MEASURED, Built, Calibration, Passage, check, from_model, make, split
-from ..sim.reglu_sample import FfnWeights, calibration_of, load_ffn, sample_path
-from ..sim.results import check_npz, check_output, new_files
-from ..sim.tensors import load_matrix
-from .options import Context, Text
-from .show import Report, console, progress, table
+from ...golden.contract.errors import UserError
+from ...golden.reglu.file import save
+from ...golden.reglu.quality import share as share_left
+from ...sim.llm.reglu_build import (
+    MEASURED,
+    Built,
+    Calibration,
+    Passage,
+    check,
+    from_model,
+    make,
+    split,
+)
+from ...sim.tensors.ffns import FfnWeights, calibration_of, load_ffn, sample_path
+from ...sim.tensors.files import load_matrix
+from ...sim.tools.results import check_npz, check_output, new_files
+from ..options import Context, Text
+from ..show import Report, console, progress, table
 
 app = typer.Typer(help="Build predictors of the active neurons of ReGLU FFNs.")
 

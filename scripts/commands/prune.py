@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from ..golden.errors import UserError
-from ..golden.nm_pattern import Pattern, check_group
-from ..golden.nm_prune import METHODS, Method
-from ..sim.perplexity import find, open_model, provenance, read
-from ..sim.prune import REPORT, Layers, Outcome, measure, report_of, write_weights
-from ..sim.results import check_output, new_files, write_json
-from .options import Context, Model, Output, Text
-from .show import console, progress, table
+from ...golden.contract.errors import UserError
+from ...golden.nm.pattern import Pattern, check_group
+from ...golden.nm.prune import METHODS, Method
+from ...sim.llm.perplexity import find, open_model, provenance, read
+from ...sim.llm.prune import REPORT, Layers, Outcome, measure, report_of, write_weights
+from ...sim.tools.results import check_output, new_files, write_json
+from ..options import Context, Model, Output, Text
+from ..show import console, progress, table
 
 ALL = "all"
 

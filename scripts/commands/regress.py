@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from ..golden.units import UNITS
-from ..sim.regress import DEFAULT_PRESETS, Report, junit, regress, variations
-from ..sim.results import check_output, new_files, write_json
-from .options import Output, check_number, check_tools
-from .show import console, errors, progress, table
+from ...golden.units import UNITS
+from ...sim.tools.results import check_output, new_files, write_json
+from ...sim.verify.regress import DEFAULT_PRESETS, Report, junit, regress, variations
+from ..options import Output, check_number, check_tools
+from ..show import console, errors, progress, table
 
 MOST_SEEDS = 1_000_000  # each takes a second
 

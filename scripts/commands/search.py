@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ..golden.anda_search import FP16_BITS, Round
-from ..golden.errors import UserError
-from ..sim.perplexity import KINDS, find, open_model, read
-from ..sim.results import check_output
-from ..sim.search import (
+from ...golden.anda.search import FP16_BITS, Round
+from ...golden.contract.errors import UserError
+from ...sim.llm.perplexity import KINDS, find, open_model, read
+from ...sim.llm.search import (
     COLUMNS,
     PREFILL,
     ROWS,
@@ -18,8 +17,9 @@ from ..sim.search import (
     search,
     state_of,
 )
-from .options import Context, Model, Output, Text, check_number
-from .show import console, progress, table
+from ...sim.tools.results import check_output
+from ..options import Context, Model, Output, Text, check_number
+from ..show import console, progress, table
 
 UNITS = ("anda",)
 

@@ -7,18 +7,18 @@ from typing import Annotated, get_args
 import typer
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.quantise import Int8Policy
-from ..golden.reglu_file import load
-from ..sim.measure import Runner
-from ..sim.reglu_sample import ffn_of, load_ffn
-from ..sim.results import check_output, new_files, write_arrays, write_json
-from ..sim.simulate import Simulation, Tensors, of_capture
-from ..sim.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
-from ..sim.tensors import Capture, load_matrix
-from ..sim.workers import Workers
-from .options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
-from .show import console, errors, progress, table
+from ...golden.arithmetic.quantise import Int8Policy
+from ...golden.contract.errors import UserError
+from ...golden.reglu.file import load
+from ...sim.run.measure import Runner
+from ...sim.tensors.ffns import ffn_of, load_ffn
+from ...sim.tensors.files import Capture, load_matrix
+from ...sim.tools.results import check_output, new_files, write_arrays, write_json
+from ...sim.tools.workers import Workers
+from ...sim.units.simulate import Simulation, Tensors, of_capture
+from ...sim.units.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
+from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
+from ..show import console, errors, progress, table
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import re
 
-from ..golden.config import Config
-from ..golden.units import UNITS
-from .show import console
+from ...golden.contract.config import Config
+from ...golden.units import UNITS
+from ..show import console
 
 
 def command() -> None:

@@ -1,16 +1,16 @@
-"""``python -m nibbleforge.scripts.anda_models``: Anda's published combinations on our arrays."""
+"""``python -m nibbleforge.scripts.studies.anda_models``: Anda's published combinations here."""
 
 from typing import Annotated
 
 import typer
 
-from ..golden.anda_config import AndaConfig
-from ..sim.anda_models import LOSSES, TOKENS, geometric_means, measure, shapes, speeds
-from ..sim.measure import Runner
-from ..sim.workers import Workers
-from .main import run_app
-from .options import check_number
-from .show import progress, table
+from ...golden.anda.config import AndaConfig
+from ...sim.run.measure import Runner
+from ...sim.studies.anda_models import LOSSES, TOKENS, geometric_means, measure, shapes, speeds
+from ...sim.tools.workers import Workers
+from ..main import run_app
+from ..options import check_number
+from ..show import progress, table
 
 app = typer.Typer(add_completion=False)
 

@@ -1,14 +1,14 @@
-"""``python -m nibbleforge.scripts.balance F.npz``: speed-up of the hybrid array on a capture."""
+"""``python -m nibbleforge.scripts.studies.balance F.npz``: speed-up of `sparqle` on it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..sim.balance import Balance, balance
-from ..sim.tensors import Capture
-from .main import run_app
-from .show import table
+from ...sim.studies.balance import Balance, balance
+from ...sim.tensors.files import Capture
+from ..main import run_app
+from ..show import table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,15 +1,15 @@
-"""``python -m nibbleforge.scripts.nm_speed``: N:M patterns on one layer."""
+"""``python -m nibbleforge.scripts.studies.nm_speed``: N:M patterns on one layer."""
 
 from typing import Annotated
 
 import typer
 
-from ..sim.measure import Runner
-from ..sim.nm_speed import PATTERNS, Shape, measure, speed
-from ..sim.workers import Workers
-from .main import run_app
-from .options import check_number
-from .show import progress, table
+from ...sim.run.measure import Runner
+from ...sim.studies.nm_speed import PATTERNS, Shape, measure, speed
+from ...sim.tools.workers import Workers
+from ..main import run_app
+from ..options import check_number
+from ..show import progress, table
 
 app = typer.Typer(add_completion=False)
 

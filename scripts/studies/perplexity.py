@@ -1,16 +1,16 @@
-"""``python -m nibbleforge.scripts.perplexity``: perplexity with given mantissa lengths."""
+"""``python -m nibbleforge.scripts.studies.perplexity``: perplexity with given mantissa lengths."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..golden.anda_format import check_mantissa
-from ..golden.anda_search import Mantissas
-from ..golden.errors import UserError
-from ..sim.perplexity import KINDS, find, open_model, read
-from .main import run_app
-from .show import console, progress
+from ...golden.anda.format import check_mantissa
+from ...golden.anda.search import Mantissas
+from ...golden.contract.errors import UserError
+from ...sim.llm.perplexity import KINDS, find, open_model, read
+from ..main import run_app
+from ..show import console, progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

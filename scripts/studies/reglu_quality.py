@@ -1,4 +1,4 @@
-"""``python -m nibbleforge.scripts.reglu_quality``: the neuron predictor on the embedded model."""
+"""``python -m nibbleforge.scripts.studies.reglu_quality``: the predictor on the sample."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from ..golden.errors import UserError
-from ..golden.reglu_predictor import PredictsNeurons
-from ..golden.reglu_quality import quality, share
-from ..sim.reglu_ablation import by_chance, constant_bias, difference, sign, svd
-from ..sim.reglu_perplexity import Bench, Cost, perplexity
-from ..sim.reglu_sample import FfnSample, sample_path
-from ..sim.threads import threads
-from .main import run_app
-from .options import check_number
-from .show import Report, progress, table
+from ...golden.contract.errors import UserError
+from ...golden.reglu.predictor import PredictsNeurons
+from ...golden.reglu.quality import quality, share
+from ...sim.llm.reglu_ablation import by_chance, constant_bias, difference, sign, svd
+from ...sim.llm.reglu_perplexity import Bench, Cost, perplexity
+from ...sim.tensors.ffns import FfnSample, sample_path
+from ...sim.tools.threads import threads
+from ..main import run_app
+from ..options import check_number
+from ..show import Report, progress, table
 
 RANKS = (4, 8, 16, 32, 64, 128)
 SHARES = (0.3, 0.5, 0.7, 0.9)

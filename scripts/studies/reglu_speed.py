@@ -1,17 +1,17 @@
-"""``python -m nibbleforge.scripts.reglu_speed``: cycles of the neuron-skipping FFN."""
+"""``python -m nibbleforge.scripts.studies.reglu_speed``: cycles of the neuron-skipping FFN."""
 
 from typing import Annotated
 
 import typer
 
-from ..golden.errors import UserError
-from ..golden.reglu_config import RegluConfig
-from ..sim.measure import Runner
-from ..sim.reglu_speed import DROPPED, SETUPS, measure, speed
-from ..sim.workers import Workers
-from .main import run_app
-from .options import check_number
-from .show import progress, table
+from ...golden.contract.errors import UserError
+from ...golden.reglu.config import RegluConfig
+from ...sim.run.measure import Runner
+from ...sim.studies.reglu_speed import DROPPED, SETUPS, measure, speed
+from ...sim.tools.workers import Workers
+from ..main import run_app
+from ..options import check_number
+from ..show import progress, table
 
 app = typer.Typer(add_completion=False)
 

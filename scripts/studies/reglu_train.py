@@ -1,16 +1,16 @@
-"""``python -m nibbleforge.scripts.reglu_train``: train the tiny ReGLU model of the sample."""
+"""``python -m nibbleforge.scripts.studies.reglu_train``: train the sample's ReGLU model."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..golden.errors import UserError
-from ..sim.llm import require
-from ..sim.reglu_train import TrainConfig, english, evaluate, split, train, write_sample
-from ..sim.results import check_npz
-from .main import run_app
-from .show import console, progress, table
+from ...golden.contract.errors import UserError
+from ...sim.llm.model import require
+from ...sim.llm.reglu_train import TrainConfig, english, evaluate, split, train, write_sample
+from ...sim.tools.results import check_npz
+from ..main import run_app
+from ..show import console, progress, table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 DEFAULT = TrainConfig()

@@ -1,6 +1,7 @@
 """Capture: real activations and weights out of a real LLM.
 
-Needs ``pip install nibbleforge[llm]``; what it writes is read by :mod:`.tensors`, which does not.
+Needs ``pip install nibbleforge[llm]``; what it writes is read by
+:mod:`nibbleforge.sim.tensors.files`, which does not.
 """
 
 import json
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.quantise import INT4_MIN, QuantisedWeights
-from .llm import (
+from ...golden.arithmetic.quantise import INT4_MIN, QuantisedWeights
+from ...golden.contract.errors import UserError
+from ..tensors.files import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles, some
+from ..tools.results import check_npz, write_npz
+from .model import (
     DEFAULT_OFFSET,
     Loaded,
     Progress,
@@ -30,8 +33,6 @@ from .llm import (
     versions,
     without_warnings,
 )
-from .results import check_npz, write_npz
-from .tensors import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles, some
 
 DEFAULT_LAYERS = tuple(
     f"layers.15.{layer}"
@@ -59,8 +60,8 @@ def capture(
     ``(out_features, in_features / 2)``, element 2j in the low nibble of byte j, and ``NAME/w.d``,
     ``NAME/w.m`` float16 ``(out_features, in_features / 32)``, so that ``w = d * u + m``. ``meta``
     is a JSON string that says where all this comes from; biases are left out.
-    :class:`.tensors.Capture` reads the file. The same arguments and tool versions on the same
-    machine give the same bytes.
+    :class:`nibbleforge.sim.tensors.files.Capture` reads the file. The same arguments and tool
+    versions on the same machine give the same bytes.
 
     Parameters
     ----------
@@ -292,7 +293,7 @@ def _to_float16(what: str, values: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _activation(network: Any, layers: Iterable[str]) -> dict[str, str]:
-    """What gates the FFNs, where whole ones are captured, as :mod:`.reglu_sample` takes them."""
+    """What gates the FFNs, where whole ones are captured, as :mod:`..tensors.ffns` takes them."""
     kinds = {name.rpartition(".")[2] for name in layers}
     config = network.config.get_text_config()
     names = ("hidden_act", "hidden_activation", "activation_function")

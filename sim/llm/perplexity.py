@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..golden.anda_format import AndaFormat, check_mantissa
-from ..golden.anda_search import Mantissas
-from ..golden.errors import UserError
-from ..golden.llm import Linear
-from .llm import (
+from ...golden.anda.format import AndaFormat, check_mantissa
+from ...golden.anda.search import Mantissas
+from ...golden.contract.errors import UserError
+from ...golden.llm import Linear
+from ..tensors.files import some
+from .model import (
     DEFAULT_OFFSET,
     Corpus,
     Progress,
@@ -31,7 +32,6 @@ from .llm import (
     versions,
     without_warnings,
 )
-from .tensors import some
 
 KINDS = {
     "qkv": ("q_proj", "k_proj", "v_proj", "qkv_proj"),

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.nm_format import SparseWeights, pack, quantise_sparse, slots
-from ..golden.nm_pattern import Pattern
-from ..golden.nm_prune import (
+from ...golden.contract.errors import UserError
+from ...golden.nm.format import SparseWeights, pack, quantise_sparse, slots
+from ...golden.nm.pattern import Pattern
+from ...golden.nm.prune import (
     Calibration,
     InverseFactor,
     Method,
@@ -29,9 +29,9 @@ from ..golden.nm_prune import (
     prune,
     second_order,
 )
-from .llm import Progress, without_warnings
+from ..tools.results import finite
+from .model import Progress, without_warnings
 from .perplexity import LanguageModel
-from .results import finite
 
 REPORT = "report.json"
 BEAT_BITS = 8  # of packed rows in files: no padding but to whole bytes
@@ -312,7 +312,7 @@ def write_weights(folder: Path, method: Method, layers: Layers, pattern: Pattern
     """Write pruned weights as they are packed: ``weights-METHOD.npz``.
 
     For every layer NAME, ``NAME/packed`` uint8 ``(out_features, bytes)`` as
-    :func:`~nibbleforge.golden.nm_format.pack` lays it out in beats of 8 bits, and ``NAME/scale``
+    :func:`~nibbleforge.golden.nm.format.pack` lays it out in beats of 8 bits, and ``NAME/scale``
     float16 ``(out_features, groups)``. ``meta`` is a JSON string with the pattern and the shapes.
     """
     arrays: dict[str, NDArray] = {}

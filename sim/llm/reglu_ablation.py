@@ -8,14 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.reglu_predictor import (
-    UNIT,
-    Predictor,
-    SignPredictor,
-    build,
-    construct,
-    factors,
-)
+from ...golden.reglu.predictor import UNIT, Predictor, SignPredictor, build, construct, factors
 from .reglu_perplexity import Prepared
 
 

@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.quantise import check_matrix
-from ..golden.reglu_ffn import quantise_ffn
-from ..golden.reglu_predictor import Predictor, build
-from ..golden.reglu_quality import Quality, quality
-from ..golden.reglu_thresholds import Thresholds
+from ...golden.arithmetic.quantise import check_matrix
+from ...golden.contract.errors import UserError
+from ...golden.reglu.ffn import quantise_ffn
+from ...golden.reglu.predictor import Predictor, build
+from ...golden.reglu.quality import Quality, quality
+from ...golden.reglu.thresholds import Thresholds
+from ..tensors.ffns import MLP, FfnWeights, calibration_of, in_full
 from .capture import capture
-from .llm import Progress
-from .reglu_sample import MLP, FfnWeights, calibration_of, in_full
+from .model import Progress
 
 LEAST = 2
 """Tokens that give thresholds: the last step of a single one drops nothing."""
@@ -89,7 +89,7 @@ def make(found: Calibration, rank: int, share: float, double_relu: bool = False)
     found
         What to calibrate on.
     rank, share, double_relu
-        As in :func:`~nibbleforge.golden.reglu_predictor.build`.
+        As in :func:`~nibbleforge.golden.reglu.predictor.build`.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .llm import require
+from .model import require
 
 Backend = Literal["numpy", "torch"]
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.reglu_ffn import IntegerFfn, quantise_ffn, reference, run
-from ..golden.reglu_predictor import PredictsNeurons
+from ...golden.reglu.ffn import IntegerFfn, quantise_ffn, reference, run
+from ...golden.reglu.predictor import PredictsNeurons
+from ..tensors.ffns import FfnLayer, FfnSample
+from ..tools.threads import threads
 from .reglu_build import split
 from .reglu_network import Floats, Network, losses
-from .reglu_sample import FfnLayer, FfnSample
-from .threads import threads
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
 
-from ..golden.config import Config
-from ..golden.errors import UserError
-from .llm import Corpus, Progress, read_text, require, versions
+from ...golden.contract.config import Config
+from ...golden.contract.errors import UserError
+from ..tensors.ffns import FFN_FORMAT
+from ..tools.results import write_npz
+from .model import Corpus, Progress, read_text, require, versions
 from .reglu_model import Pass, build, forward
-from .reglu_sample import FFN_FORMAT
-from .results import write_npz
 
 VOCABULARY = 256
 LEFT_OUT = {"idlelib", "lib2to3", "test", "tkinter", "turtledemo"}  # not everywhere, or code
@@ -269,7 +269,7 @@ def _observe(network: Any, windows: NDArray[np.uint8]) -> tuple[list[NDArray[np.
 def write_sample(
     output: Path, config: TrainConfig, network: Any, corpus: Corpus, quality: Quality
 ) -> None:
-    """Write the file that :class:`.reglu_sample.FfnSample` reads; all of it or nothing.
+    """Write what :class:`nibbleforge.sim.tensors.ffns.FfnSample` reads; all of it or nothing.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def write_sample(
     arrays["held_out"] = split(corpus)[1]
     meta = {
         "format": FFN_FORMAT,
-        "model": "ReGLU language model over bytes, trained by nibbleforge.sim.reglu_train",
+        "model": "ReGLU language model over bytes, trained by nibbleforge.sim.llm.reglu_train",
         "config": config.model_dump(),
         "text": corpus.origin,
         "text_sha256": corpus.sha256,

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..golden.anda_search import FP16_BITS, BopsWeights, Mantissas, Round, saving
-from ..golden.anda_search import search as golden_search
-from ..golden.errors import UserError
-from ..golden.llm import Linear
-from ..golden.tiling import Tiling
-from .llm import Progress, Source
+from ...golden.anda.search import FP16_BITS, BopsWeights, Mantissas, Round, saving
+from ...golden.anda.search import search as golden_search
+from ...golden.contract.errors import UserError
+from ...golden.contract.tiling import Tiling
+from ...golden.llm import Linear
+from ..tools.results import check_output, finite, new_files, write_json
+from .model import Progress, Source
 from .perplexity import KINDS, Text, provenance
-from .results import check_output, finite, new_files, write_json
 
 RECORD = "rounds.jsonl"
 RESULT = "search.json"

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..hw.generate import generate
-from ..tb.job import JOB, RESULT, Job
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...hw.generate import generate
+from ...tb.job import JOB, RESULT, Job
+from ..tools.cache import Cache
+from ..tools.workers import Workers
 from . import verilator
-from .cache import Cache
-from .workers import Workers
 
 MODULE = "nibbleforge.tb.regression"
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.events import Counts
-from ..golden.ports import Port
-from ..golden.schedule import Traffic
-from ..golden.tiling import Tiling
-from ..tb.scoreboard import Mismatch, check_counts, check_values
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.events import Counts
+from ...golden.contract.ports import Port
+from ...golden.contract.schedule import Traffic
+from ...golden.contract.tiling import Tiling
+from ...tb.scoreboard import Mismatch, check_counts, check_values
+from ..tools.workers import Workers
 from .native import Model, Run
-from .workers import Workers
 
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, how much is done, and how much there is."""

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.ports import Port
-from ..golden.schedule import Answers, Beats, Pulses, Traffic
-from ..hw.generate import Generated, generate
-from ..tb.scoreboard import Observation
-from ..tb.stalls import Gates
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.ports import Port
+from ...golden.contract.schedule import Answers, Beats, Pulses, Traffic
+from ...hw.generate import Generated, generate
+from ...tb.scoreboard import Observation
+from ...tb.stalls import Gates
+from ..tools.cache import Cache
+from ..tools.workers import Workers
 from . import verilator
-from .cache import Cache
-from .workers import Workers
 
-DRIVER = Path(__file__).parent / "cxx" / "driver.cpp"
+DRIVER = Path(__file__).parents[1] / "cxx" / "driver.cpp"
 TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
 IDLE_LIMIT = 100_000  # cycles without any handshake after which a run is given up
 

@@ -26,10 +26,10 @@ from typing import Literal
 import cocotb_tools.config
 import find_libpython
 
-from ..golden.errors import UserError
-from .cache import Cache
-from .toolchain import Found, require
-from .workers import Workers
+from ...golden.contract.errors import UserError
+from ..tools.cache import Cache
+from ..tools.toolchain import Found, require
+from ..tools.workers import Workers
 
 Optimise = Literal["fast", "quick"]
 """``fast`` for whole layers, ``quick`` for short runs: compile time against speed."""

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.errors import UserError
-from ..hw.generate import generate
-from . import toolchain
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
+from ...hw.generate import generate
+from ..tools import toolchain
+from ..tools.workers import Workers
 from .liberty import Library, read_library
 from .memories import (
     PRICINGS,
@@ -26,7 +27,6 @@ from .memories import (
 )
 from .synthesis import Mapped, Synthesised, library_map, synthesise
 from .timing import CriticalPath, critical_path
-from .workers import Workers
 
 RUNS = 5
 """The order of cells alone moves a result by several per cent."""

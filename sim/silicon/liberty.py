@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..golden.errors import UserError
+from ...golden.contract.errors import UserError
 
 
 @dataclass(frozen=True)

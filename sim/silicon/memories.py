@@ -12,13 +12,13 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from ..golden.config import Config
-from ..golden.errors import UserError
+from ...golden.contract.config import Config
+from ...golden.contract.errors import UserError
 
 Pricing = Literal["table", "registers"]
 PRICINGS: tuple[Pricing, ...] = get_args(Pricing)
 
-TECH = Path(__file__).parent / "tech"
+TECH = Path(__file__).parents[1] / "tech"
 TRANSISTORS = "transistors"  # what a table of transistor counts has for a library
 BOX = "nibbleforge_memory_"  # prefix of the modules that stand for memories
 

@@ -1,7 +1,7 @@
 """Synthesis of emitted Verilog to cells, by Yosys in processes of their own.
 
 Every module of the design is synthesised once, with its hierarchy kept. ABC, which Yosys starts,
-belongs to the process group that :class:`nibbleforge.sim.workers.Workers` ends.
+belongs to the process group that :class:`nibbleforge.sim.tools.workers.Workers` ends.
 """
 
 import json
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..golden.errors import UserError
+from ...golden.contract.errors import UserError
+from ..tools.workers import Workers
 from .liberty import Library
 from .memories import BOX, Memory, Pricing, box_memories
 from .netlist import Netlist, insert_buffers, read_netlist
-from .workers import Workers
 
 ABC_SCRIPT = "+strash;ifraig;dc2;strash;dch;map"
 """The script inside plain ``synth`` hardly ends on trees of multipliers."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..golden.errors import UserError
-from . import toolchain
+from ...golden.contract.errors import UserError
+from ..tools import toolchain
+from ..tools.workers import Workers
 from .liberty import Library
 from .memories import Memory, box_ports
 from .netlist import Netlist, scalar_name, to_verilog
 from .synthesis import LIBRARY_FILE
-from .workers import Workers
 
 CLOCK = "clk"
 _PERIOD = 10000.0  # ns; longer than any path, so that no slack is negative

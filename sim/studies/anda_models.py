@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..golden import anda, fp16
-from ..golden.anda import AndaLayer
-from ..golden.anda_config import AndaConfig
-from ..golden.anda_search import PUBLISHED, Published, saving
-from ..golden.fp16 import Fp16Config, Fp16Layer
-from .measure import Measured, Runner
+from ...golden import fp16
+from ...golden.anda import schedule as anda
+from ...golden.anda.config import AndaConfig
+from ...golden.anda.schedule import AndaLayer
+from ...golden.anda.search import PUBLISHED, Published, saving
+from ...golden.fp16 import Fp16Config, Fp16Layer
+from ..run.measure import Measured, Runner
 
 TOKENS = 2048
 RIVAL_OUTPUTS = 64

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..golden import hybrid, sparqle_timing
-from ..golden.errors import UserError
-from ..golden.quantise import quantise_activations
-from ..golden.sparqle_config import SparqleConfig
-from .dense import baselines
-from .tensors import Capture
+from ...golden.arithmetic.quantise import quantise_activations
+from ...golden.contract.errors import UserError
+from ...golden.sparqle import format as hybrid
+from ...golden.sparqle import timing as sparqle_timing
+from ...golden.sparqle.config import SparqleConfig
+from ..tensors.files import Capture
+from ..units.dense import baselines
 
 
 @dataclass(frozen=True)

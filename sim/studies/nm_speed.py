@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..golden import dense, nm
-from ..golden.config import Config
-from ..golden.dense import DenseConfig
-from ..golden.events import Counts
-from ..golden.nm import NMLayer
-from ..golden.nm_config import NMConfig
-from ..golden.nm_format import slots
-from ..golden.nm_pattern import Pattern
-from .measure import Measured, Runner
+from ...golden import dense
+from ...golden.contract.config import Config
+from ...golden.contract.events import Counts
+from ...golden.dense import DenseConfig
+from ...golden.nm import unit as nm
+from ...golden.nm.config import NMConfig
+from ...golden.nm.format import slots
+from ...golden.nm.pattern import Pattern
+from ...golden.nm.unit import NMLayer
+from ..run.measure import Measured, Runner
 
 PATTERNS = tuple(
     Pattern.parse(text) for text in ("4:4", "2:4", "4:8", "1:4", "2:8", "4:16", "1:8", "1:16")

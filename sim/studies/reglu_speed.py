@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.events import Counts
-from ..golden.reglu import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic
-from ..golden.reglu_config import RegluConfig
-from ..golden.reglu_ffn import INT8_LIMIT
-from ..golden.reglu_fixed import FixedPoint, exact_product
-from ..golden.reglu_predictor import scores
-from ..golden.reglu_quality import share
-from ..golden.reglu_run import FfnRun, compute
-from ..golden.reglu_timing import Neurons
-from .measure import Measured, Runner
+from ...golden.contract.events import Counts
+from ...golden.reglu.config import RegluConfig
+from ...golden.reglu.ffn import INT8_LIMIT
+from ...golden.reglu.format import FixedPoint, exact_product
+from ...golden.reglu.predictor import scores
+from ...golden.reglu.quality import share
+from ...golden.reglu.timing import Neurons
+from ...golden.reglu.unit import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic
+from ...golden.reglu.values import FfnRun, compute
+from ..run.measure import Measured, Runner
 
 SETUPS = ((RegluConfig(), (4096, 11008, 256)), (SMALL, (576, 1536, 64)))
 """Units and the shapes that they are measured on: d, D and r."""

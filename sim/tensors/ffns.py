@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.reglu_ffn import check_ffn
-from .reglu_network import Block, Network
-from .tensors import Capture, load_matrix, some
+from ...golden.contract.errors import UserError
+from ...golden.reglu.ffn import check_ffn
+from ..llm.reglu_network import Block, Network
+from .files import Capture, load_matrix, some
 
 FFN_FORMAT = "nibbleforge-ffn-1"
-"""What ``meta["format"]`` says in a file that :mod:`.reglu_train` wrote."""
+"""What ``meta["format"]`` says in a file that :mod:`nibbleforge.sim.llm.reglu_train` wrote."""
 
 MLP = "layers.{}.mlp"
 """What the FFN of layer N is called in a language model."""
@@ -76,7 +76,7 @@ class FfnLayer(NamedTuple):
 
 def sample_path() -> Path:
     """The embedded sample: all FFNs of a tiny ReGLU language model, see its README."""
-    return Path(__file__).with_name("sample") / "reglu.npz"
+    return Path(__file__).parents[1] / "sample" / "reglu.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class FfnSample:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "FfnSample":
-        """Open a file that :mod:`.reglu_train` wrote.
+        """Open a file that :mod:`nibbleforge.sim.llm.reglu_train` wrote.
 
         Raises
         ------

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.quantise import INT4_MIN, QuantisedWeights
+from ...golden.arithmetic.quantise import INT4_MIN, QuantisedWeights
+from ...golden.contract.errors import UserError
 
 CAPTURE_FORMAT = "nibbleforge-capture-1"
 """What ``meta["format"]`` says in a file that :func:`~nibbleforge.sim.capture.capture` wrote."""
@@ -59,7 +59,7 @@ def load_matrix(path: str | os.PathLike[str], name: str | None = None) -> NDArra
 def sample_path() -> Path:
     """The embedded capture: 256 tokens at four layers of SmolLM2-135M, see its README."""
     # importlib.resources fails on namespace packages that are installed editable
-    return Path(__file__).with_name("sample") / "smollm2.npz"
+    return Path(__file__).parents[1] / "sample" / "smollm2.npz"
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from ..golden.errors import UserError
+from ...golden.contract.errors import UserError
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.lock|\.partial-[0-9a-f]+)?")
 _FULL = ("No space left on device", "Disk quota exceeded")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
+from ...golden.contract.errors import UserError
 
 
 def check_output(folder: Path) -> None:

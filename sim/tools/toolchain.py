@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
 
-from ..golden.errors import UserError
+from ...golden.contract.errors import UserError
 
 MINIMUM_VERILATOR = (5, 36)
 """cocotb 2 needs at least Verilator 5.036."""

@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import anda, anda_compressed, fp16
-from ..golden.anda import ARRAY, AndaLayer
-from ..golden.anda_compressed import COMPRESSED, CompressedLayer
-from ..golden.anda_config import AndaConfig, AndaSettings, GroupArrayConfig
-from ..golden.anda_format import to_fp16
-from ..golden.config import Config
-from ..golden.errors import UserError
-from ..golden.fp16 import Fp16Config
-from ..golden.quantise import QuantisedWeights, check_matrix, take_weights
+from ...golden import fp16
+from ...golden.anda import compressed as anda_compressed
+from ...golden.anda import schedule as anda
+from ...golden.anda.compressed import COMPRESSED, CompressedLayer
+from ...golden.anda.config import AndaConfig, AndaSettings, GroupArrayConfig
+from ...golden.anda.format import to_fp16
+from ...golden.anda.schedule import ARRAY, AndaLayer
+from ...golden.arithmetic.quantise import QuantisedWeights, check_matrix, take_weights
+from ...golden.contract.config import Config
+from ...golden.contract.errors import UserError
+from ...golden.fp16 import Fp16Config
+from ..run.measure import Measured, Runner, results
 from .anda_compressor import arrays_of
 from .anda_compressor import results as compressed_results
-from .measure import Measured, Runner, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

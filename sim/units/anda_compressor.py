@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import anda_compressor
-from ..golden.anda_compressor import COMPRESSOR, CompressorConfig, LaneGroups
-from ..golden.anda_config import MantissaSettings
-from ..golden.anda_format import Anda, to_fp16
-from ..golden.ports import Port
-from ..golden.quantise import check_matrix
-from .measure import Measured, Runner
+from ...golden.anda import compressor as anda_compressor
+from ...golden.anda.compressor import COMPRESSOR, CompressorConfig, LaneGroups
+from ...golden.anda.config import MantissaSettings
+from ...golden.anda.format import Anda, to_fp16
+from ...golden.arithmetic.quantise import check_matrix
+from ...golden.contract.ports import Port
+from ..run.measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

@@ -3,12 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import bitmap, hybrid
-from ..golden.bitmap import DECODER, ENCODER, BitmapConfig, BitmapSettings, Groups
-from ..golden.errors import UserError
-from ..golden.hybrid import HybridFormat, Packed
-from ..golden.quantise import Recode, check_matrix, take_activations
-from .measure import Measured, Runner
+from ...golden import bitmap
+from ...golden.arithmetic.quantise import Recode, check_matrix, take_activations
+from ...golden.bitmap import DECODER, ENCODER, BitmapConfig, BitmapSettings, Groups
+from ...golden.contract.errors import UserError
+from ...golden.sparqle import format as hybrid
+from ...golden.sparqle.format import HybridFormat, Packed
+from ..run.measure import Measured, Runner
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

@@ -5,20 +5,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import dense
-from ..golden.config import Config
-from ..golden.dense import DenseConfig
-from ..golden.errors import UserError
-from ..golden.layer import ArrayConfig, Layer
-from ..golden.quantise import (
+from ...golden import dense
+from ...golden.arithmetic.quantise import (
     Activations,
     QuantisedWeights,
     check_matrix,
     take_activations,
     take_weights,
 )
+from ...golden.contract.config import Config
+from ...golden.contract.errors import UserError
+from ...golden.contract.layer import ArrayConfig, Layer
+from ...golden.dense import DenseConfig
+from ..run.measure import Measured, Runner, fp32_results, results
 from .grouped import grouped_layer, take_groups
-from .measure import Measured, Runner, fp32_results, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

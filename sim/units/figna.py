@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from ..golden import figna
-from ..golden.anda import check_operands
-from ..golden.anda_format import to_fp16
-from ..golden.errors import UserError
-from ..golden.figna import ARRAY, FignaConfig, FignaLayer, FignaSettings
-from ..golden.quantise import check_matrix
+from ...golden import figna
+from ...golden.anda.format import to_fp16
+from ...golden.anda.schedule import check_operands
+from ...golden.arithmetic.quantise import check_matrix
+from ...golden.contract.errors import UserError
+from ...golden.figna import ARRAY, FignaConfig, FignaLayer, FignaSettings
+from ..run.measure import Runner, fp32_results
 from .anda import report, weights_of
-from .measure import Runner, fp32_results
 from .simulate import Simulation, Tensors
 
 

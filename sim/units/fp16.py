@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import fp16
-from ..golden.anda_format import to_fp16
-from ..golden.config import Config
-from ..golden.errors import UserError
-from ..golden.fp16 import ARRAY, OPERAND_BITS, Fp16Config, Fp16Layer
-from ..golden.layer import WEIGHT_BITS
-from ..golden.quantise import check_matrix, take_weights
-from .measure import Runner, fp32_results
+from ...golden import fp16
+from ...golden.anda.format import to_fp16
+from ...golden.arithmetic.quantise import check_matrix, take_weights
+from ...golden.contract.config import Config
+from ...golden.contract.errors import UserError
+from ...golden.contract.layer import WEIGHT_BITS
+from ...golden.fp16 import ARRAY, OPERAND_BITS, Fp16Config, Fp16Layer
+from ..run.measure import Runner, fp32_results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

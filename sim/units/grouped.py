@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.grouped import GroupedConfig, GroupedLayer, check_grouped
-from ..golden.quantise import QuantisedWeights, take_weights
+from ...golden.arithmetic.quantise import QuantisedWeights, take_weights
+from ...golden.grouped import GroupedConfig, GroupedLayer, check_grouped
 
 
 def take_groups(

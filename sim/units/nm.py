@@ -5,13 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import nm
-from ..golden.errors import UserError
-from ..golden.nm import NMLayer
-from ..golden.nm_config import ACTIVATION_BITS, BEAT_BITS, NMConfig, NMSettings
-from ..golden.nm_format import Slots, pack, slots
-from ..golden.nm_prune import Calibration, prune
-from ..golden.quantise import (
+from ...golden.arithmetic.quantise import (
     FP16_BITS,
     Activations,
     QuantisedWeights,
@@ -19,8 +13,14 @@ from ..golden.quantise import (
     take_activations,
     take_weights,
 )
+from ...golden.contract.errors import UserError
+from ...golden.nm import unit as nm
+from ...golden.nm.config import ACTIVATION_BITS, BEAT_BITS, NMConfig, NMSettings
+from ...golden.nm.format import Slots, pack, slots
+from ...golden.nm.prune import Calibration, prune
+from ...golden.nm.unit import NMLayer
+from ..run.measure import Measured, Runner, fp32_results, results
 from .dense import baselines
-from .measure import Measured, Runner, fp32_results, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.quantise import check_matrix
-from ..golden.reglu import SKIPPING_FFN, cycles, dense_cycles, traffic
-from ..golden.reglu_config import OPERAND_BITS, RegluConfig, RegluSettings, ports
-from ..golden.reglu_ffn import IntegerFfn, Result, quantise_ffn, reference, run
-from ..golden.reglu_predictor import Predictor
-from ..golden.reglu_run import FfnRun, compute
-from ..golden.reglu_timing import Neurons
-from .measure import Measured, Runner
-from .reglu_sample import FfnWeights
+from ...golden.arithmetic.quantise import check_matrix
+from ...golden.contract.errors import UserError
+from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, ports
+from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
+from ...golden.reglu.predictor import Predictor
+from ...golden.reglu.timing import Neurons
+from ...golden.reglu.unit import SKIPPING_FFN, cycles, dense_cycles, traffic
+from ...golden.reglu.values import FfnRun, compute
+from ..run.measure import Measured, Runner
+from ..tensors.ffns import FfnWeights
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

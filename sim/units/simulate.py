@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.config import Config
-from ..golden.quantise import Int8Policy, QuantisedWeights
-from ..golden.reglu_predictor import Predictor
-from ..tb.scoreboard import Mismatch
-from .measure import Runner
-from .reglu_sample import FfnWeights
-from .tensors import Capture
-from .toolchain import versions
+from ...golden.arithmetic.quantise import Int8Policy, QuantisedWeights
+from ...golden.contract.config import Config
+from ...golden.reglu.predictor import Predictor
+from ...tb.scoreboard import Mismatch
+from ..run.measure import Runner
+from ..tensors.ffns import FfnWeights
+from ..tensors.files import Capture
+from ..tools.toolchain import versions
 
 
 @dataclass(frozen=True)

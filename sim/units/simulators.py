@@ -1,6 +1,6 @@
 """Which simulation serves which unit; one that has none is refused."""
 
-from ..golden.errors import UserError
+from ...golden.contract.errors import UserError
 from . import anda, anda_compressor, bitmap, dense, figna, fp16, nm, reglu, sparqle
 from .simulate import Simulator
 

@@ -5,20 +5,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import hybrid, sparqle, sparqle_timing
-from ..golden.errors import UserError
-from ..golden.layer import Layer
-from ..golden.quantise import (
+from ...golden.arithmetic.quantise import (
     Activations,
     QuantisedWeights,
     check_matrix,
     take_activations,
     take_weights,
 )
-from ..golden.sparqle_config import SparqleConfig, SparqleSettings, y_port
+from ...golden.contract.errors import UserError
+from ...golden.contract.layer import Layer
+from ...golden.sparqle import format as hybrid
+from ...golden.sparqle import timing as sparqle_timing
+from ...golden.sparqle import unit as sparqle
+from ...golden.sparqle.config import SparqleConfig, SparqleSettings, y_port
+from ..run.measure import Measured, Runner, fp32_results, results
 from .dense import baselines
 from .grouped import grouped_layer, take_groups
-from .measure import Measured, Runner, fp32_results, results
 from .simulate import Simulation, Tensors, counts_of, sqnr_db
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.ports import Port
-from . import toolchain
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.ports import Port
+from ..tools import toolchain
 
 Answer = Literal["equal", "different", "undecided"]
 

@@ -25,26 +25,29 @@ from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 from pyosys import libyosys
 
-from ..golden import anda_compressor, bitmap, nm, sparqle
-from ..golden.anda_compressor import COMPRESSOR, CompressorConfig
-from ..golden.bitmap import BitmapConfig
-from ..golden.config import Config
-from ..golden.dequantizer import DEQUANTIZER, DequantizerConfig
-from ..golden.design import Design
-from ..golden.nm_config import NMConfig
-from ..golden.ports import Port
-from ..golden.reglu import SKIPPING_FFN
-from ..golden.reglu_config import RegluConfig
-from ..golden.sparqle_config import SparqleConfig
-from ..hw.base import Part
-from ..hw.queues import Queue, QueueConfig
-from ..hw.reglu_requests import Requester
-from ..hw.reglu_sums import OutputSums
-from ..hw.sparqle_decoder import ListDecoder
-from ..hw.units import component
-from ..tb.properties import HandshakeProperties, QueueProperties
-from ..tb.properties_bitmap import DecoderProperties, EncoderProperties
-from . import toolchain
+from ...golden import bitmap
+from ...golden.anda import compressor as anda_compressor
+from ...golden.anda.compressor import COMPRESSOR, CompressorConfig
+from ...golden.bitmap import BitmapConfig
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.ports import Port
+from ...golden.dequantizer import DEQUANTIZER, DequantizerConfig
+from ...golden.nm import unit as nm
+from ...golden.nm.config import NMConfig
+from ...golden.reglu.config import RegluConfig
+from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.sparqle import unit as sparqle
+from ...golden.sparqle.config import SparqleConfig
+from ...hw.lib.base import Part
+from ...hw.lib.queues import Queue, QueueConfig
+from ...hw.reglu.requests import Requester
+from ...hw.reglu.sums import OutputSums
+from ...hw.sparqle.decoder import ListDecoder
+from ...hw.units import component
+from ...tb.properties import HandshakeProperties, QueueProperties
+from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
+from ..tools import toolchain
 
 Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
 

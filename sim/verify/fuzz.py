@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.errors import UserError
-from ..golden.units import UNITS
-from ..tb.stalls import PROFILES
-from ..tb.stimuli import STIMULI
-from .native import Model
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
+from ...golden.units import UNITS
+from ...tb.stalls import PROFILES
+from ...tb.stimuli import STIMULI
+from ..run.native import Model
 from .verify import Checked, check_schedule, random_operands
 
 RUNS = 4  # random operands a configuration must get right

@@ -11,23 +11,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..golden.anda_config import AndaConfig, GroupArrayConfig
-from ..golden.config import Config
-from ..golden.dense import DenseConfig
-from ..golden.dequantizer import DequantizerConfig
-from ..golden.design import Design
-from ..golden.figna import FignaConfig
-from ..golden.fp16 import Fp16Config
-from ..golden.layer import Layer
-from ..golden.nm_config import NMConfig
-from ..golden.ports import Port
-from ..golden.reglu_config import RegluConfig
-from ..golden.schedule import Schedule
-from ..golden.sparqle_config import SparqleConfig
-from ..tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16, tb_nm, tb_reglu
-from ..tb.scoreboard import Mismatch, Observation, check_counts, check_values
-from ..tb.stalls import Gates
-from ..tb.stimuli import STIMULI
+from ...golden.anda.config import AndaConfig, GroupArrayConfig
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.layer import Layer
+from ...golden.contract.ports import Port
+from ...golden.contract.schedule import Schedule
+from ...golden.dense import DenseConfig
+from ...golden.dequantizer import DequantizerConfig
+from ...golden.figna import FignaConfig
+from ...golden.fp16 import Fp16Config
+from ...golden.nm.config import NMConfig
+from ...golden.reglu.config import RegluConfig
+from ...golden.sparqle.config import SparqleConfig
+from ...tb import tb_anda, tb_dense, tb_dequantizer, tb_figna, tb_fp16, tb_nm, tb_reglu
+from ...tb.scoreboard import Mismatch, Observation, check_counts, check_values
+from ...tb.stalls import Gates
+from ...tb.stimuli import STIMULI
 
 WAITED_FOR = {
     "anda_array": {

@@ -18,21 +18,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..golden.anda_compressor import CompressorConfig
-from ..golden.anda_config import AndaConfig
-from ..golden.bitmap import BitmapConfig
-from ..golden.config import Config
-from ..golden.dequantizer import DequantizerConfig
-from ..golden.design import Design
-from ..golden.fp16 import Fp16Config
-from ..golden.schedule import Schedule
-from ..hw.generate import generate
-from ..tb.scoreboard import Mismatch, Observation, check_counts, check_timing, check_values
-from ..tb.stalls import PROFILES, Gates, gates
-from ..tb.stimuli import STIMULI, illegal_run
+from ...golden.anda.compressor import CompressorConfig
+from ...golden.anda.config import AndaConfig
+from ...golden.bitmap import BitmapConfig
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.schedule import Schedule
+from ...golden.dequantizer import DequantizerConfig
+from ...golden.fp16 import Fp16Config
+from ...hw.generate import generate
+from ...tb.scoreboard import Mismatch, Observation, check_counts, check_timing, check_values
+from ...tb.stalls import PROFILES, Gates, gates
+from ...tb.stimuli import STIMULI, illegal_run
+from ..run.native import Model
 from .equivalence import compare, yosys
 from .jams import WAITED_FOR, check_jams
-from .native import Model
 
 Status = Literal["killed", "equivalent", "survived"]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import junitparser
 import numpy as np
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.errors import UserError
-from ..golden.units import unit
-from ..tb.job import Job
-from ..tb.stimuli import STIMULI
-from . import cocotb
-from .cocotb import Outcome, Verdict
-from .toolchain import versions
-from .workers import Workers
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
+from ...golden.units import unit
+from ...tb.job import Job
+from ...tb.stimuli import STIMULI
+from ..run import cocotb
+from ..run.cocotb import Outcome, Verdict
+from ..tools.toolchain import versions
+from ..tools.workers import Workers
 
 DEFAULT_PRESETS = ("tiny", "paper")
 _SEEDS_AT_ONCE = 5  # seeds that share a simulation process

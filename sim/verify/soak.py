@@ -6,15 +6,17 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..golden import reglu
-from ..golden.anda_format import MANTISSA_MAX
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.units import UNITS
-from ..tb.stimuli import STIMULI
-from . import demo, demo_ffn, formal, fuzz
+from ...golden.anda.format import MANTISSA_MAX
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.reglu import unit as reglu
+from ...golden.units import UNITS
+from ...tb.stimuli import STIMULI
+from .. import demo, demo_ffn
+from ..run.native import Model
+from ..tools.workers import Workers
+from . import formal, fuzz
 from .mutation import mutate
-from .native import Model
 from .regress import Variation, variations
 from .verify import (
     Checked,
@@ -24,7 +26,6 @@ from .verify import (
     check_random,
     missing_bins,
 )
-from .workers import Workers
 
 SCALARS = 1_000_000  # values of a unit's design, over all presets, compared with golden
 SEEDS = range(10)  # of the regression in both harnesses

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.schedule import Schedule
-from ..hw.generate import RESETS, WAIVED, generate
-from ..tb.scoreboard import Observation, check_counts, check_timing, check_values
-from ..tb.stalls import PROFILES, gates
-from ..tb.stimuli import STIMULI, illegal_run
-from . import cocotb, verilator
-from .native import Model
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.schedule import Schedule
+from ...hw.generate import RESETS, WAIVED, generate
+from ...tb.scoreboard import Observation, check_counts, check_timing, check_values
+from ...tb.stalls import PROFILES, gates
+from ...tb.stimuli import STIMULI, illegal_run
+from ..run import cocotb, verilator
+from ..run.native import Model
+from ..tools.workers import Workers
 from .regress import Variation
-from .workers import Workers
 
 
 @dataclass(frozen=True)

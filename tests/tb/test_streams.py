@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from nibbleforge.golden.ports import Field, Port
+from nibbleforge.golden.contract.ports import Field, Port
 from nibbleforge.tb.streams import StreamMonitor
 
 PORT = Port("y", "out", (Field("value", 8, ""),), "")

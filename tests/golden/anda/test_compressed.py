@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nibbleforge.golden import anda, anda_compressed
-from nibbleforge.golden.anda import AndaLayer
-from nibbleforge.golden.anda_config import AndaConfig
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda import compressed as anda_compressed
+from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda.config import AndaConfig
+from nibbleforge.golden.anda.schedule import AndaLayer
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.units import unit
 from nibbleforge.tb import tb_anda_compressed
 

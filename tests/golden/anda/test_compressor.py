@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibbleforge.golden import anda_compressor
-from nibbleforge.golden.anda_compressor import UNIT, CompressorConfig, LaneGroups
-from nibbleforge.golden.anda_format import AndaFormat, encode
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda import compressor as anda_compressor
+from nibbleforge.golden.anda.compressor import UNIT, CompressorConfig, LaneGroups
+from nibbleforge.golden.anda.format import AndaFormat, encode
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.tb import tb_anda_compressor
 
 # --- independent model: integers, one element after the other; one loop turn per cycle ------------

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden import anda_format
-from nibbleforge.golden.anda_format import AndaFormat
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda import format as anda_format
+from nibbleforge.golden.anda.format import AndaFormat
+from nibbleforge.golden.contract.errors import UserError
 
 EVERY = np.arange(1 << 16, dtype=np.uint16)
 FINITE = EVERY[(EVERY >> 10 & 31) != 31].view(np.float16)

@@ -5,9 +5,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from nibbleforge.golden import anda, anda_dot, anda_unit
-from nibbleforge.golden.anda_config import AndaConfig, AndaSettings
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import unit as anda_unit
+from nibbleforge.golden.anda import values as anda_dot
+from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.tb import tb_anda
 
 PAPER = anda_unit.UNIT.presets["paper"]

@@ -6,9 +6,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibbleforge.golden import anda_search
-from nibbleforge.golden.anda_search import OPT, PUBLISHED, BopsWeights, Round, llama
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda import search as anda_search
+from nibbleforge.golden.anda.search import OPT, PUBLISHED, BopsWeights, Round, llama
+from nibbleforge.golden.contract.errors import UserError
 
 BY_NAME = {published.model: published for published in PUBLISHED}
 

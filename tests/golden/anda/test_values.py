@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden import anda_dot, anda_format
-from nibbleforge.golden.anda_format import AndaFormat
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.quantise import QuantisedWeights, quantise_weights, take_weights
+from nibbleforge.golden.anda import format as anda_format
+from nibbleforge.golden.anda import values as anda_dot
+from nibbleforge.golden.anda.format import AndaFormat
+from nibbleforge.golden.arithmetic.quantise import QuantisedWeights, quantise_weights, take_weights
+from nibbleforge.golden.contract.errors import UserError
 
 STEP = Fraction(2) ** -53  # every value is a multiple of it
 FINITE = np.setdiff1d(np.arange(1 << 16), np.r_[0x7C00:0x8000, 0xFC00:0x10000])

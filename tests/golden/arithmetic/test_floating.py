@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden import floating
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
+from nibbleforge.golden.arithmetic import floating
+from nibbleforge.golden.arithmetic.floating import (
+    FloatAddConfig,
+    FloatMultiplyConfig,
+    IntToFloatConfig,
+)
+from nibbleforge.golden.contract.errors import UserError
 
 # --- an independent model: exact fractions, rounded once ------------------------------------------
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.quantise import (
+from nibbleforge.golden.arithmetic.quantise import (
     check_matrix,
     quantise_activations,
     quantise_weights,
     take_activations,
     take_weights,
 )
+from nibbleforge.golden.contract.errors import UserError
 
 F32 = np.float32
 LIMITS = (5, 7, 119, 127, 32639, 32767)

@@ -8,9 +8,9 @@ from typing import Literal
 
 import pytest
 from nibbleforge.golden.bitmap import BitmapConfig
-from nibbleforge.golden.config import Config
+from nibbleforge.golden.contract.config import Config
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.units import UNITS, unit
 from pydantic import ValidationError, model_validator
 

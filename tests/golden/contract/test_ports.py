@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden.ports import Field, Port
+from nibbleforge.golden.contract.ports import Field, Port
 from nibbleforge.golden.units import UNITS
 
 

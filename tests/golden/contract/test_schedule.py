@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden.events import Counts
-from nibbleforge.golden.schedule import Beats, Pulses, Schedule
+from nibbleforge.golden.contract.events import Counts
+from nibbleforge.golden.contract.schedule import Beats, Pulses, Schedule
 
 
 def beats(rows, segments=None, words=2):

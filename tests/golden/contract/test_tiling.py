@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden.tiling import Tiling
+from nibbleforge.golden.contract.tiling import Tiling
 
 extents = st.integers(1, 20)
 tilings = st.builds(Tiling, extents, extents, st.integers(1, 9), st.integers(1, 9))

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nibbleforge.golden import dense, nm
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.nm import NMLayer
-from nibbleforge.golden.nm_config import NMConfig
+from nibbleforge.golden import dense
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm.config import NMConfig
+from nibbleforge.golden.nm.unit import NMLayer
 from nibbleforge.golden.units import UNITS, unit
 
 # --- figures --------------------------------------------------------------------------------------

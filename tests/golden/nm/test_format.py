@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden import nm_format
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.nm_format import dense, pack, quantise_sparse, slots, unpack
-from nibbleforge.golden.nm_pattern import BLOCKS, Pattern
-from nibbleforge.golden.quantise import quantise_weights
+from nibbleforge.golden.arithmetic.quantise import quantise_weights
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.nm import format as nm_format
+from nibbleforge.golden.nm.format import dense, pack, quantise_sparse, slots, unpack
+from nibbleforge.golden.nm.pattern import BLOCKS, Pattern
 
 ENCODINGS = ("index", "bitmap")
 EVERY = [Pattern(n, m, encoding) for m in BLOCKS for n in range(1, m + 1) for encoding in ENCODINGS]

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden import nm_prune
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.nm_format import quantise_sparse, slots
-from nibbleforge.golden.nm_pattern import BLOCKS, Pattern
-from nibbleforge.golden.nm_prune import METHODS, Calibration, inverse_factor, prune
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.nm import prune as nm_prune
+from nibbleforge.golden.nm.format import quantise_sparse, slots
+from nibbleforge.golden.nm.pattern import BLOCKS, Pattern
+from nibbleforge.golden.nm.prune import METHODS, Calibration, inverse_factor, prune
 
 PATTERNS = [Pattern(n, m) for m in BLOCKS for n in range(1, m + 1)]
 two_of_four = Pattern(2, 4)

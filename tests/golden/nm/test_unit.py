@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from nibbleforge.golden import nm
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.nm_config import NMConfig, bandwidth, ports
-from nibbleforge.golden.nm_pattern import Pattern
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm.config import NMConfig, bandwidth, ports
+from nibbleforge.golden.nm.pattern import Pattern
 from nibbleforge.tb import tb_nm
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu_ffn import down_inputs, quantise_ffn, reference, run
-from nibbleforge.golden.reglu_fixed import (
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu.ffn import down_inputs, quantise_ffn, reference, run
+from nibbleforge.golden.reglu.format import (
     LARGEST_FACTOR,
     FixedPoint,
     between,

@@ -4,19 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibbleforge.golden import reglu_predictor
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu_ffn import quantise_ffn
-from nibbleforge.golden.reglu_file import load, save
-from nibbleforge.golden.reglu_predictor import (
-    Predictor,
-    SignPredictor,
-    build,
-    construct,
-    factors,
-)
-from nibbleforge.golden.reglu_quality import quality
-from nibbleforge.golden.reglu_thresholds import ALWAYS
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu import predictor as reglu_predictor
+from nibbleforge.golden.reglu.ffn import quantise_ffn
+from nibbleforge.golden.reglu.file import load, save
+from nibbleforge.golden.reglu.predictor import Predictor, SignPredictor, build, construct, factors
+from nibbleforge.golden.reglu.quality import quality
+from nibbleforge.golden.reglu.thresholds import ALWAYS
 
 
 def refuses(sentence, function, *args, **kwargs):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu_ffn import quantise_ffn, run
-from nibbleforge.golden.reglu_quality import quality, roc_auc, share
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu.ffn import quantise_ffn, run
+from nibbleforge.golden.reglu.quality import quality, roc_auc, share
 
 
 @pytest.mark.parametrize(("s", "expected"), [(0.5, 0.279), (0.7, 0.219)])

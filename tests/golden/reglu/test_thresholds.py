@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibbleforge.golden import reglu_thresholds
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu_thresholds import ALWAYS, calibrate
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu import thresholds as reglu_thresholds
+from nibbleforge.golden.reglu.thresholds import ALWAYS, calibrate
 
 
 def refuses(sentence, function, *args, **kwargs):

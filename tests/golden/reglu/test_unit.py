@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu import UNIT, cycles, dense_cycles, schedule
-from nibbleforge.golden.reglu_config import Matrix, RegluConfig, ports
-from nibbleforge.golden.reglu_quality import share
-from nibbleforge.golden.reglu_run import compute
-from nibbleforge.golden.reglu_thresholds import ALWAYS
-from nibbleforge.golden.reglu_timing import Neurons
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu.config import Matrix, RegluConfig, ports
+from nibbleforge.golden.reglu.quality import share
+from nibbleforge.golden.reglu.thresholds import ALWAYS
+from nibbleforge.golden.reglu.timing import Neurons
+from nibbleforge.golden.reglu.unit import UNIT, cycles, dense_cycles, schedule
+from nibbleforge.golden.reglu.values import compute
 from nibbleforge.tb import tb_reglu
 
 ONE = RegluConfig(lanes=4, max_features=4, max_neurons=1, max_rank=1, in_flight=1, predictor=False)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibbleforge.golden import hybrid
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.hybrid import HybridFormat
-from nibbleforge.golden.quantise import take_activations
+from nibbleforge.golden.arithmetic.quantise import take_activations
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.sparqle import format as hybrid
+from nibbleforge.golden.sparqle.format import HybridFormat
 
 FORMATS = [HybridFormat(k=k, recode=recode) for k in (2, 4, 8) for recode in ("balanced", "twos")]
 every_format = pytest.mark.parametrize("format", FORMATS, ids=lambda f: f"k{f.k}-{f.recode}")

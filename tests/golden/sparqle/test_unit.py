@@ -4,12 +4,14 @@ import re
 
 import numpy as np
 import pytest
-from nibbleforge.golden import hybrid, sparqle, sparqle_timing
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.layer import Layer, compute
-from nibbleforge.golden.quantise import quantise_activations
-from nibbleforge.golden.sparqle_config import SparqleConfig, ports, y_port
-from nibbleforge.sim.tensors import Capture, sample_path
+from nibbleforge.golden.arithmetic.quantise import quantise_activations
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.layer import Layer, compute
+from nibbleforge.golden.sparqle import format as hybrid
+from nibbleforge.golden.sparqle import timing as sparqle_timing
+from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle.config import SparqleConfig, ports, y_port
+from nibbleforge.sim.tensors.files import Capture, sample_path
 from nibbleforge.tb import tb_sparqle
 
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from nibbleforge.sim import perplexity
-from nibbleforge.sim.perplexity import LanguageModel, open_model, read
+from nibbleforge.sim.llm import perplexity
+from nibbleforge.sim.llm.perplexity import LanguageModel, open_model, read
 
 TOKENS = 150  # of the text below
 

@@ -7,14 +7,14 @@ import warnings
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.sim import capture as module
-from nibbleforge.sim import llm
-from nibbleforge.sim.cache import Cache
-from nibbleforge.sim.capture import capture, q4_1_blocks
-from nibbleforge.sim.reglu_build import Passage, from_model, make, split
-from nibbleforge.sim.reglu_sample import ffn_of
-from nibbleforge.sim.tensors import Capture, sample_path
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.llm import capture as module
+from nibbleforge.sim.llm import model as llm
+from nibbleforge.sim.llm.capture import capture, q4_1_blocks
+from nibbleforge.sim.llm.reglu_build import Passage, from_model, make, split
+from nibbleforge.sim.tensors.ffns import ffn_of
+from nibbleforge.sim.tensors.files import Capture, sample_path
+from nibbleforge.sim.tools.cache import Cache
 
 missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
 needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from nibbleforge.golden.anda_format import AndaFormat, encode
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda.format import AndaFormat, encode
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.llm import Linear
-from nibbleforge.sim import perplexity as module
-from nibbleforge.sim.perplexity import KINDS, anda, find, open_model, read
+from nibbleforge.sim.llm import perplexity as module
+from nibbleforge.sim.llm.perplexity import KINDS, anda, find, open_model, read
 
 missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
 needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")

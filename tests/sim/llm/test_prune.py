@@ -3,12 +3,12 @@ import json
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.nm_format import dense, quantise_sparse, unpack
-from nibbleforge.golden.nm_pattern import Pattern
-from nibbleforge.golden.nm_prune import METHODS, Calibration, prune
-from nibbleforge.golden.quantise import quantise_weights
-from nibbleforge.sim.prune import Outcome, Perplexities, measure, report_of, write_weights
+from nibbleforge.golden.arithmetic.quantise import quantise_weights
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.nm.format import dense, quantise_sparse, unpack
+from nibbleforge.golden.nm.pattern import Pattern
+from nibbleforge.golden.nm.prune import METHODS, Calibration, prune
+from nibbleforge.sim.llm.prune import Outcome, Perplexities, measure, report_of, write_weights
 
 missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
 needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")

@@ -4,8 +4,8 @@ import importlib.util
 
 import numpy as np
 import pytest
-from nibbleforge.golden.reglu_ffn import reference
-from nibbleforge.sim.reglu_host import executors, synthetic, synthetic_token
+from nibbleforge.golden.reglu.ffn import reference
+from nibbleforge.sim.llm.reglu_host import executors, synthetic, synthetic_token
 
 no_torch = importlib.util.find_spec("torch") is None
 BACKENDS = [

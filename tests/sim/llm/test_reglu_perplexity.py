@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from nibbleforge.golden.reglu_thresholds import ALWAYS
-from nibbleforge.sim.reglu_ablation import by_chance, constant_bias, difference, sign, svd
-from nibbleforge.sim.reglu_network import forward
-from nibbleforge.sim.reglu_perplexity import Bench, perplexity
-from nibbleforge.sim.reglu_sample import FfnSample, sample_path
-from nibbleforge.sim.threads import _openblas, threads
+from nibbleforge.golden.reglu.thresholds import ALWAYS
+from nibbleforge.sim.llm.reglu_ablation import by_chance, constant_bias, difference, sign, svd
+from nibbleforge.sim.llm.reglu_network import forward
+from nibbleforge.sim.llm.reglu_perplexity import Bench, perplexity
+from nibbleforge.sim.tensors.ffns import FfnSample, sample_path
+from nibbleforge.sim.tools.threads import _openblas, threads
 
 WINDOWS = 24
 

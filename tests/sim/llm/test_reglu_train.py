@@ -5,14 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.sim import reglu_train
-from nibbleforge.sim.llm import Corpus
-from nibbleforge.sim.reglu_model import forward
-from nibbleforge.sim.reglu_network import losses
-from nibbleforge.sim.reglu_perplexity import Prepared, perplexity
-from nibbleforge.sim.reglu_sample import FfnSample
-from nibbleforge.sim.reglu_train import (
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.llm import reglu_train
+from nibbleforge.sim.llm.model import Corpus
+from nibbleforge.sim.llm.reglu_model import forward
+from nibbleforge.sim.llm.reglu_network import losses
+from nibbleforge.sim.llm.reglu_perplexity import Prepared, perplexity
+from nibbleforge.sim.llm.reglu_train import (
     TrainConfig,
     bigram_perplexity,
     english,
@@ -23,6 +22,7 @@ from nibbleforge.sim.reglu_train import (
     unigram_perplexity,
     write_sample,
 )
+from nibbleforge.sim.tensors.ffns import FfnSample
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch: extra [llm]"

@@ -3,12 +3,12 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-from nibbleforge.golden.anda_search import BopsWeights
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.anda.search import BopsWeights
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.llm import Linear, llm
-from nibbleforge.sim.llm import Source
-from nibbleforge.sim.perplexity import read
-from nibbleforge.sim.search import (
+from nibbleforge.sim.llm.model import Source
+from nibbleforge.sim.llm.perplexity import read
+from nibbleforge.sim.llm.search import (
     RECORD,
     RESULT,
     anda_settings,

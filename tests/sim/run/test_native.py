@@ -4,14 +4,14 @@ import threading
 
 import numpy as np
 import pytest
+from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.contract.schedule import Beats
 from nibbleforge.golden.dense import ARRAY, DenseConfig
-from nibbleforge.golden.layer import Layer
-from nibbleforge.golden.schedule import Beats
 from nibbleforge.golden.units import UNITS
 from nibbleforge.hw.generate import generate
-from nibbleforge.sim import native
-from nibbleforge.sim.native import TAIL, Model
-from nibbleforge.sim.workers import Workers
+from nibbleforge.sim.run import native
+from nibbleforge.sim.run.native import TAIL, Model
+from nibbleforge.sim.tools.workers import Workers
 from nibbleforge.tb.scoreboard import check_counts, check_timing, check_values
 from nibbleforge.tb.stalls import gates
 

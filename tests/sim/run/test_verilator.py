@@ -7,9 +7,9 @@ from pathlib import Path
 
 import junitparser
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.sim import verilator
-from nibbleforge.sim.cache import Cache
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.run import verilator
+from nibbleforge.sim.tools.cache import Cache
 
 COUNTER = """
 module counter(input clk, input rst, input en, output reg [7:0] count);

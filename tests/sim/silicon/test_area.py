@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.units import UNITS
-from nibbleforge.sim import synthesis, toolchain
-from nibbleforge.sim.area import Spread, area
-from nibbleforge.sim.liberty import read_library
-from nibbleforge.sim.memories import (
+from nibbleforge.sim.silicon import synthesis
+from nibbleforge.sim.silicon.area import Spread, area
+from nibbleforge.sim.silicon.liberty import read_library
+from nibbleforge.sim.silicon.memories import (
     TECH,
     Memory,
     MemoryPrice,
@@ -21,10 +21,11 @@ from nibbleforge.sim.memories import (
     find_table,
     read_table,
 )
-from nibbleforge.sim.netlist import MOST_PINS, to_verilog
-from nibbleforge.sim.synthesis import YosysError, library_map, permuted, synthesise
-from nibbleforge.sim.timing import critical_path
-from nibbleforge.sim.workers import Workers
+from nibbleforge.sim.silicon.netlist import MOST_PINS, to_verilog
+from nibbleforge.sim.silicon.synthesis import YosysError, library_map, permuted, synthesise
+from nibbleforge.sim.silicon.timing import critical_path
+from nibbleforge.sim.tools import toolchain
+from nibbleforge.sim.tools.workers import Workers
 
 TINY = Path(__file__).with_name("tiny.lib")
 DENSE = UNITS["dense"].presets["tiny"]

@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu_ffn import quantise_ffn, reference, run
-from nibbleforge.golden.reglu_predictor import SignPredictor, build
-from nibbleforge.golden.reglu_quality import quality
-from nibbleforge.sim.reglu_sample import FFN_FORMAT, FfnSample, load_ffn, sample_path
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu.ffn import quantise_ffn, reference, run
+from nibbleforge.golden.reglu.predictor import SignPredictor, build
+from nibbleforge.golden.reglu.quality import quality
+from nibbleforge.sim.tensors.ffns import FFN_FORMAT, FfnSample, load_ffn, sample_path
 
 
 def refuses(sentence, function, *args):

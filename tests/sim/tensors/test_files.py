@@ -6,9 +6,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.quantise import quantise_activations
-from nibbleforge.sim.tensors import (
+from nibbleforge.golden.arithmetic.quantise import quantise_activations
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.tensors.files import (
     CAPTURE_FORMAT,
     Capture,
     load_matrix,

@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.sim.cache import Cache
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.tools.cache import Cache
 
 KEY = {"source": "1", "flags": "-O2"}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.sim.results import check_output, new_files, write_arrays, write_json
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.tools.results import check_output, new_files, write_arrays, write_json
 
 
 def write(folder, failure=None, names=("a",)) -> None:

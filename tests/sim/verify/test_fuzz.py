@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden.bitmap import ENCODER, BitmapConfig
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.units import UNITS
 from nibbleforge.hw.generate import generate
-from nibbleforge.sim import fuzz
+from nibbleforge.sim.verify import fuzz
 
 # --- any parameters -------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 """Closed ports: every waiting cycle is counted by the events that are meant to, and by no other."""
 
 import pytest
-from nibbleforge.golden.anda_config import AndaConfig
+from nibbleforge.golden.anda.config import AndaConfig
 from nibbleforge.golden.dequantizer import DequantizerConfig
-from nibbleforge.golden.sparqle_config import SparqleConfig
+from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.golden.units import UNITS
-from nibbleforge.sim.jams import WAITED_FOR, check_jams
-from nibbleforge.sim.native import Model
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify.jams import WAITED_FOR, check_jams
 
 DESIGNS = {
     design.name: (design, config)

@@ -5,16 +5,16 @@ import json
 import pytest
 from nibbleforge.golden import dense
 from nibbleforge.golden.bitmap import DECODER, BitmapConfig
-from nibbleforge.golden.config import NoSettings
-from nibbleforge.golden.design import Design
-from nibbleforge.golden.events import Event
-from nibbleforge.golden.ports import Field, Port
+from nibbleforge.golden.contract.config import NoSettings
+from nibbleforge.golden.contract.design import Design
+from nibbleforge.golden.contract.events import Event
+from nibbleforge.golden.contract.ports import Field, Port
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import mutation
-from nibbleforge.sim.equivalence import compare
-from nibbleforge.sim.jams import WAITED_FOR, check_jams
-from nibbleforge.sim.mutation import SELECT, Campaign, Mutant, insert_mutants, mutate
-from nibbleforge.sim.native import Model
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import mutation
+from nibbleforge.sim.verify.equivalence import compare
+from nibbleforge.sim.verify.jams import WAITED_FOR, check_jams
+from nibbleforge.sim.verify.mutation import SELECT, Campaign, Mutant, insert_mutants, mutate
 from nibbleforge.tb.tb_bitmap import corner_groups
 
 TINY = [
