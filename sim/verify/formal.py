@@ -26,11 +26,26 @@ from amaranth.lib import wiring
 from pyosys import libyosys
 
 from ...golden import bitmap
+from ...golden.anda import compressor as anda_compressor
+from ...golden.anda.compressor import COMPRESSOR, CompressorConfig
 from ...golden.bitmap import BitmapConfig
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
+from ...golden.dequantizer import DEQUANTIZER, DequantizerConfig
+from ...golden.nm import unit as nm
+from ...golden.nm.config import NMConfig
+from ...golden.reglu.config import RegluConfig
+from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.sparqle import unit as sparqle
+from ...golden.sparqle.config import SparqleConfig
+from ...hw.lib.base import Part
+from ...hw.lib.queues import Queue, QueueConfig
+from ...hw.reglu.requests import Requester
+from ...hw.reglu.sums import OutputSums
+from ...hw.sparqle.decoder import ListDecoder
 from ...hw.units import component
+from ...tb.properties import HandshakeProperties, QueueProperties
 from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
 from ..tools import toolchain
 
@@ -239,11 +254,15 @@ def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
 _PROVE = Settings("prove", "abc pdr", seconds=1200)
 _COVER = Settings("cover", "smtbmc z3", depth=16)
 
-PROPERTIES: dict[str, Callable[[wiring.Component], Elaboratable]] = {
+PROPERTIES: dict[str, Callable[[Any], Elaboratable]] = {
     "bitmap_decoder": DecoderProperties,
     "bitmap_encoder": EncoderProperties,
+    "Queue": QueueProperties,
 }
-"""Design to its specification, as a design without ports."""
+"""Design or part to its specification, as a design without ports.
+
+Of all others only the handshakes are looked at: :class:`.HandshakeProperties`.
+"""
 
 
 @dataclass(frozen=True)
@@ -254,6 +273,8 @@ class Goal:
     ----------
     design, config
         The subject.
+    part
+        Class of a part of the design, which then is the subject; ``config`` is the part's.
     settings
         For its properties; None: that no output of a stream depends on the same stream's inputs
         in the same cycle.
@@ -265,12 +286,18 @@ class Goal:
     config: Config
     settings: Settings | None
     quick: bool = False
+    part: type[Part[Any]] | None = None
+
+    @property
+    def subject(self) -> str:
+        """Name of the design, or of its part."""
+        return self.part.__name__ if self.part else self.design.name
 
     @property
     def name(self) -> str:
         """Readable name, for example ``bitmap_encoder, group=4, beat=2: prove``."""
         what = self.settings.mode if self.settings else "paths"
-        return f"{self.design.name}, {_parameters(self.config)}: {what}"
+        return f"{self.subject}, {_parameters(self.config)}: {what}"
 
 
 @dataclass(frozen=True)
@@ -280,7 +307,7 @@ class Claim:
     Attributes
     ----------
     design, config
-        Name of the design; its parameters.
+        Name of the design, or of its part; its parameters.
     property
         Name of the property.
     mode
@@ -319,18 +346,19 @@ def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
     """
     if goal.settings is not None:
         _environment()  # a tool that is missing shows before anything is built
-    unit = component(goal.design, goal.config)
+    unit: Any = goal.part(goal.config) if goal.part else component(goal.design, goal.config)  # type: ignore[call-arg]
     start = time.monotonic()
     depth, mode = None, "paths"
     if goal.settings is None:
         found = independence(unit, goal.design.ports(goal.config))
     else:
-        result = check(PROPERTIES[goal.design.name](unit), goal.settings, traces)
+        properties = PROPERTIES.get(goal.subject, HandshakeProperties)
+        result = check(properties(unit), goal.settings, traces)
         found = _by_property(result)
         mode = goal.settings.mode
         depth = None if mode == "prove" else goal.settings.depth
     seconds = time.monotonic() - start
-    subject = goal.design.name, _parameters(goal.config)
+    subject = goal.subject, _parameters(goal.config)
     return [Claim(*subject, name, mode, depth, found[name], seconds) for name in sorted(found)]
 
 
@@ -362,7 +390,7 @@ def _parameters(config: Config) -> str:
     return ", ".join(f"{name}={value}" for name, value in config)
 
 
-def _goals() -> Iterator[Goal]:
+def _bitmap_goals() -> Iterator[Goal]:
     """Every preset and smaller configurations of the bitmap codec."""
     decoder, encoder = bitmap.DECODER, bitmap.ENCODER
     for name, config in bitmap.UNIT.presets.items():
@@ -412,7 +440,37 @@ def _goals() -> Iterator[Goal]:
         yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200))
 
 
-GOALS = tuple(_goals())
+def _handshake_goals() -> Iterator[Goal]:
+    """Handshakes of arrays with an error flag, and of parts that streams wait in."""
+    array = SparqleConfig(rows=2, columns=1, k=2, group=4, beat=1, chunk=4, sharing=2, max_k=4)
+    systolic = NMConfig(rows=2, columns=2, span=1, max_k=8)
+    scaled = DequantizerConfig(rows=2, columns=1, acc_bits=2, errors=True)
+    ffn = RegluConfig(
+        lanes=1, max_features=2, max_neurons=2, max_rank=1, in_flight=2, survivors=2, mask_group=4
+    )
+    groups = CompressorConfig(group=16, lanes=1, lanes_per_beat=1, beat=16)
+    quick: list[tuple[Design, Config, type[Part[Any]] | None]] = [
+        (sparqle.ARRAY, array, None),
+        (sparqle.ARRAY, array, ListDecoder),
+        (nm.ARRAY, systolic, None),
+        (DEQUANTIZER, scaled, None),
+        (COMPRESSOR, groups, None),
+        (SKIPPING_FFN, ffn, Requester),
+        (SKIPPING_FFN, ffn, OutputSums),
+        (SKIPPING_FFN, QueueConfig(width=2, depth=3), Queue),
+    ]
+    for design, config, part in quick:
+        yield Goal(design, config, _PROVE, quick=True, part=part)
+        yield Goal(design, config, _COVER, quick=True, part=part)
+    for depth in (1, 2, 4):
+        yield Goal(SKIPPING_FFN, QueueConfig(width=2, depth=depth), _PROVE, part=Queue)
+    for unit in (sparqle.UNIT, nm.UNIT, anda_compressor.UNIT):
+        tiny = unit.presets["tiny"]
+        yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))
+    yield Goal(sparqle.ARRAY, sparqle.UNIT.presets["tiny"], _PROVE, part=ListDecoder)
+
+
+GOALS = (*_bitmap_goals(), *_handshake_goals())
 """What is shown: all goals that belong to ``make soak``; the quick ones to ``make test``, too."""
 
 
