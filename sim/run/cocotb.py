@@ -14,6 +14,7 @@ from ...tb.job import JOB, RESULT, Job
 from ..tools.cache import Cache
 from ..tools.workers import Workers
 from . import verilator
+from .native import wide_arguments
 
 MODULE = "nibbleforge.tb.regression"
 
@@ -74,7 +75,13 @@ def build(
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         source = Path(folder, f"{generated.name}.v")
         source.write_text(generated.verilog)
-        return verilator.build_cocotb([source], generated.name, waves=waves, cache=cache)
+        return verilator.build_cocotb(
+            [source],
+            generated.name,
+            waves=waves,
+            verilator_args=wide_arguments(design),
+            cache=cache,
+        )
 
 
 def run(

@@ -53,6 +53,11 @@ _ARGUMENTS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WIDE = ("-fno-expand", "-fno-dfg", "-fno-gate", "-fno-inline", "-Wno-UNOPTFLAT")
 
 
+def wide_arguments(design: Design) -> tuple[str, ...]:
+    """Arguments of Verilator for a design of wide vectors; none for others."""
+    return _WIDE if design.wide else ()
+
+
 class Model:
     """A design built with the native driver.
 
@@ -93,7 +98,7 @@ class Model:
                 generated.name,
                 DRIVER,
                 includes=[Path(folder)],
-                verilator_args=(*_ARGUMENTS, *(_WIDE if design.wide else ())),
+                verilator_args=(*_ARGUMENTS, *wide_arguments(design)),
                 optimise=optimise,
                 cache=cache,
             )
