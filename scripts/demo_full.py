@@ -1,12 +1,13 @@
 """Tables of ``nibbleforge demo --full``."""
 
+import textwrap
 from collections.abc import Sequence
 
 from ..sim.demo import LayerResult
-from .show import table
+from .show import console, table
 
 WIDTH = 100
-"""Columns of the widest table."""
+"""Columns of paragraphs."""
 
 
 def show(results: Sequence[LayerResult], ffns: Sequence[LayerResult]) -> None:
@@ -17,7 +18,7 @@ def show(results: Sequence[LayerResult], ffns: Sequence[LayerResult]) -> None:
     _anda(results, shorter)
     _nm(results, shorter)
     _reglu(ffns)
-    _events([*results, *ffns])
+    _events([*results, *ffns], shorter)
 
 
 def _names(layers: Sequence[str]) -> dict[str, str]:
@@ -149,14 +150,12 @@ def _reglu(results: Sequence[LayerResult]) -> None:
     table(columns, rows, title="ReGLU FFNs of a tiny model, skipping neurons; latency 100")
 
 
-def _events(results: Sequence[LayerResult]) -> None:
-    rows = [
-        [
-            result.layer,
-            name,
-            " ".join(f"{event}={total:,}" for event, total in simulation.counts["events"].items()),
-        ]
-        for result in results
-        for name, simulation in sorted(result.simulations.items())
-    ]
-    table(["layer", "unit", "events counted by the RTL"], rows, width=WIDTH)
+def _events(results: Sequence[LayerResult], names: dict[str, str]) -> None:
+    """Print a paragraph per layer and unit."""
+    console.print("events counted by the RTL", style="bold")
+    for result in results:
+        for name, simulation in sorted(result.simulations.items()):
+            events = simulation.counts["events"].items()
+            text = " ".join(f"{event}={total:,}" for event, total in events)
+            line = f"{names.get(result.layer, result.layer)}, {name}: {text}"
+            console.print(textwrap.fill(line, WIDTH, subsequent_indent="  "), markup=False)

@@ -52,7 +52,7 @@ class Row:
     bits_per_activation
         Bits that an activation takes, in the mean.
     verdict
-        Whether every beat, event and cycle equals golden: "yes", "NO" or "counted only".
+        Whether every beat, event and cycle equals golden: "yes", "NO" or "counted".
     """
 
     layer: str
@@ -62,7 +62,7 @@ class Row:
     rival: str = ""
     speedup: float | None = None
     bits_per_activation: float | None = None
-    verdict: str = "counted only"
+    verdict: str = "counted"
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class _System:
 
 
 _SYSTEMS = (
-    _System("dense", "4-bit multipliers, 2 passes"),
-    _System("sparqle", "skips halves that are zero", "dense"),
-    _System("dense2k", "8-bit multipliers, 1 pass"),
-    _System("nm", "keeps 2 of 4 weights", "dense2k"),
+    _System("dense", "4-bit multipliers"),
+    _System("sparqle", "skips zero halves", "dense"),
+    _System("dense2k", "8-bit multipliers"),
+    _System("nm", "2 of 4 weights", "dense2k"),
     _System("fp16", "FP16 multipliers"),
-    _System("anda", "mantissas bit by bit", "fp16"),
+    _System("anda", "bit by bit", "fp16"),
 )
 _SYSTEMS_OF_FFN = (
-    _System("dense FFN", "computes every neuron"),
+    _System("dense FFN", "every neuron"),
     _System("reglu", "skips neurons", "dense FFN"),
 )
 

@@ -1,5 +1,6 @@
 """``nibbleforge demo``: the main job on the embedded sample."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import typer
 from ...sim import demo, demo_brief, demo_ffn
 from ...sim.demo import LayerResult
 from ...sim.tensors.files import Capture, sample_path
-from ..demo_full import show
+from ..demo_full import WIDTH, show
 from ..options import check_number, check_tools
 from ..show import console, errors, progress, table
 
@@ -45,40 +46,42 @@ def _brief(jobs: int) -> None:
     """One layer through each system."""
     with progress() as report:
         layer, ffn = demo_brief.run(jobs, report)
-    shape = layer.simulations["sparqle"].counts["shape"]
-    size = ffn.simulations["reglu"].counts["shape"]
-    model = Capture.open(sample_path()).meta["model"]
+    counts = layer.simulations["sparqle"].counts
+    name, model = layer.layer.rpartition(".")[2], Capture.open(sample_path()).meta["model"]
     console.print(
-        "{0}: a linear layer of {1}, {tokens} tokens, {in_features} inputs, {out_features} outputs,"
-        " on arrays of {2} x {2}.".format(
-            layer.layer.rpartition(".")[2], model, demo_brief.EXTENT, **shape
-        ),
-        "FFN: of a tiny ReGLU model, {tokens} tokens, {in_features} features, {neurons} neurons,"
-        " on {lanes} lanes.".format(**size, **ffn.simulations["reglu"].counts["config"]),
-        sep="\n",
+        "{0}: linear layer of {1}, {tokens} tokens, {in_features} inputs, {out_features} outputs,"
+        " on arrays of {2} x {2}".format(name, model, demo_brief.EXTENT, **counts["shape"]),
         markup=False,
     )
-    columns = ["layer", "system", "how", "cycles", "times faster", "bits an activation"]
+    counts = ffn.simulations["reglu"].counts
+    console.print(
+        "FFN: of a tiny ReGLU model, {tokens} tokens, {in_features} features, {neurons} neurons,"
+        " on {lanes} multipliers".format(**counts["shape"], lanes=counts["config"]["lanes"]),
+        markup=False,
+    )
+    columns = ["layer", "system", "how", "cycles", "times faster", "bits an\nactivation"]
     table(
-        [*columns, "equal to golden"],
+        [*columns, "equal to\ngolden"],
         [
             [
                 row.layer,
                 row.system,
                 row.idea,
                 row.cycles,
-                f"{row.speedup:.2f} than {row.rival}" if row.rival else "",
+                f"{row.speedup:.2f} x {row.rival}" if row.rival else "",
                 row.bits_per_activation,
                 row.verdict,
             ]
             for row in demo_brief.rows(layer, ffn)
         ],
-        width=100,
+        width=WIDTH,
     )
+    corner = demo_brief.SCOPE.corner
     _judge(
         [layer, ffn],
-        f"all outputs of these tokens in the native harness, {demo_brief.SCOPE.corner} tokens x "
-        f"{demo_brief.SCOPE.corner} outputs (FFN: {demo_ffn.CORNER} tokens) in cocotb.",
+        "all outputs of these tokens in the native harness, "
+        f"{corner} tokens x {corner} outputs (FFN: {demo_ffn.CORNER} tokens) in cocotb. "
+        "Rivals that are counted did not run: their cycles are golden's.",
     )
     console.print(NEXT, markup=False, end="")
 
@@ -113,4 +116,5 @@ def _judge(results: Sequence[LayerResult], checked: str) -> None:
             errors.print(f"{result.layer}: {failure}", markup=False)
     if any(result.failures for result in results):
         raise typer.Exit(1)
-    console.print(f"Every beat, event and cycle of the RTL equals golden: {checked}")
+    sentence = f"Every beat, event and cycle of the RTL equals golden: {checked}"
+    console.print(textwrap.fill(sentence, WIDTH))
