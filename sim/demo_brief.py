@@ -27,7 +27,7 @@ SCOPE = Scope(
     corner=2 * EXTENT,
     optimise="quick",
 )
-"""The linear layer whose speed-up is nearest to the mean of the sample's, on arrays."""
+"""A linear layer whose speed-up on nibbles is near the mean of the sample's."""
 
 FFN_SCOPE = FfnScope(numbers=(1,), optimise="quick")
 """The FFN whose speed-up is nearest to the mean of the sample's."""
