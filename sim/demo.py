@@ -57,6 +57,7 @@ RUNS = {
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
 
+
 @dataclass(frozen=True)
 class Scope:
     """How much of a capture runs, and on what.

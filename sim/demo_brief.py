@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..golden.fp16 import OPERAND_BITS
+from ..golden.reglu.config import OPERAND_BITS as FFN_BITS
 from . import demo, demo_ffn
 from .demo import Case, LayerResult, Scope, perform
 from .demo_ffn import FfnScope
@@ -67,11 +68,18 @@ class Row:
 
 @dataclass(frozen=True)
 class _System:
-    """A system and the dense rival with as many multipliers of the same kind."""
+    """A system and the dense rival with as many multipliers of the same kind.
+
+    Attributes
+    ----------
+    bits
+        Bits of an activation, of a rival that is only counted.
+    """
 
     name: str
     idea: str
     rival: str = ""
+    bits: float | None = None
 
 
 _SYSTEMS = (
@@ -79,11 +87,11 @@ _SYSTEMS = (
     _System("sparqle", "skips zero halves", "dense"),
     _System("dense2k", "8-bit multipliers"),
     _System("nm", "2 of 4 weights", "dense2k"),
-    _System("fp16", "FP16 multipliers"),
+    _System("fp16", "FP16 multipliers", bits=float(OPERAND_BITS)),
     _System("anda", "bit by bit", "fp16"),
 )
 _SYSTEMS_OF_FFN = (
-    _System("dense FFN", "every neuron"),
+    _System("dense FFN", "every neuron", bits=float(FFN_BITS)),
     _System("reglu", "skips neurons", "dense FFN"),
 )
 
@@ -120,8 +128,8 @@ def rows(layer: LayerResult, ffn: LayerResult) -> list[Row]:
 def _row(layer: str, system: _System, result: LayerResult) -> Row:
     simulation = result.simulations.get(system.name)
     if simulation is None:
-        cycles, bits = _counted(system.name, result)
-        return Row(layer, system.name, system.idea, cycles, bits_per_activation=bits)
+        cycles = _counted(system.name, result)
+        return Row(layer, system.name, system.idea, cycles, bits_per_activation=system.bits)
     counts = simulation.counts
     return Row(
         layer,
@@ -135,13 +143,10 @@ def _row(layer: str, system: _System, result: LayerResult) -> Row:
     )
 
 
-def _counted(name: str, result: LayerResult) -> tuple[int, float]:
-    """Cycles and bits per activation of a rival that does not run, from those it is a rival of."""
-    for simulation in result.simulations.values():
-        if any(row["unit"] == name for row in simulation.counts["baselines"]):
-            bits = OPERAND_BITS if name == "fp16" else simulation.counts["bits_per_activation"]
-            return _baseline(name, simulation.counts)["cycles"], float(bits)
-    raise KeyError(name)
+def _counted(name: str, result: LayerResult) -> int:
+    """Cycles of a rival that does not run, by the system that is compared with it."""
+    baselines = (row for run in result.simulations.values() for row in run.counts["baselines"])
+    return next(int(row["cycles"]) for row in baselines if row["unit"] == name)
 
 
 def _baseline(name: str, counts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
-from ...hw.generate import generate
 from ...tb.job import JOB, RESULT, Job
 from ..tools.cache import Cache
 from ..tools.workers import Workers
 from . import verilator
+from .emitted import emitted
 from .native import wide_arguments
 
 MODULE = "nibbleforge.tb.regression"
@@ -71,7 +71,7 @@ def build(
     design: Design, config: Config, *, waves: bool = False, cache: Cache | None = None
 ) -> Path:
     """Build the simulation of a design for cocotb, or find it in the cache."""
-    generated = generate(design, config)
+    generated = emitted(design, config)
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         source = Path(folder, f"{generated.name}.v")
         source.write_text(generated.verilog)

@@ -188,7 +188,7 @@ def test_one_table_of_100_columns(run, monkeypatch):
     assert rival[1:] == ["fp16", "FP16 multipliers", "27", "", "16.000", "counted"]
     assert anda[4:6] == ["3.00 x fp16", "7.000"]
     rival, skipping = rows(done.out, "FFN")
-    assert rival[3:] == ["36", "", "7.000", "counted"]
+    assert rival[3:] == ["36", "", "8.000", "counted"]
     assert skipping[4] == "4.00 x dense FFN"
     after = done.out[done.out.index("Where to look next:") :]
     assert 4 <= len(after.splitlines()) <= 6
