@@ -18,6 +18,9 @@ from .native import wide_arguments
 
 MODULE = "nibbleforge.tb.regression"
 
+_PLAIN = {"COCOTB_REWRITE_ASSERTION_FILES": ""}
+"""By default pytest compiles every imported module anew: more than a second of each process."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -107,7 +110,7 @@ def run(
         settings, notes, report = folder / "job.json", folder / "notes", folder / "results.xml"
         settings.write_text(json.dumps(asdict(job)))
         notes.touch()
-        extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests}
+        extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests, **_PLAIN}
         environment = verilator.cocotb_environment(MODULE, job.design, report, extra)
         command = [
             str(executable),
