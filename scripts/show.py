@@ -24,9 +24,12 @@ Report = Callable[[str, int, int], None]
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str | None = None,
+    width: int | None = None,
 ) -> None:
-    """Print a table; numbers are aligned to the right."""
+    """Print a table, at most so wide; numbers are aligned to the right."""
     if title:
         console.print(title, style="bold", markup=False)
     grid = Table(header_style="bold")
@@ -35,7 +38,7 @@ def table(
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
-    console.print(grid, soft_wrap=False)
+    console.print(grid, soft_wrap=False, width=width and min(width, console.width))
 
 
 def _is_number(cell: object) -> bool:

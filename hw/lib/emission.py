@@ -161,7 +161,13 @@ def _tidy(verilog: str) -> str:
     """What Yosys offers no option for.
 
     Every always @* starts with a register that is written once: give it a readable name. A
-    comparison with zero comes as logical not of a vector: make it a reduction.
+    comparison with zero comes as logical not of a vector: make it a reduction. The order of
+    assignments depends on what Yosys did before in this process: sort them, as builds are cached.
     """
     verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
+    verilog = re.sub(r"(?:^  assign .*;\n)+", _sorted_lines, verilog, flags=re.MULTILINE)
     return verilog.replace("= ! ", "= ~| ")
+
+
+def _sorted_lines(found: re.Match[str]) -> str:
+    return "".join(sorted(found[0].splitlines(keepends=True)))

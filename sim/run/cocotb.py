@@ -9,13 +9,17 @@ from xml.etree import ElementTree
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
-from ...hw.generate import generate
 from ...tb.job import JOB, RESULT, Job
 from ..tools.cache import Cache
 from ..tools.workers import Workers
 from . import verilator
+from .emitted import emitted
+from .native import wide_arguments
 
 MODULE = "nibbleforge.tb.regression"
+
+_PLAIN = {"COCOTB_REWRITE_ASSERTION_FILES": ""}
+"""By default pytest compiles every imported module anew: more than a second of each process."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,17 @@ def build(
     design: Design, config: Config, *, waves: bool = False, cache: Cache | None = None
 ) -> Path:
     """Build the simulation of a design for cocotb, or find it in the cache."""
-    generated = generate(design, config)
+    generated = emitted(design, config)
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         source = Path(folder, f"{generated.name}.v")
         source.write_text(generated.verilog)
-        return verilator.build_cocotb([source], generated.name, waves=waves, cache=cache)
+        return verilator.build_cocotb(
+            [source],
+            generated.name,
+            waves=waves,
+            verilator_args=wide_arguments(design),
+            cache=cache,
+        )
 
 
 def run(
@@ -100,7 +110,7 @@ def run(
         settings, notes, report = folder / "job.json", folder / "notes", folder / "results.xml"
         settings.write_text(json.dumps(asdict(job)))
         notes.touch()
-        extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests}
+        extra = {JOB: str(settings), RESULT: str(notes), "COCOTB_TEST_FILTER": tests, **_PLAIN}
         environment = verilator.cocotb_environment(MODULE, job.design, report, extra)
         command = [
             str(executable),

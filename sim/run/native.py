@@ -13,12 +13,13 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
 from ...golden.contract.schedule import Answers, Beats, Pulses, Traffic
-from ...hw.generate import Generated, generate
+from ...hw.generate import Generated
 from ...tb.scoreboard import Observation
 from ...tb.stalls import Gates
 from ..tools.cache import Cache
 from ..tools.workers import Workers
 from . import verilator
+from .emitted import emitted
 
 DRIVER = Path(__file__).parents[1] / "cxx" / "driver.cpp"
 TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
@@ -53,6 +54,11 @@ _ARGUMENTS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WIDE = ("-fno-expand", "-fno-dfg", "-fno-gate", "-fno-inline", "-Wno-UNOPTFLAT")
 
 
+def wide_arguments(design: Design) -> tuple[str, ...]:
+    """Arguments of Verilator for a design of wide vectors; none for others."""
+    return _WIDE if design.wide else ()
+
+
 class Model:
     """A design built with the native driver.
 
@@ -83,7 +89,7 @@ class Model:
         self.config = config
         self.ports = design.ports(config)
         self.events = design.events(config)
-        generated = generate(design, config)
+        generated = emitted(design, config)
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             source = Path(folder, f"{generated.name}.v")
             source.write_text(verilog or generated.verilog)
@@ -93,7 +99,7 @@ class Model:
                 generated.name,
                 DRIVER,
                 includes=[Path(folder)],
-                verilator_args=(*_ARGUMENTS, *(_WIDE if design.wide else ())),
+                verilator_args=(*_ARGUMENTS, *wide_arguments(design)),
                 optimise=optimise,
                 cache=cache,
             )

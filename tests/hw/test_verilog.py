@@ -271,3 +271,11 @@ def test_a_keyword_is_no_name(name):
 
 def test_emission_is_reproducible():
     assert generate(ARRAY, TINY) == generate(ARRAY, TINY)
+
+
+def test_verilog_does_not_depend_on_what_was_emitted_before():
+    """Builds are cached by it."""
+    config = UNITS["sparqle"].presets["tiny"]
+    (design,) = UNITS["sparqle"].designs(config)
+    texts = {generate(design, config).verilog for _ in range(3)}
+    assert len(texts) == 1

@@ -66,7 +66,7 @@ def test_progress_table_and_junit(run, tmp_path, seeds):
 @pytest.fixture
 def wrong_hardware(monkeypatch):
     """One bit of the results that leave the array is inverted."""
-    right = cocotb.generate
+    right = cocotb.emitted
 
     def generate(design, config):
         generated = right(design, config)
@@ -79,7 +79,7 @@ def wrong_hardware(monkeypatch):
         assert changes == 1
         return dataclasses.replace(generated, verilog=text)
 
-    monkeypatch.setattr(cocotb, "generate", generate)
+    monkeypatch.setattr(cocotb, "emitted", generate)
 
 
 def test_a_failure_tells_seed_and_the_command_that_repeats_it(run, tmp_path, wrong_hardware):
