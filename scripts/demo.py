@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..golden.errors import DifferenceError
 from ..sim import demo_ffn
 from ..sim.demo import LayerResult, run
 from ..sim.tensors import Capture, sample_path
@@ -39,8 +40,8 @@ def command(
     for result in results:
         for failure in result.failures:
             errors.print(f"{result.layer}: {failure}", markup=False)
-    if any(result.failures for result in results):
-        raise typer.Exit(1)
+    if different := sum(bool(result.failures) for result in results):
+        raise DifferenceError(f"RTL and golden differ in {different} of {len(results)} layers.")
     console.print(
         "Every beat, event and cycle of the RTL equals golden: whole layers in the native harness, "
         "the first tokens and outputs in cocotb."

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 import typer
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
+from ..golden.errors import DifferenceError, UserError
 from ..golden.quantise import Int8Policy
 from ..golden.reglu_file import load
 from ..sim.measure import Runner
@@ -18,7 +18,7 @@ from ..sim.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
 from ..sim.tensors import Capture, load_matrix
 from ..sim.workers import Workers
 from .options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
-from .show import console, errors, progress, table
+from .show import console, progress, table
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ def command(
         write_json(folder / "counts.json", result.counts)
     _summary(result, output)
     if result.mismatches:
-        errors.print(f"RTL and golden differ: {result.mismatches[0]}", markup=False)
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ: {result.mismatches[0]}.")
 
 
 def _tensors(unit: str, given: Given, policy: str) -> Tensors:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..golden.errors import UserError
+from ..golden.errors import ToolError, UserError
 from .liberty import Library
 from .memories import BOX, Memory, Pricing, box_memories
 from .netlist import Netlist, insert_buffers, read_netlist
@@ -30,6 +30,7 @@ _RUNNER = (
     "import sys; from pyosys import libyosys; design = libyosys.Design()\n"
     "for line in open(sys.argv[1]): libyosys.Pass.call(design, line.rstrip())"
 )
+_NOTHING = 100_000  # bytes; a device that takes no more than this is full
 _COUNTED = "$_BUF_ $_NOT_ $_AND_ $_NAND_ $_OR_ $_NOR_ $_XOR_ $_XNOR_ $_ANDNOT_ $_ORNOT_ $_MUX_ "
 _COUNTED += "$_NMUX_ $_AOI3_ $_OAI3_ $_AOI4_ $_OAI4_ $_DFF_P_ $_DFF_N_"
 
@@ -108,7 +109,7 @@ def synthesise(
         "write_rtlil coarse.il",
     )
     _yosys(coarse, workers, folder)
-    text, boxed = Path(folder, "coarse.il").read_text(), list[Memory]()
+    text, boxed = _read_rtlil(folder / "coarse.il"), list[Memory]()
     if memories == "table":
         text, boxed = box_memories(text)
     Path(folder, "coarse.il").write_text(text)
@@ -127,7 +128,7 @@ def synthesise(
     kinds = {name: Counter(content["num_cells_by_type"]) for name, content in modules.items()}
     return Synthesised(
         top,
-        Path(folder, "gates.il").read_text(),
+        _read_rtlil(folder / "gates.il"),
         tuple(boxed),
         _own({name: _transistors(name, content) for name, content in modules.items()}, kinds),
         _instances(top, kinds),
@@ -227,7 +228,7 @@ def permuted(rtlil: str, seed: int) -> str:
 # Yosys
 
 
-class YosysError(RuntimeError):
+class YosysError(ToolError):
     """Yosys failed or left out what it was asked for."""
 
     def __init__(self, output: str) -> None:
@@ -237,7 +238,7 @@ class YosysError(RuntimeError):
         if abc and errors and "ABC" in errors[-1]:  # the script failed: no reason to be shown
             errors = [abc[-1]]
         self.last = (errors or lines or ["no output"])[-1].rstrip(".")
-        super().__init__(f"Yosys failed: {self.last}")
+        super().__init__(f"Yosys failed: {self.last}.")
 
 
 def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
@@ -248,12 +249,21 @@ def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
     Path(folder, "commands.ys").write_text(script)
     output = workers.run(
         [sys.executable, "-c", _RUNNER, "commands.ys"],
-        {"TMPDIR": str(folder)},  # ABC keeps what it made of the library there
+        {"TMPDIR": "."},  # ABC keeps what it made of the library there, and knows no quotes
         cwd=folder,
         check=False,
     )
     if not done.exists() or done.read_text().strip() != "done":
+        (folder / "probe").write_bytes(bytes(_NOTHING))  # Yosys does not say that a disk is full
         raise YosysError(output)
+
+
+def _read_rtlil(path: Path) -> str:
+    """A design that Yosys wrote."""
+    text = path.read_text()
+    if not text.endswith("\nend\n"):
+        raise YosysError(f"{path.name} is not whole")
+    return text
 
 
 # Statistics

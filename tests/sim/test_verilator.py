@@ -115,7 +115,7 @@ def alive(process: int) -> bool:
 def test_a_native_simulation_runs(design, cache):
     executable = build(design, cache)
     assert subprocess.check_output([executable], text=True) == "9 0"
-    assert [path.name for path in executable.parent.iterdir()] == [verilator.EXECUTABLE]
+    assert not [path for path in executable.parent.iterdir() if path.is_dir()]
 
 
 def test_a_build_is_found_again_until_an_input_changes(design, cache):
