@@ -146,9 +146,7 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
     )
     written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
     if written != len(modules) or not text.endswith("endmodule\n"):
-        raise ToolError(
-            f"Yosys wrote {written} of {len(modules)} modules: its output is not whole."
-        )
+        raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
     return _tidy(text), tuple(module.name for module in modules)
 
 

@@ -25,4 +25,4 @@ def command() -> None:
             console.print(row.complaint, markup=False)
     missing = [row.tool.name for row in rows if row.found is None and row.tool.required]
     if missing:
-        raise UserError(f"nibbleforge cannot work without {', '.join(missing)}.")
+        raise UserError(f"nothing works without {', '.join(missing)}.")

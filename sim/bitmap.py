@@ -9,7 +9,7 @@ from ..golden.errors import UserError
 from ..golden.hybrid import HybridFormat, Packed
 from ..golden.quantise import Recode, check_matrix, take_activations
 from .measure import Measured, Runner
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Simulation, Tensors, counts_of, sqnr_db, times
 
 
 def simulate(
@@ -43,7 +43,7 @@ def simulate(
         bitmap.decoder_cycles(config, packed.bitmap),
     )
     restored = _restore(config, form, packed, decoded)
-    y = (restored * x.scale[:, None].astype(np.float64)).astype(np.float32)
+    y = times(restored, x.scale[:, None].astype(np.float64))
     shape = {"tokens": packed.tokens, "in_features": packed.in_features, "out_features": None}
     counts = counts_of(
         unit_name,

@@ -226,7 +226,8 @@ def _size(path: Path) -> int:
     """Bytes of a file or tree, which may be vanishing."""
     if not path.is_dir():
         return _file_size(path)
-    return sum(_file_size(Path(top, name)) for top, _, names in os.walk(path) for name in names)
+    files = (Path(top, name) for top, _, names in os.walk(path) for name in names)
+    return sum(_file_size(file) for file in files if file.name != _SEAL)
 
 
 def _file_size(path: Path) -> int:

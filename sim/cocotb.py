@@ -137,6 +137,5 @@ def _verdict(case: ElementTree.Element) -> Verdict:
     if found.get("type") != "AssertionError":
         what = f"the test {name} ended with {found.get('type', 'an error')}"
         raise failure(what, f"{message}\n{found.text or ''}")
-    return Verdict(
-        name, message.partition("\nassert ")[0] or "failed", seconds
-    )  # pytest repeats it
+    told, _, _ = message.partition("\nassert ")  # pytest repeats the condition
+    return Verdict(name, told or "failed", seconds)

@@ -19,7 +19,7 @@ from ..golden.quantise import (
 )
 from .grouped import grouped_layer, take_groups
 from .measure import Measured, Runner, fp32_results, results
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Simulation, Tensors, counts_of, sqnr_db, times
 
 
 def simulate(
@@ -79,10 +79,10 @@ def _results(
     port = dense.design(config).ports(config)[-1]
     if config.dequant == "group":
         sums = fp32_results(layer.tiling(config).results, port, measured)
-        return {"y": sums * x.scale[:, None], "y_sums": sums}
+        return {"y": times(sums, x.scale[:, None]), "y_sums": sums}
     y_int = results(layer.tiling(config), port, measured)
     scale = x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64)
-    return {"y": (y_int * scale).astype(np.float32), "y_int": y_int}
+    return {"y": times(y_int, scale), "y_int": y_int}
 
 
 def baselines(

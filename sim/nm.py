@@ -21,7 +21,7 @@ from ..golden.quantise import (
 )
 from .dense import baselines
 from .measure import Measured, Runner, fp32_results, results
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Simulation, Tensors, counts_of, sqnr_db, times
 
 
 def simulate(
@@ -108,10 +108,10 @@ def _results(
     tiling = layer.tiling(config)
     if config.dequant == "group":
         sums = fp32_results(tiling, port, measured)
-        return {"y": sums * x.scale[:, None], "y_sums": sums}
+        return {"y": times(sums, x.scale[:, None]), "y_sums": sums}
     y_int = results(tiling, port, measured)
     scale = x.scale[:, None].astype(np.float64) * w.scale.T.astype(np.float64)
-    return {"y": (y_int * scale).astype(np.float32), "y_int": y_int}
+    return {"y": times(y_int, scale), "y_int": y_int}
 
 
 def _baselines(

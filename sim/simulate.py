@@ -1,5 +1,6 @@
 """Simulation of a unit on a user's tensors: RTL against golden, results and counts."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,9 +103,25 @@ def counts_of(
     }
 
 
+def times(a: NDArray, b: NDArray) -> NDArray[np.float32]:
+    """Product as float32; what is beyond its range is infinite."""
+    with np.errstate(over="ignore"):
+        return (a * b).astype(np.float32)
+
+
 def sqnr_db(exact: NDArray, got: NDArray) -> float | None:
-    """Signal-to-quantisation-noise ratio in dB; None where it is infinite or undefined."""
+    """Signal-to-quantisation-noise ratio in dB; None where it is infinite or undefined.
+
+    Parameters
+    ----------
+    exact
+        Finite.
+    got
+        The same shape; an infinite value leaves the ratio undefined.
+    """
     exact = exact.astype(np.float64)
     noise = float(np.square(got - exact).sum())
     signal = float(np.square(exact).sum())
-    return 10 * float(np.log10(signal / noise)) if noise and signal else None
+    if not (noise and signal and math.isfinite(noise)):
+        return None
+    return 10 * (math.log10(signal) - math.log10(noise))

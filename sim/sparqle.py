@@ -19,7 +19,7 @@ from ..golden.sparqle_config import SparqleConfig, SparqleSettings, y_port
 from .dense import baselines
 from .grouped import grouped_layer, take_groups
 from .measure import Measured, Runner, fp32_results, results
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Simulation, Tensors, counts_of, sqnr_db, times
 
 
 def simulate(
@@ -112,7 +112,7 @@ def _ones(config: SparqleConfig, layer: Layer, measured: Measured) -> NDArray[np
 def _scaled(arrays: dict[str, NDArray], x: Activations, w: QuantisedWeights) -> NDArray[np.float32]:
     """The float32 result of FP32 sums or of integer sums."""
     if "y_sums" in arrays:
-        return arrays["y_sums"] * x.scale[:, None]
+        return times(arrays["y_sums"], x.scale[:, None])
     sums = arrays["y_int"].astype(np.float64)
     scale = w.scale.T.astype(np.float64)
     if w.minimum is None:
@@ -120,7 +120,7 @@ def _scaled(arrays: dict[str, NDArray], x: Activations, w: QuantisedWeights) -> 
     else:
         ones = arrays["ones"][:, None]
         y = (sums + 8 * ones) * scale + ones * w.minimum.T.astype(np.float64)
-    return (y * x.scale[:, None].astype(np.float64)).astype(np.float32)
+    return times(y, x.scale[:, None].astype(np.float64))
 
 
 def _counts(
