@@ -163,7 +163,13 @@ def test_a_missing_compiler_is_the_users_to_mend(design, cache, monkeypatch):
 
 
 def test_a_full_device_is_the_users_to_mend(design, cache, monkeypatch):
-    text = "#!/bin/sh\n[ $1 = --version ] && exit\necho 'fake-c++ 1.0: error: /tmp/x.s: No space left on device'\nexit 1\n"
+    lines = (
+        "#!/bin/sh",
+        "[ $1 = --version ] && exit",
+        "echo 'fake-c++ 1.0: error: /tmp/x.s: No space left on device'",
+        "exit 1",
+    )
+    text = "\n".join(lines)
     monkeypatch.setenv("CXX", fake_compiler(design, text))
     with pytest.raises(UserError, match=r"^no space left on the device while building in "):
         build(design, cache)
