@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .ports import Field, Port
-from .quantise import Recode
-from .schedule import Beats, Pulses, Schedule
+from .arithmetic.quantise import Recode
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule
 
 GROUPS = (4, 8, 16, 32, 64, 128)
 BEATS = (1, 2, 4, 8, 16, 32, 64)
@@ -71,9 +71,9 @@ class BitmapSettings(Config):
     """How activations become sparse halves before they are encoded."""
 
     recode: Recode = "balanced"
-    """Coding of the halves, see :class:`nibbleforge.golden.hybrid.HybridFormat`."""
+    """Coding of the halves, see :class:`nibbleforge.golden.sparqle.format.HybridFormat`."""
     tau_lo: int = Parameter(default=0, ge=0)
-    """Small negative high halves to give up, see :func:`nibbleforge.golden.hybrid.enhance`."""
+    """Small negative high halves to give up (:func:`nibbleforge.golden.sparqle.format.enhance`)."""
     tau_hi: int = Parameter(default=0, ge=0)
     """Small positive high halves to give up."""
 

@@ -11,15 +11,15 @@ import numpy as np
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.events import Counts, Event
+from .contract.layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, sums
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, final_of
+from .contract.tiling import Tiling
 from .dequantizer import DequantizerConfig
-from .design import Design, Unit
-from .events import Counts, Event
 from .grouped import GroupScales, joined, joined_counts, weight_groups
-from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, sums
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, final_of
-from .tiling import Tiling
 
 
 class DenseConfig(GroupScales):

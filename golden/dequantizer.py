@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .floating import add, int_to_fp32, multiply
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, ranges
+from .arithmetic.floating import add, int_to_fp32, multiply
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, ranges
 
 OFFSET = 8  # q = u - 8
 SCALE_BITS = 16

@@ -1,9 +1,10 @@
 """FIGNA-like baseline: array that multiplies whole aligned mantissas by INT4 weights.
 
 After FIGNA (HPCA 2024); the definition is ours. Number format and results are those of the
-bit-plane array with the same mantissa (:mod:`.anda_format`, :mod:`.anda_dot`), and so are
-post-processors and their timing (:mod:`.anda_timing`). The schedule is the one that the docstring
-of :class:`nibbleforge.hw.figna.FignaArray` states.
+bit-plane array with the same mantissa (:mod:`nibbleforge.golden.anda.format`,
+:mod:`nibbleforge.golden.anda.values`), and so are post-processors and their timing
+(:mod:`nibbleforge.golden.anda.timing`). The schedule is the one that the docstring of
+:class:`nibbleforge.hw.figna.FignaArray` states.
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from . import anda_dot, anda_timing
-from .anda import (
+from .anda import timing as anda_timing
+from .anda import values as anda_dot
+from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
+from .anda.format import MANTISSA_MAX, Anda, encode
+from .anda.schedule import (
     GroupOperands,
     check_operands,
     exponent_words,
@@ -25,21 +29,13 @@ from .anda import (
     shape_of,
     weight_words,
 )
-from .anda_config import (
-    RESULT_BITS,
-    GroupArrayConfig,
-    check_part,
-    exponent_port,
-    scale_port,
-)
-from .anda_format import MANTISSA_MAX, Anda, encode
-from .config import Config
-from .design import Design, Unit
-from .events import Counts, Event
-from .layer import WEIGHT_BITS
-from .ports import Field, Port
-from .schedule import Pulses, Schedule, Traffic, final_of
-from .tiling import Tiling
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.events import Counts, Event
+from .contract.layer import WEIGHT_BITS
+from .contract.ports import Field, Port
+from .contract.schedule import Pulses, Schedule, Traffic, final_of
+from .contract.tiling import Tiling
 
 
 class FignaConfig(GroupArrayConfig):

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
 
-from .config import Config
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, final_of
-from .tiling import Tiling
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, final_of
+from .contract.tiling import Tiling
 
 OPERAND_BITS = 16
 RESULT_BITS = 32

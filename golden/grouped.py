@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dequantizer
+from .arithmetic.quantise import WEIGHT_GROUPS
+from .contract.design import Design
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.layer import ArrayConfig, Layer, check, ones
+from .contract.layer import sums as integer_sums
+from .contract.ports import Port
+from .contract.schedule import Beats, Schedule, Traffic, final_of
 from .dequantizer import DequantizerConfig, FloatLatencies, GroupSums
-from .design import Design
-from .errors import UserError
-from .events import Counts, Event
-from .layer import ArrayConfig, Layer, check, ones
-from .layer import sums as integer_sums
-from .ports import Port
-from .quantise import WEIGHT_GROUPS
-from .schedule import Beats, Schedule, Traffic, final_of
 
 PREFIX = "dequantizer_"
 """Begins the names of the dequantizer's events where the array has events of its own."""

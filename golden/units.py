@@ -1,19 +1,13 @@
 """All units by name: what the command line can generate, simulate and regress."""
 
-from . import (
-    anda_compressor,
-    anda_unit,
-    bitmap,
-    dense,
-    dequantizer,
-    figna,
-    fp16,
-    nm,
-    reglu,
-    sparqle,
-)
-from .design import Unit
-from .errors import UserError
+from . import bitmap, dense, dequantizer, figna, fp16
+from .anda import compressor as anda_compressor
+from .anda import unit as anda_unit
+from .contract.design import Unit
+from .contract.errors import UserError
+from .nm import unit as nm
+from .reglu import unit as reglu
+from .sparqle import unit as sparqle
 
 UNITS: dict[str, Unit] = {
     unit.name: unit

@@ -6,10 +6,10 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.dense import ARRAY, DenseConfig
-from ..golden.layer import WEIGHT_BITS
-from .base import Part, Unit
-from .emission import place
+from .lib.base import Part, Unit
+from .lib.emission import place
 
 
 class DensePE(Part[DenseConfig]):

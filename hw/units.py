@@ -4,24 +4,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..golden.config import Config
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
 from ..golden.dense import GROUPED as DENSE_GROUPED
-from ..golden.design import Design
-from ..golden.nm import GROUPED as NM_GROUPED
-from ..golden.sparqle import GROUPED as SPARQLE_GROUPED
-from .anda import AndaArray
-from .anda_compressed import AndaCompressed
-from .anda_compressor import Compressor
-from .base import Unit
+from ..golden.nm.unit import GROUPED as NM_GROUPED
+from ..golden.sparqle.unit import GROUPED as SPARQLE_GROUPED
+from .anda.array import AndaArray
+from .anda.compressed import AndaCompressed
+from .anda.compressor import Compressor
 from .bitmap import BitmapDecoder, BitmapEncoder
 from .dense import DenseArray
 from .dequantizer import Dequantizer
 from .figna import FignaArray
 from .fp16 import Fp16Array
 from .grouped import GroupedArray
-from .nm import NMArray
-from .reglu import SkippingFFN
-from .sparqle import HybridArray
+from .lib.base import Unit
+from .nm.array import NMArray
+from .reglu.ffn import SkippingFFN
+from .sparqle.array import HybridArray
 
 COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "anda_array": AndaArray,

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ..golden.errors import RequirementError
+from ..golden.contract.errors import RequirementError
 from ..sim.benchmarks import BENCHMARKS, Figure
-from ..sim.results import check_output, write_text
-from ..sim.toolchain import versions
+from ..sim.tools.results import check_output, write_text
+from ..sim.tools.toolchain import versions
 from .main import run_app
 from .show import console, table
 

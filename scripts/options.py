@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ..golden.config import Config
-from ..golden.design import Unit
-from ..golden.errors import UserError
+from ..golden.contract.config import Config
+from ..golden.contract.design import Unit
+from ..golden.contract.errors import UserError
 from ..golden.units import unit
-from ..sim.toolchain import require
+from ..sim.tools.toolchain import require
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
 Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]

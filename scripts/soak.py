@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from ..golden.errors import DifferenceError, RequirementError
+from ..golden.contract.errors import DifferenceError, RequirementError
 from ..golden.units import UNITS, unit
-from ..sim.results import check_output, write_text
-from ..sim.soak import COMPARISONS, ROWS, Finding, soak
-from ..sim.toolchain import versions
+from ..sim.tools.results import check_output, write_text
+from ..sim.tools.toolchain import versions
+from ..sim.verify.soak import COMPARISONS, ROWS, Finding, soak
 from .main import run_app
 from .show import console, errors, progress
 
@@ -46,7 +46,7 @@ def command(
 def _page(findings: list[Finding]) -> Iterator[str]:
     yield "# Verification"
     yield ""
-    yield "Written by `make soak`; the code is `sim/soak.py`. `make test` runs a share of this."
+    yield "Written by `make soak`; its code is `sim/verify/soak.py`. `make test` runs a share."
     yield ""
     for row, group in groupby(findings, key=lambda finding: finding.row):
         rows = list(group)

@@ -13,25 +13,29 @@ import numpy as np
 from amaranth.back import verilog
 from numpy.typing import NDArray
 
-from ..golden import bitmap, dense, hybrid, sparqle_timing
+from ..golden import bitmap, dense
+from ..golden.arithmetic.quantise import quantise_activations, take_activations, take_weights
 from ..golden.bitmap import BitmapConfig
+from ..golden.contract.layer import Layer
 from ..golden.dense import ARRAY, DenseConfig
-from ..golden.hybrid import HybridFormat
-from ..golden.layer import Layer
 from ..golden.llm import llm
-from ..golden.nm_format import pack, slots, unpack
-from ..golden.nm_pattern import Pattern
-from ..golden.quantise import quantise_activations, take_activations, take_weights
-from ..golden.sparqle_config import SparqleConfig
-from ..hw.emission import to_verilog
+from ..golden.nm.format import pack, slots, unpack
+from ..golden.nm.pattern import Pattern
+from ..golden.sparqle import format as hybrid
+from ..golden.sparqle import timing as sparqle_timing
+from ..golden.sparqle.config import SparqleConfig
+from ..golden.sparqle.format import HybridFormat
+from ..hw.lib.emission import to_verilog
 from ..hw.units import component
 from ..tb.job import Job
-from . import cocotb, demo, reglu_build, reglu_host
-from .native import Model
-from .reglu_sample import FfnWeights
-from .tensors import Capture, sample_path
-from .threads import threads
-from .workers import Workers
+from . import demo
+from .llm import reglu_build, reglu_host
+from .run import cocotb
+from .run.native import Model
+from .tensors.ffns import FfnWeights
+from .tensors.files import Capture, sample_path
+from .tools.threads import threads
+from .tools.workers import Workers
 
 DECODED = 25
 """Tokens of a decoding benchmark."""

@@ -11,30 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from ..golden.anda_compressor import CompressorConfig
-from ..golden.anda_config import AndaConfig, AndaSettings, MantissaSettings
+from ..golden.anda.compressor import CompressorConfig
+from ..golden.anda.config import AndaConfig, AndaSettings, MantissaSettings
+from ..golden.arithmetic.quantise import take_activations, take_weights
 from ..golden.bitmap import BitmapConfig
-from ..golden.config import Config
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
-from ..golden.design import Design
-from ..golden.layer import Layer
-from ..golden.nm_config import NMConfig, NMSettings
-from ..golden.quantise import take_activations, take_weights
-from ..golden.sparqle_config import SparqleConfig
+from ..golden.nm.config import NMConfig, NMSettings
+from ..golden.sparqle.config import SparqleConfig
 from ..golden.units import UNITS
 from ..tb.job import Job
-from . import cocotb
-from .anda import layer_of
-from .anda_compressor import groups_of
-from .bitmap import format_of, high_halves
-from .grouped import grouped_layer, take_groups
-from .measure import Progress, Runner
-from .nm import layer_of as nm_layer
-from .nm import pruned
-from .simulate import Simulation, of_capture
-from .simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
-from .tensors import Capture, sample_path
-from .workers import Workers
+from .run import cocotb
+from .run.measure import Progress, Runner
+from .tensors.files import Capture, sample_path
+from .tools.workers import Workers
+from .units.anda import layer_of
+from .units.anda_compressor import groups_of
+from .units.bitmap import format_of, high_halves
+from .units.grouped import grouped_layer, take_groups
+from .units.nm import layer_of as nm_layer
+from .units.nm import pruned
+from .units.simulate import Simulation, of_capture
+from .units.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
 
 
 @dataclass(frozen=True)

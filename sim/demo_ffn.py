@@ -8,18 +8,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import reglu
-from ..golden.reglu_config import RegluConfig, RegluSettings
-from ..golden.reglu_predictor import Predictor
+from ..golden.reglu import unit as reglu
+from ..golden.reglu.config import RegluConfig, RegluSettings
+from ..golden.reglu.predictor import Predictor
 from ..tb.job import Job
 from .demo import LayerResult, compare_in_cocotb, perform
-from .measure import Progress, Runner
-from .reglu import operands_of, quantised, simulate
-from .reglu_ablation import svd
-from .reglu_perplexity import Prepared
-from .reglu_sample import FfnSample, FfnWeights, sample_path
-from .simulate import Tensors
-from .workers import Workers
+from .llm.reglu_ablation import svd
+from .llm.reglu_perplexity import Prepared
+from .run.measure import Progress, Runner
+from .tensors.ffns import FfnSample, FfnWeights, sample_path
+from .tools.workers import Workers
+from .units.reglu import operands_of, quantised, simulate
+from .units.simulate import Tensors
 
 CONFIG = RegluConfig()
 RANK, SHARE = 32, 0.7

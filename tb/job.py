@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.schedule import Schedule
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.schedule import Schedule
 from ..golden.units import unit
 from .stalls import PROFILES
 from .stimuli import STIMULI

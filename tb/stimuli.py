@@ -4,19 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..golden.anda import AndaLayer
-from ..golden.anda_compressed import CompressedLayer
-from ..golden.anda_compressor import LaneGroups
+from ..golden.anda.compressed import CompressedLayer
+from ..golden.anda.compressor import LaneGroups
+from ..golden.anda.schedule import AndaLayer
 from ..golden.bitmap import Groups
-from ..golden.config import Config
+from ..golden.contract.config import Config
+from ..golden.contract.layer import Layer
+from ..golden.contract.schedule import Schedule
 from ..golden.dequantizer import GroupSums
 from ..golden.figna import FignaLayer
 from ..golden.fp16 import Fp16Layer
 from ..golden.grouped import GroupedLayer
-from ..golden.layer import Layer
-from ..golden.nm import NMLayer
-from ..golden.reglu_run import FfnRun
-from ..golden.schedule import Schedule
+from ..golden.nm.unit import NMLayer
+from ..golden.reglu.values import FfnRun
 from . import (
     tb_anda,
     tb_anda_compressed,

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda import AndaLayer, GroupOperands, compute
-from ..golden.anda_config import AndaConfig, GroupArrayConfig
-from ..golden.anda_format import MANTISSA_MAX, Anda
+from ..golden.anda.config import AndaConfig, GroupArrayConfig
+from ..golden.anda.format import MANTISSA_MAX, Anda
+from ..golden.anda.schedule import AndaLayer, GroupOperands, compute
 from .tb_dequantizer import random_scales
 
 SMALL = (

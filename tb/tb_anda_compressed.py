@@ -4,10 +4,10 @@ from dataclasses import fields
 
 import numpy as np
 
-from ..golden.anda import AndaLayer
-from ..golden.anda_compressed import CompressedLayer, compute
-from ..golden.anda_config import AndaConfig
-from ..golden.anda_format import MANTISSA_MAX
+from ..golden.anda.compressed import CompressedLayer, compute
+from ..golden.anda.config import AndaConfig
+from ..golden.anda.format import MANTISSA_MAX
+from ..golden.anda.schedule import AndaLayer
 from . import tb_anda
 
 SMALL = (

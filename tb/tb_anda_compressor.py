@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda_compressor import CompressorConfig, LaneGroups
-from ..golden.anda_format import MANTISSA_MAX
+from ..golden.anda.compressor import CompressorConfig, LaneGroups
+from ..golden.anda.format import MANTISSA_MAX
 
 SMALL = (
     CompressorConfig(group=16, lanes=64, lanes_per_beat=64),

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
-from ..golden.layer import Layer
 
 SMALL = (
     DenseConfig(rows=16, columns=4, passes=2),

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden.arithmetic.floating import add, int_to_fp32, multiply
 from ..golden.dequantizer import DequantizerConfig, GroupSums, compute, terms
-from ..golden.floating import add, int_to_fp32, multiply
 
 SMALL = (
     DequantizerConfig(columns=2, acc_bits=4),

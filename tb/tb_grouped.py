@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import FloatLatencies
 from ..golden.grouped import GroupedLayer, compute, group_sums
-from ..golden.layer import Layer
-from ..golden.sparqle_config import SparqleConfig
+from ..golden.sparqle.config import SparqleConfig
 from . import tb_dense, tb_sparqle
 from .tb_dequantizer import random_config as random_dequantizer
 from .tb_dequantizer import random_scales

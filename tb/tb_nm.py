@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.nm import NMLayer, compute, dequantised, schedule, sums, traffic
-from ..golden.nm_config import NMConfig, ports
-from ..golden.nm_format import slots
-from ..golden.quantise import INT4_BITS
-from ..golden.schedule import Beats, Schedule
+from ..golden.arithmetic.quantise import INT4_BITS
+from ..golden.contract.schedule import Beats, Schedule
+from ..golden.nm.config import NMConfig, ports
+from ..golden.nm.format import slots
+from ..golden.nm.unit import NMLayer, compute, dequantised, schedule, sums, traffic
 from .tb_dequantizer import random_scales
 
 MOST_GROUPS = 3

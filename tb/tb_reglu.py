@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.reglu import schedule
-from ..golden.reglu_config import RegluConfig, ports
-from ..golden.reglu_ffn import INT8_LIMIT, INT16_LIMIT
-from ..golden.reglu_fixed import SHIFTS, FixedPoint, exact_product, multiply_shift
-from ..golden.reglu_predictor import scores
-from ..golden.reglu_run import FfnRun, compute
-from ..golden.reglu_thresholds import ALWAYS
-from ..golden.schedule import Beats, Schedule
+from ..golden.contract.schedule import Beats, Schedule
+from ..golden.reglu.config import RegluConfig, ports
+from ..golden.reglu.ffn import INT8_LIMIT, INT16_LIMIT
+from ..golden.reglu.format import SHIFTS, FixedPoint, exact_product, multiply_shift
+from ..golden.reglu.predictor import scores
+from ..golden.reglu.thresholds import ALWAYS
+from ..golden.reglu.unit import schedule
+from ..golden.reglu.values import FfnRun, compute
 
 LARGEST_LATENCY = 200
 MOST_EXHAUSTED = 4  # neurons

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ..golden import hybrid
-from ..golden.layer import Layer
-from ..golden.sparqle_config import SparqleConfig
+from ..golden.contract.layer import Layer
+from ..golden.sparqle import format as hybrid
+from ..golden.sparqle.config import SparqleConfig
 
 SMALL = (
     SparqleConfig(rows=16, columns=4, max_k=64),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden import bitmap
 from nibbleforge.golden.bitmap import BitmapConfig, Groups
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.contract.errors import UserError
 
 # --- an independent model: one scalar state machine per design, one loop turn per cycle -----------
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden import dense
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.layer import Layer, compute
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.layer import Layer, compute
 
 # --- an independent model: scalar state machine, one loop turn per cycle --------------------------
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden import dequantizer
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dequantizer import DequantizerConfig, GroupSums
-from nibbleforge.golden.errors import UserError
 
 # --- independent models: float32 one by one; one loop turn per cycle ------------------------------
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibbleforge.golden import floating, fp16
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden import fp16
+from nibbleforge.golden.arithmetic import floating
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.fp16 import Fp16Config, Fp16Layer
 from nibbleforge.tb import tb_fp16
 

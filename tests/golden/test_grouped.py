@@ -4,12 +4,15 @@ import re
 
 import numpy as np
 import pytest
-from nibbleforge.golden import dense, grouped, hybrid, sparqle, sparqle_timing
+from nibbleforge.golden import dense, grouped
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.tiling import Tiling
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.grouped import GroupedLayer
-from nibbleforge.golden.sparqle_config import SparqleConfig
-from nibbleforge.golden.tiling import Tiling
+from nibbleforge.golden.sparqle import format as hybrid
+from nibbleforge.golden.sparqle import timing as sparqle_timing
+from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.tb.stimuli import STIMULI
 
 DESIGNS = {design.name: design for design in (dense.GROUPED, sparqle.GROUPED)}

@@ -8,14 +8,15 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from nibbleforge.golden.config import Config
+from nibbleforge.golden.contract.config import Config
+from nibbleforge.golden.contract.design import Design
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dense import ARRAY, DenseConfig
-from nibbleforge.golden.design import Design
-from nibbleforge.golden.errors import UserError
 from nibbleforge.golden.units import UNITS
 from nibbleforge.golden.version import VERSION
 from nibbleforge.hw.generate import Generated, generate
-from nibbleforge.sim import toolchain, verilator
+from nibbleforge.sim.run import verilator
+from nibbleforge.sim.tools import toolchain
 
 WAIVABLE = {"DECLFILENAME", "PROCASSINIT", "WIDTHEXPAND", "UNUSEDSIGNAL"}
 TINY = DenseConfig(rows=2, columns=2, max_k=16)

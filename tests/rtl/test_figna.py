@@ -4,15 +4,16 @@ import re
 
 import numpy as np
 import pytest
-from nibbleforge.golden import anda, figna
-from nibbleforge.golden.anda_config import AndaConfig
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden import figna
+from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda.config import AndaConfig
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.figna import ARRAY, FignaConfig, FignaLayer
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.jams import check_jams
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation, variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.jams import check_jams
+from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_figna
 
 ODD_SHAPES = {

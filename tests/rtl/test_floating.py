@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from nibbleforge.golden import floating
-from nibbleforge.golden.config import Config
-from nibbleforge.golden.design import Design
-from nibbleforge.golden.events import Event
-from nibbleforge.golden.floating import (
+from nibbleforge.golden.arithmetic import floating
+from nibbleforge.golden.arithmetic.floating import (
     FloatAddConfig,
     FloatMultiplyConfig,
     FloatToHalfConfig,
     HalfToFloatConfig,
     IntToFloatConfig,
 )
-from nibbleforge.golden.ports import Field, Port
-from nibbleforge.golden.schedule import Beats, Pulses, Schedule
+from nibbleforge.golden.contract.config import Config
+from nibbleforge.golden.contract.design import Design
+from nibbleforge.golden.contract.events import Event
+from nibbleforge.golden.contract.ports import Field, Port
+from nibbleforge.golden.contract.schedule import Beats, Pulses, Schedule
 from nibbleforge.hw import units
-from nibbleforge.hw.base import Unit
-from nibbleforge.hw.emission import place
-from nibbleforge.hw.floating import (
+from nibbleforge.hw.lib.base import Unit
+from nibbleforge.hw.lib.emission import place
+from nibbleforge.hw.lib.floating import (
     WIDE_BITS,
     FloatAdd,
     FloatMultiply,
@@ -27,8 +27,8 @@ from nibbleforge.hw.floating import (
     Fp16ToFp32,
     IntToFloat,
 )
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
 
 OPERANDS = 1_000_000
 

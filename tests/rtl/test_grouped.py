@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from nibbleforge.golden import dense, sparqle
+from nibbleforge.golden import dense
 from nibbleforge.golden.grouped import GroupedLayer
-from nibbleforge.golden.sparqle_config import SparqleConfig
+from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import Variation
 from nibbleforge.tb import tb_grouped, tb_sparqle
 
 VARIATIONS = [

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
-from nibbleforge.golden import nm
-from nibbleforge.golden.nm_config import NMConfig, ports
-from nibbleforge.golden.nm_pattern import Pattern
-from nibbleforge.golden.schedule import Beats
+from nibbleforge.golden.contract.schedule import Beats
+from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm.config import NMConfig, ports
+from nibbleforge.golden.nm.pattern import Pattern
 from nibbleforge.golden.units import unit
-from nibbleforge.hw.nm import NMArray
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import variations
+from nibbleforge.hw.nm.array import NMArray
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb import tb_nm
 from nibbleforge.tb.stalls import PROFILES, gates
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from nibbleforge.golden.reglu_file import load
-from nibbleforge.sim.reglu_sample import FfnSample, sample_path
+from nibbleforge.golden.reglu.file import load
+from nibbleforge.sim.tensors.ffns import FfnSample, sample_path
 
 D, FEATURES = 40, 12
 BUILD = ("predictor", "build", "--rank", 4, "-o", "p.npz")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nibbleforge.golden import bitmap, hybrid
+from nibbleforge.golden import bitmap
 from nibbleforge.golden.dense import cycles
+from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.units import UNITS
-from nibbleforge.sim import toolchain
-from nibbleforge.sim.tensors import Capture, sample_path
+from nibbleforge.sim.tensors.files import Capture, sample_path
+from nibbleforge.sim.tools import toolchain
 
 TOKENS, FEATURES, OUTPUTS = 37, 300, 45
 ARRAYS = {"y", "y_int", "x_q", "x_scale", "w_q", "w_scale"}

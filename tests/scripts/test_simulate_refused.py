@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nibbleforge.sim import toolchain
-from nibbleforge.sim.tensors import sample_path
+from nibbleforge.sim.tensors.files import sample_path
+from nibbleforge.sim.tools import toolchain
 
 # --- bad operands ---------------------------------------------------------------------------------
 

@@ -1,0 +1,22 @@
+"""``nibbleforge units``: what there is to generate."""
+
+import re
+
+from ...golden.contract.config import Config
+from ...golden.units import UNITS
+from ..show import console
+
+
+def command() -> None:
+    """List units, presets and parameters."""
+    for unit in UNITS.values():
+        console.print(f"[bold]{unit.name}[/bold]: {unit.summary}")
+        console.print(f"  presets: {', '.join(unit.presets)}")
+        for model in (unit.config, unit.settings):
+            _parameters(model, unit.presets["paper"] if model is unit.config else model())
+
+
+def _parameters(model: type[Config], values: Config) -> None:
+    for name, field in model.model_fields.items():
+        text = re.sub(r":\w+:`~?([^`]*)`", r"\1", field.description or "").replace("``", "")
+        console.print(f"  {name} = {getattr(values, name)}: {text}", markup=False)
