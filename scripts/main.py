@@ -78,7 +78,8 @@ def status(application: typer.Typer) -> int:
 
     0 all is well, 1 RTL and golden differ, 2 any other failure, 3 a stated requirement is not met,
     130 interrupted. The only place that decides it: commands raise what
-    :mod:`nibbleforge.golden.contract.errors` has. NIBBLEFORGE_TRACEBACK=1 shows where an error comes from.
+    :mod:`nibbleforge.golden.contract.errors` has. NIBBLEFORGE_TRACEBACK=1 shows where an error
+    comes from.
     """
     try:
         name = "nibbleforge" if application is app else None  # else that of the module
