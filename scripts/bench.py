@@ -21,7 +21,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Markdown file to write.")],
 ) -> None:
     """Measure every figure; fails if one is not reached."""
-    check_output(output.absolute().parent)
+    check_output(output.parent)
     figures: list[Figure] = []
     for benchmark in BENCHMARKS:
         figures += benchmark()

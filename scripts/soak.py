@@ -28,7 +28,7 @@ def command(
     jobs: Annotated[int, typer.Option(metavar="J", help="Verifications at once.")] = 2,
 ) -> None:
     """Run every verification; fails if one does."""
-    check_output(output.absolute().parent)
+    check_output(output.parent)
     names = [unit(name).name for name in units or UNITS]
     with progress() as report:
         findings = soak(names, jobs, report)

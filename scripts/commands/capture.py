@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ...sim.llm.capture import DEFAULT_LAYERS, capture
+from ...sim.tools.results import check_output
 from ..show import console, progress, table
 
 
@@ -29,6 +30,7 @@ def command(
     context: Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")] = 512,
 ) -> None:
     """Run an LLM on a text and write activations and weights of chosen layers."""
+    check_output(output.parent)
     with progress() as report:
         file = capture(
             model,

@@ -79,7 +79,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_text(output: Path, text: str) -> None:
     """Write a text file, all or nothing."""
-    with new_files(output.absolute().parent) as folder:
+    with new_files(output.parent) as folder:
         (folder / output.name).write_text(text)
 
 
