@@ -11,6 +11,9 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.sim.run import verilator
 from nibbleforge.sim.tools.cache import Cache
 
+ODD = "it's an\t\"odd, place\"\n$x; ü #%"
+"""A folder's name that no command line takes without quotes."""
+
 COUNTER = """
 module counter(input clk, input rst, input en, output reg [7:0] count);
   wire [7:0] next = count + 8'd1;
@@ -75,11 +78,13 @@ verilator.build([directory / "counter.v"], "counter", directory / "main.cpp")
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """A cache of this module's own, so that the runtime is compiled once, and really is."""
-    return Cache(tmp_path_factory.mktemp("cache"))
+    return Cache(tmp_path_factory.mktemp("cache") / ODD)
 
 
 @pytest.fixture
 def design(tmp_path):
+    tmp_path /= ODD
+    tmp_path.mkdir()
     (tmp_path / "counter.v").write_text(COUNTER)
     (tmp_path / "main.cpp").write_text(MAIN)
     (tmp_path / "cycles.h").write_text("#define CYCLES 10\n")
