@@ -4,13 +4,15 @@ Every module of the design is synthesised once, with its hierarchy kept. ABC, wh
 belongs to the process group that :class:`nibbleforge.sim.tools.workers.Workers` ends.
 """
 
+import contextlib
 import json
+import os
 import random
 import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,17 +160,18 @@ def library_map(
     """
     Path(folder, "gates.il").write_text(permuted(design.rtlil, seed))
     shutil.copyfile(library.path, folder / LIBRARY_FILE)
-    commands = (
-        "read_rtlil gates.il",
-        *_extract_full_adders(library, folder),
-        f"dfflibmap -liberty {LIBRARY_FILE}",
-        f"abc -liberty {LIBRARY_FILE} -script {ABC_SCRIPT}",
-        "opt_clean",
-        f"tee -q -o mapped.json stat -liberty {LIBRARY_FILE} -json",
-        "write_json netlist.json",
-    )
     try:
-        _yosys(commands, workers, folder)
+        with _plain_name(folder) as here:
+            commands = (
+                "read_rtlil gates.il",
+                *_extract_full_adders(library, folder),
+                f"dfflibmap -liberty {LIBRARY_FILE}",
+                f"abc -liberty {here}/{LIBRARY_FILE} -script {ABC_SCRIPT}",
+                "opt_clean",
+                f"tee -q -o mapped.json stat -liberty {LIBRARY_FILE} -json",
+                "write_json netlist.json",
+            )
+            _yosys(commands, workers, folder)
     except YosysError as error:
         raise UserError(f"cannot map to the library {library.path}: {error.last}.") from error
     modules = _statistics(folder / "mapped.json", design.top)
@@ -256,6 +259,16 @@ def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
     if not done.exists() or done.read_text().strip() != "done":
         (folder / "probe").write_bytes(bytes(_NOTHING))  # Yosys does not say that a disk is full
         raise YosysError(output)
+
+
+@contextlib.contextmanager
+def _plain_name(folder: Path) -> Iterator[str]:
+    """Another absolute name of a folder: ABC knows no quotes, Yosys gives it no relative name."""
+    file = os.open(folder, os.O_PATH)
+    try:
+        yield f"/proc/{os.getpid()}/fd/{file}"
+    finally:
+        os.close(file)
 
 
 def _read_rtlil(path: Path) -> str:
