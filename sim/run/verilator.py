@@ -133,8 +133,8 @@ def build(
             Workers(temporary=_HERE) as workers,
             _full_disk_named(Path(work)),
         ):
-            searched = [f"-I{path.absolute()}" for path in includes]
-            inputs = _linked([*control, *sources], Path(work))
+            searched = [f"-I{name}" for name in _linked_folders(includes, Path(work), "include")]
+            inputs = _linked_files([*control, *sources], Path(work))
             command = [*arguments, *searched, "--Mdir", _GENERATED, *inputs]
             workers.run([*verilator.command, *command], verilator.environment, cwd=Path(work))
             model = _Model.load(Path(work))
@@ -225,21 +225,24 @@ def lint(sources: Sequence[Path], top: str, waivers: Sequence[Path] = ()) -> lis
     verilator = require("verilator")
     command = [*verilator.command, "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top]
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as work, Workers(1, _HERE) as workers:
-        inputs = _linked([*waivers, *sources], Path(work))
+        inputs = _linked_files([*waivers, *sources], Path(work))
         output = workers.run([*command, *inputs], verilator.environment, cwd=Path(work))
     text = re.sub(r"^- .*\n", "", output, flags=re.M)  # statistics
     return [part.strip() for part in re.split(r"^(?=%)", text, flags=re.M) if part.strip()]
 
 
-def _linked(files: Sequence[Path], work: Path) -> list[str]:
-    """Names below `work` for files: what Verilator passes on to itself has no quotes."""
-    names = []
-    for number, file in enumerate(files):
-        name = Path(f"input{number}", file.name)
-        (work / name).parent.mkdir()
-        (work / name).symlink_to(file.absolute())
-        names.append(str(name))
+def _linked_folders(folders: Sequence[Path], work: Path, kind: str) -> list[str]:
+    """Names relative to `work`: Verilator repeats names where it would have to quote them."""
+    names = [f"{kind}{number}" for number, _ in enumerate(folders)]
+    for name, folder in zip(names, folders, strict=True):
+        (work / name).symlink_to(folder.absolute())
     return names
+
+
+def _linked_files(files: Sequence[Path], work: Path) -> list[str]:
+    """Likewise; control files may refer to the files' own names."""
+    folders = _linked_folders([file.absolute().parent for file in files], work, "input")
+    return [f"{folder}/{file.name}" for folder, file in zip(folders, files, strict=True)]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.sim.run import verilator
 from nibbleforge.sim.tools.cache import Cache
 
-ODD = "it's an\t\"odd, place\"\n$x; ü #%"
+ODD = 'it\'s an\t"odd, place"\n$x; ü #%'
 """A folder's name that no command line takes without quotes."""
 
 COUNTER = """
