@@ -18,8 +18,7 @@ from .llm.reglu_perplexity import Prepared
 from .run.measure import Progress, Runner
 from .tensors.ffns import FfnSample, FfnWeights, sample_path
 from .tools.workers import Workers
-from .units.reglu import operands_of, quantised, simulate
-from .units.simulate import Tensors
+from .units.simulate import Tensors, prepare, simulate
 
 CONFIG = RegluConfig()
 RANK, SHARE = 32, 0.7
@@ -82,7 +81,7 @@ def run(
 def _native(result: LayerResult, layer: Layer, config: RegluConfig, workers: Workers) -> None:
     """Some tokens of a layer."""
     tensors = Tensors(layer.x[:TOKENS], ffn=layer.weights, predictor=layer.predictor)
-    found = simulate(reglu.UNIT.name, config, RegluSettings(), tensors, Runner(workers))
+    found = simulate(reglu.UNIT, config, RegluSettings(), tensors, Runner(workers))
     result.simulations[reglu.UNIT.name] = found
 
 
@@ -97,7 +96,8 @@ def _corners(
     """The first tokens of all layers."""
     name, operands = reglu.UNIT.name, []
     for layer in chosen:
-        ffn, x_q = quantised(config, layer.weights, layer.x[:CORNER], layer.predictor)
-        operands.append(operands_of(ffn, x_q, layer.predictor, RegluSettings()))
+        tensors = Tensors(layer.x[:CORNER], ffn=layer.weights, predictor=layer.predictor)
+        prepared = prepare(reglu.UNIT, config, RegluSettings(), tensors)
+        operands.append(prepared.runs[0].operands)
     job = Job.of(name, reglu.SKIPPING_FFN, config, list(range(len(results))))
     compare_in_cocotb(results, name, job, operands, folder, workers, tests)

@@ -17,11 +17,12 @@ from ..contract.events import Counts, Event
 from ..contract.layer import check_integer
 from ..contract.ports import Field, Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, ranges
+from ..contract.workload import Workload
 from . import compressor as anda_compressor
 from . import schedule as anda
 from . import timing as anda_timing
 from .compressor import MANTISSA_BITS, CompressorConfig, LaneGroups
-from .config import AndaConfig
+from .config import AndaConfig, AndaSettings
 from .format import Anda, check_mantissa, encode
 from .schedule import AndaLayer
 
@@ -103,8 +104,8 @@ def events(config: AndaConfig) -> tuple[Event, ...]:
     """Events of the unit."""
     behind = anda_compressor.events(compressor_config(config))
     return (
-        *anda.events(array_config(config)),
-        *(replace(e, name=PREFIX + e.name) for e in behind if e.name != "nonfinite"),
+        *(replace(e, waits_for={}) for e in anda.events(array_config(config))),
+        *(replace(e, name=PREFIX + e.name, waits_for={}) for e in behind if e.name != "nonfinite"),
     )
 
 
@@ -178,21 +179,22 @@ def _waits(
     return begins, np.maximum(final + 1 - begins, 0)
 
 
-def cycles(
-    config: AndaConfig,
-    mantissa: int,
-    result_mantissa: int,
-    tokens: int,
-    in_features: int,
-    outputs: int,
-    weight_group: int = 128,
-) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run."""
-    check_mantissa(result_mantissa)
-    _check_outputs(config, outputs)
+def workload(config: AndaConfig, layer: CompressedLayer) -> Workload:
+    """That of the array, and the mantissa of the results."""
+    front = anda.workload(config, layer)
+    settings = front.settings_as(AndaSettings)
+    result_mantissa = int(layer.result_mantissa)
+    return replace(front, settings=settings.replace(result_mantissa=result_mantissa))
+
+
+def cycles(config: AndaConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    settings = workload.settings_as(AndaSettings)
+    mantissa, result_mantissa = settings.mantissa, settings.result_mantissa
+    _check_outputs(config, workload.layer[2])
     array, unit = array_config(config), compressor_config(config)
-    front = anda.cycles(array, mantissa, tokens, in_features, outputs, weight_group)
-    tiles, depth = anda.shape_of(array, tokens, in_features, outputs)
+    front = anda.cycles(array, workload)
+    tiles, depth = anda.shape_of(array, workload)
     tiles_of_group = config.group // config.columns
     first = anda_timing.first_rows(array, array.beats(mantissa), depth, tiles)
     first = first.reshape(-1, tiles_of_group)
@@ -218,4 +220,9 @@ COMPRESSED = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.anda.compressed:AndaCompressed",
+    stimuli="nibbleforge.tb.tb_anda_compressed:ARRAY",
+    wide=True,
 )

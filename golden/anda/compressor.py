@@ -9,7 +9,7 @@ our definition. The schedule is the one that the docstring of
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
@@ -18,8 +18,9 @@ from ..contract.errors import UserError
 from ..contract.events import Counts, Event
 from ..contract.ports import Field, Port
 from ..contract.schedule import Beats, Pulses, Schedule, ranges
+from ..contract.workload import Profile, Workload
 from .config import MantissaSettings
-from .format import EXPONENT_BITS, LARGEST, MANTISSA_MAX, AndaFormat, check_mantissa, encode
+from .format import EXPONENT_BITS, LARGEST, MANTISSA_MAX, AndaFormat, encode
 
 VALUE_BITS = 16  # of an FP16 pattern
 MANTISSA_BITS = 5  # of the number of mantissa bits
@@ -197,8 +198,18 @@ def events(config: CompressorConfig) -> tuple[Event, ...]:
         Event("groups", "work", "groups taken in full, one of every lane at a time"),
         Event("planes", "work", "bit planes written"),
         Event("nonfinite", "work", "values read that are Inf or NaN", values.bit_length()),
-        Event("stall_input", "time", "cycles without a plane that wait for the rest of a group"),
-        Event("stall_out", "time", "cycles that a word, exponents or a plane wait for a consumer"),
+        Event(
+            "stall_input",
+            "time",
+            "cycles without a plane that wait for the rest of a group",
+            waits_for={"x": 1},
+        ),
+        Event(
+            "stall_out",
+            "time",
+            "cycles that a word, exponents or a plane wait for a consumer",
+            waits_for={"sign": 1, "exponent": 1, "plane": 1},
+        ),
     )
 
 
@@ -269,33 +280,54 @@ def traffic(config: CompressorConfig, operands: LaneGroups) -> dict[str, Beats]:
     }
 
 
-def cycles(
-    config: CompressorConfig, groups: int, mantissa: ArrayLike, nonfinite: int = 0
-) -> Counts:
-    """Counts of one free-flowing run.
+@dataclass(frozen=True, eq=False)
+class GroupMantissas(Profile):
+    """A run whose groups differ in their mantissas, or that has values that are not finite.
 
-    Parameters
+    Attributes
     ----------
-    groups
-        Groups a lane, at least 1.
-    mantissa
-        Bits of a mantissa (M), 1..16, of all groups or of each.
+    planes
+        Bits of a mantissa (M), 1..16, of each group of the run, ``(groups,)``.
     nonfinite
-        Values among them that are Inf or NaN.
-
-    Raises
-    ------
-    UserError
-        If groups or mantissa are not as above.
+        Values that are Inf or NaN.
     """
-    if groups < 1:
-        raise UserError(f"groups must be at least 1, got {groups}.")
-    given = np.asarray(mantissa, np.int64)
-    if given.shape not in ((), (groups,)):
-        raise UserError(f"mantissa must be one number or {groups}, got shape {given.shape}.")
-    for extreme in (int(given.min()), int(given.max())):
-        check_mantissa(extreme)
-    planes = np.broadcast_to(given, groups)
+
+    planes: NDArray[np.integer]
+    nonfinite: int = 0
+
+    def check(self, tokens: int, in_features: int) -> None:
+        """As :meth:`nibbleforge.golden.contract.workload.Profile.check`."""
+        planes = self.planes
+        if planes.ndim != 1 or not np.issubdtype(planes.dtype, np.integer) or not planes.size:
+            raise UserError(
+                f"planes must be a vector of integers, got {planes.dtype} {planes.shape}."
+            )
+        if planes.min() < 1 or planes.max() > MANTISSA_MAX:
+            raise UserError(
+                f"planes must be in 1..{MANTISSA_MAX}, got {planes.min()}..{planes.max()}."
+            )
+
+
+def workload(config: CompressorConfig, operands: LaneGroups) -> Workload:
+    """As many tokens as lanes, and the planes of every group."""
+    profile = GroupMantissas(operands.planes, int(operands.nonfinite.sum()))
+    features = len(operands.values) * config.group
+    return Workload(config.lanes, features, profile=profile)
+
+
+def cycles(config: CompressorConfig, workload: Workload) -> Counts:
+    """Counts of one free-flowing run: tokens side by side in lanes, groups along in_features.
+
+    Without :class:`GroupMantissas` all groups have the mantissa of the settings.
+    """
+    groups = -(-workload.tokens // config.lanes) * -(-workload.in_features // config.group)
+    if isinstance(workload.profile, GroupMantissas):
+        planes, nonfinite = workload.profile.planes.astype(np.int64), workload.profile.nonfinite
+        if len(planes) != groups:
+            raise UserError(f"planes must be those of {groups} groups, got {len(planes)}.")
+    else:
+        mantissa = workload.settings_as(MantissaSettings).mantissa
+        planes, nonfinite = np.broadcast_to(np.int64(mantissa), groups), 0
     periods = np.maximum(config.beats, planes)
     totals = {
         "x_beats": groups * config.beats,
@@ -319,6 +351,10 @@ COMPRESSOR = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.anda.compressor:Compressor",
+    stimuli="nibbleforge.tb.tb_anda_compressor:COMPRESSOR",
 )
 
 UNIT = Unit(
@@ -331,5 +367,7 @@ UNIT = Unit(
         "fpga": CompressorConfig(group=32, lanes=4, lanes_per_beat=4, beat=8),
     },
     designs=lambda _: (COMPRESSOR,),
+    takes="activations",
     settings=MantissaSettings,
+    simulation="nibbleforge.sim.units.anda_compressor:prepare",
 )

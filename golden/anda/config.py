@@ -225,6 +225,8 @@ def ports(config: AndaConfig) -> tuple[Port, ...]:
 
 def events(config: AndaConfig) -> tuple[Event, ...]:
     """Events of the array."""
+    banked = ("sign",) if config.sign_plane == "banked" else ()
+    planes = (*banked, "exponent", "plane", "scale")
     return (
         Event("bit_macs", "work", "mantissa bits times weights", config.bit_macs.bit_length()),
         Event("planes", "work", "mantissa planes worked off"),
@@ -234,10 +236,30 @@ def events(config: AndaConfig) -> tuple[Event, ...]:
         Event("products", "work", "products sent to running sums", config.products.bit_length()),
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles whose final products were sent"),
-        Event("stall_operands", "time", "cycles within a tile that wait for planes"),
-        Event("stall_weights", "time", "cycles a plane waits for the group's weights"),
-        Event("stall_post", "time", "cycles a group's final plane waits for the post-processors"),
-        Event("stall_drain", "time", "cycles final products wait for the tile before to drain"),
+        Event(
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for planes",
+            waits_for=dict.fromkeys(planes, 1),
+        ),
+        Event(
+            "stall_weights",
+            "time",
+            "cycles a plane waits for the group's weights",
+            waits_for={"w": 1},
+        ),
+        Event(
+            "stall_post",
+            "time",
+            "cycles a group's final plane waits for the post-processors",
+            waits_for={"y": 1},  # the group behind the one that waits
+        ),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles final products wait for the tile before to drain",
+            waits_for={"y": 1},
+        ),
     )
 
 

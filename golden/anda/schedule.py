@@ -19,11 +19,13 @@ from ..contract.layer import check_integer
 from ..contract.ports import Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
 from ..contract.tiling import Tiling
+from ..contract.workload import Workload
 from ..grouped import check_scales
 from . import timing as anda_timing
 from . import values as anda_dot
 from .config import (
     AndaConfig,
+    AndaSettings,
     GroupArrayConfig,
     bandwidth,
     events,
@@ -299,17 +301,21 @@ def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
     )
 
 
-def cycles(
-    config: AndaConfig,
-    mantissa: int,
-    tokens: int,
-    in_features: int,
-    outputs: int,
-    weight_group: int = 128,
-) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run."""
+def workload(_: AndaConfig, layer: AndaLayer) -> Workload:
+    """Shape and mantissa of the layer, and features that share a scale."""
+    tokens, in_features = layer.x.shape
+    settings = AndaSettings(mantissa=int(layer.mantissa))
+    return Workload(tokens, in_features, len(layer.w), settings, int(layer.weight_group))
+
+
+def cycles(config: AndaConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    settings = workload.settings_as(AndaSettings)
+    mantissa = settings.mantissa
     _check_mantissa(config, mantissa)
-    tiles, groups = shape_of(config, tokens, in_features, outputs)
+    _, in_features, _ = workload.layer
+    tiles, groups = shape_of(config, workload)
+    weight_group = workload.weight_group or settings.weight_group
     check_weight_group(config, weight_group, in_features)
     spent, waits = anda_timing.totals(config, config.beats(mantissa), groups, tiles)
     work = {
@@ -325,15 +331,9 @@ def cycles(
     return Counts(spent, {**work, **waits}, float(tiles * groups * mantissa))
 
 
-def shape_of(
-    config: GroupArrayConfig, tokens: int, in_features: int, outputs: int
-) -> tuple[int, int]:
-    """Tiles of a layer of this shape, and groups of each."""
-    if min(tokens, in_features, outputs) < 1:
-        raise UserError(
-            "tokens, in_features and outputs must be at least 1, "
-            f"got {tokens}, {in_features} and {outputs}."
-        )
+def shape_of(config: GroupArrayConfig, workload: Workload) -> tuple[int, int]:
+    """Tiles of a layer, and groups of each."""
+    tokens, in_features, outputs = workload.layer
     tiling = Tiling(tokens, outputs, config.rows, config.columns)
     return len(tiling), -(-in_features // config.group)
 
@@ -348,4 +348,9 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.anda.array:AndaArray",
+    stimuli="nibbleforge.tb.tb_anda:ARRAY",
+    wide=True,
 )

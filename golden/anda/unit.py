@@ -3,6 +3,7 @@
 from ..contract.config import Config
 from ..contract.design import Unit
 from .compressed import COMPRESSED
+from .compressor import UNIT as COMPRESSOR_UNIT
 from .config import AndaConfig, AndaSettings
 from .schedule import ARRAY
 
@@ -20,5 +21,9 @@ UNIT = Unit(
     config=AndaConfig,
     presets=_PRESETS,
     designs=lambda config: (COMPRESSED if config.output == "anda" else ARRAY,),
+    takes="layer",
     settings=AndaSettings,
+    simulation="nibbleforge.sim.units.anda:prepare",
 )
+
+UNITS = (UNIT, COMPRESSOR_UNIT)

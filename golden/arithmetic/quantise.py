@@ -19,6 +19,7 @@ Granularity = Literal["channel", "group"]
 INT4_MIN, INT4_MAX = -8, 7
 INT4_BITS, FP16_BITS = 4, 16
 FLOATS = (np.float16, np.float32, np.float64)
+OF_TOKENS = ("activations", "held_out")
 WEIGHT_GROUPS = tuple(1 << n for n in range(2, 8))
 
 
@@ -105,9 +106,10 @@ def check_matrix(name: str, array: ArrayLike) -> NDArray:
     Parameters
     ----------
     name
-        What the matrix is, as it begins the error sentence: ``"activations"``, or a weight's name.
+        What the matrix is, as it begins the error sentence: one of ``OF_TOKENS``, or a weight's
+        name.
     array
-        ``(tokens, in_features)`` for activations, else ``(out_features, in_features)``; float16,
+        ``(tokens, in_features)`` for ``OF_TOKENS``, else ``(out_features, in_features)``; float16,
         float32, float64 or int8, finite, at least one row and one column.
 
     Returns
@@ -121,7 +123,7 @@ def check_matrix(name: str, array: ArrayLike) -> NDArray:
         If the shape, the dtype or a value is not as above, or float64 overflows float32.
     """
     matrix = np.asarray(array)
-    axes = "(tokens, in_features)" if name == "activations" else "(out_features, in_features)"
+    axes = "(tokens, in_features)" if name in OF_TOKENS else "(out_features, in_features)"
     if matrix.ndim != 2:
         raise UserError(f"{name} must be 2-D {axes}, got shape {matrix.shape}.")
     if matrix.size == 0:

@@ -1,5 +1,6 @@
 """Events: the one vocabulary for strobes, counters, golden counts and energy actions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,12 +19,16 @@ class Event:
         One line.
     width
         Bits of the increment that the unit shows in each cycle.
+    waits_for
+        Of a ``time`` event: ports that the counted cycles wait for, and by how much the event
+        counts each cycle that such a port alone is closed, once the unit has come to a halt.
     """
 
     name: str
     kind: Literal["work", "time"]
     meaning: str
     width: int = 1
+    waits_for: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

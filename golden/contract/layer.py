@@ -1,13 +1,14 @@
 """A linear layer as integer arrays take it: operands, their checks, the exact result."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
 from .tiling import Tiling
+from .workload import Workload
 
 WEIGHT_BITS = 4
 WEIGHT_MAX = 8  # largest magnitude of an INT4 weight
@@ -100,6 +101,12 @@ def check_integer(name: str, number: NDArray) -> None:
     """Raise :class:`UserError` unless a number is a 0-d integer array."""
     if number.shape or not np.issubdtype(number.dtype, np.integer):
         raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
+
+
+def workload(_: Any, layer: Layer) -> Workload:
+    """Shape of the layer, on which alone the cycles of a dense array depend."""
+    tokens, in_features = layer.x.shape
+    return Workload(tokens, in_features, len(layer.w))
 
 
 def compute(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:

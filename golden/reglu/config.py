@@ -57,6 +57,11 @@ class RegluConfig(Config):
     """Neurons of a word of the mask, which is decoded to indices (G)."""
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Without predictor there is no mask."""
+        return frozenset() if self.predictor else frozenset({"mask_group"})
+
+    @property
     def row_bits(self) -> int:
         """Bits of a row's number."""
         return max(1, (max(self.max_neurons, self.max_rank) - 1).bit_length())
@@ -153,9 +158,19 @@ def events(config: RegluConfig) -> tuple[Event, ...]:
         Event("false_positives", "work", "predicted neurons whose gate is not positive"),
         Event("survivors", "work", "neurons that add to y"),
         Event("y_beats", "work", "beats of outputs written"),
-        Event("stall_rows", "time", "cycles between inputs and outputs without a row"),
-        Event("stall_request", "time", "cycles a request waits to be accepted"),
-        Event("stall_out", "time", "cycles outputs wait for the consumer"),
+        Event(
+            "stall_rows",
+            "time",
+            "cycles between inputs and outputs without a row",
+            waits_for={"rows": 1, "request": 1},  # nobody brings what is not asked for
+        ),
+        Event(
+            "stall_request",
+            "time",
+            "cycles a request waits to be accepted",
+            waits_for={"request": 1},
+        ),
+        Event("stall_out", "time", "cycles outputs wait for the consumer", waits_for={"y": 1}),
     )
 
 

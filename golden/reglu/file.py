@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..contract.errors import UserError
+from ..contract.files import opened
 from .format import SHIFTS, FixedPoint
 from .predictor import Predictor, PredictorInfo
 
@@ -94,15 +95,13 @@ def _layout(info: PredictorInfo) -> dict[str, tuple[tuple[int, ...], DTypeLike]]
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of a file."""
     try:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise UserError(f"{path} is not a predictor: it is not a .npz file.")
             return dict(archive.items())
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
     except OSError as error:
         reason = error.strerror or "it is damaged"
         raise UserError(f"{path} cannot be read: {reason}.") from None

@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.errors import UserError
+from ..contract.workload import Profile
 from .config import Matrix, RegluConfig
 
 SCALED, HIDDEN, MASKED = 6, 9, 5
@@ -45,6 +47,37 @@ class Neurons:
     predicted: NDArray[np.bool_]
     positive: NDArray[np.bool_]
     adding: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class FfnProfile(Profile):
+    """What tokens make of an FFN.
+
+    Attributes
+    ----------
+    neurons
+        What becomes of them, bool ``(tokens, D)`` each.
+    rank
+        Of the predictor (r); 0 without.
+    latency
+        Cycles from a request to its first beat, at least 1, ``(n,)``: of n requests, then again.
+        None for that of the settings.
+    """
+
+    neurons: Neurons
+    rank: int
+    latency: NDArray[np.integer] | None = None
+
+    def check(self, tokens: int, in_features: int) -> None:
+        """As :meth:`nibbleforge.golden.contract.workload.Profile.check`."""
+        parts = (self.neurons.predicted, self.neurons.positive, self.neurons.adding)
+        shape = parts[0].shape
+        if len(shape) != 2 or any(p.shape != shape or p.dtype != np.bool_ for p in parts):
+            raise UserError("predicted, positive and adding must be bool (tokens, D), all alike.")
+        if shape[0] != tokens:
+            raise UserError(f"the neurons must be those of {tokens} tokens, got {shape[0]}.")
+        if self.latency is not None and (self.latency.ndim != 1 or not self.latency.size):
+            raise UserError(f"latency must be a vector, got shape {self.latency.shape}.")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ..contract.design import Design, Unit
 from ..contract.events import Counts
 from ..contract.schedule import Pulses, Schedule, Traffic, ranges
+from ..contract.workload import Workload
 from .config import Matrix, RegluConfig, RegluSettings, bandwidth, events, ports
-from .timing import HIDDEN, SCALED, Neurons, TokenRun, TokenTiming
+from .timing import HIDDEN, SCALED, FfnProfile, Neurons, TokenRun, TokenTiming
 from .traffic import Requests, traffic_of
 from .values import FfnRun, Outcome, check_shape, compute
 
@@ -131,25 +132,21 @@ def _pulses(
 # --- law --------------------------------------------------------------------------------------
 
 
-def cycles(
-    config: RegluConfig,
-    neurons: Neurons,
-    d: int,
-    rank: int,
-    latency: NDArray[np.integer],
-) -> Counts:
-    """Counts of tokens in one free-flowing run.
+def workload(config: RegluConfig, operands: FfnRun) -> Workload:
+    """What becomes of the neurons, and what the memory is like."""
+    d, _, rank = operands.shape
+    profile = FfnProfile(compute(config, operands).neurons, rank, operands.latency)
+    return Workload(len(operands.x), d, d, profile=profile)
 
-    Parameters
-    ----------
-    neurons
-        What becomes of them, bool ``(tokens, D)`` each.
-    d, rank
-        Features; rank of the predictor, 0 without.
-    latency
-        As in :class:`FfnRun`.
-    """
-    tokens, D = neurons.predicted.shape
+
+def cycles(config: RegluConfig, workload: Workload) -> Counts:
+    """Counts of tokens in one free-flowing run, by their :class:`FfnProfile`."""
+    tokens, d = workload.tokens, workload.in_features
+    profile = workload.profile_as(FfnProfile)
+    neurons, rank, latency = profile.neurons, profile.rank, profile.latency
+    if latency is None:
+        latency = np.array([workload.settings_as(RegluSettings).latency])
+    D = neurons.predicted.shape[1]
     check_shape(config, d, D, rank)
     beats, end, running, requests = -(-d // config.lanes), 0, 0, 0
     for timing in timings(config, neurons, d, rank, latency):
@@ -193,6 +190,10 @@ SKIPPING_FFN = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.reglu.ffn:SkippingFFN",
+    stimuli="nibbleforge.tb.tb_reglu:FFN",
 )
 
 SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64)
@@ -219,6 +220,10 @@ UNIT = Unit(
             lanes=8, max_features=1024, max_neurons=4096, max_rank=64, survivors=64, mask_group=32
         ),
     },
-    designs=lambda config: (SKIPPING_FFN,),
+    designs=lambda _: (SKIPPING_FFN,),
+    takes="ffn",
     settings=RegluSettings,
+    simulation="nibbleforge.sim.units.reglu:prepare",
 )
+
+UNITS = (UNIT,)

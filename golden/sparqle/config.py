@@ -15,13 +15,13 @@ from ..contract.events import Event
 from ..contract.layer import WEIGHT_BITS, accumulator_bits
 from ..contract.ports import Field, Port
 from ..dequantizer import DequantizerConfig
-from ..grouped import GroupScales
+from ..grouped import GroupedConfig
 from .format import HybridFormat
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
 
 
-class SparqleConfig(HybridFormat, GroupScales):
+class SparqleConfig(HybridFormat, GroupedConfig):
     """Parameters of the hybrid array: those of the number format, and the following."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -55,13 +55,13 @@ class SparqleConfig(HybridFormat, GroupScales):
             )
         if self.lanes != 1:
             raise UserError(f"lanes must be 1: the array has no others yet, got {self.lanes}.")
-        if self.dequant == "group":
+        if self.grouped:
             self._check_groups()
         return self
 
     def _check_groups(self) -> None:
         """Refuse weight groups that chunks or bitmap words straddle, or that are too short."""
-        self._check_weight_group(self.max_k)
+        self._check_max_k(self.max_k)
         for name in ("chunk", "group"):
             size = getattr(self, name)
             if self.weight_group % size:
@@ -199,6 +199,9 @@ def events(config: SparqleConfig) -> tuple[Event, ...]:
     """Events of the array; time events count row groups."""
     macs = (config.rows * config.columns).bit_length()
     rows, groups = config.rows.bit_length(), config.row_groups.bit_length()
+    everyone, others = config.row_groups, config.row_groups - 1
+    low = [f"lsb_{p}" for p in range(config.row_groups)]
+    high = [f"{name}_{r}" for name in ("bitmap", "values") for r in range(config.rows)]
     return (
         Event("lsb_macs", "work", "multiply-accumulates on low halves", macs),
         Event("msb_macs", "work", "multiply-accumulates on high halves", macs),
@@ -211,11 +214,34 @@ def events(config: SparqleConfig) -> tuple[Event, ...]:
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
         Event("errors", "work", "bitmaps that ended before or after their tile", groups),
-        Event("stall_weights", "time", "cycles within a tile without the next weights", groups),
-        Event("stall_lsb", "time", "cycles without the next low halves", groups),
-        Event("stall_list", "time", "cycles without the next decoded high halves", groups),
-        Event("stall_rows", "time", "cycles in wait for the tile's end", groups),
-        Event("stall_drain", "time", "cycles a finished tile waits for the one before to drain"),
+        Event(
+            "stall_weights",
+            "time",
+            "cycles within a tile without the next weights",
+            groups,
+            {"w": everyone, **dict.fromkeys([*low, *high], others)},  # banks that nobody frees
+        ),
+        Event(
+            "stall_lsb",
+            "time",
+            "cycles without the next low halves",
+            groups,
+            dict.fromkeys(low, 1),
+        ),
+        Event(
+            "stall_list",
+            "time",
+            "cycles without the next decoded high halves",
+            groups,
+            dict.fromkeys(high, 1),
+        ),
+        Event("stall_rows", "time", "cycles in wait for the tile's end", groups, {"y": everyone}),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles a finished tile waits for the one before to drain",
+            waits_for={"y": 1},
+        ),
     )
 
 

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.errors import UserError
 from ..contract.events import Counts
 from ..contract.layer import check_shape
 from ..contract.tiling import Tiling
+from ..contract.workload import PackedBitmap, Profile, Workload
 from ..grouped import joined_counts, weight_groups
-from .config import SparqleConfig, events
+from .config import SparqleConfig, SparqleSettings, events
 
 FILL = 2  # cycles from a beat of weights to the first row that may read it
 DRAIN = 4  # cycles from a tile's end to its first row of results
@@ -32,6 +34,47 @@ def lengths(config: SparqleConfig, in_features: int) -> NDArray[np.int64]:
     """Input features of each chunk of a tile."""
     starts = np.arange(0, in_features, config.chunk)
     return np.minimum(config.chunk, in_features - starts)
+
+
+@dataclass(frozen=True, eq=False)
+class Popcounts(Profile):
+    """High halves of tokens in the order of the tiles.
+
+    Popcounts of single rows say nothing where rows share a list, so both are given.
+
+    Attributes
+    ----------
+    shared
+        Popcounts of what each row group works off, the OR of its rows' bitmaps, integers
+        ``(token blocks, row groups, chunks)``.
+    present
+        High halves of each token and weight group, integers ``(tokens, weight groups)``; one weight
+        group without group scales.
+    """
+
+    shared: NDArray[np.integer]
+    present: NDArray[np.integer]
+
+    @classmethod
+    def of(cls, config: SparqleConfig, bits: NDArray[np.uint8], in_features: int) -> "Popcounts":
+        """Those of packed bitmaps, ``(tokens, bytes)``."""
+        chunks = -(-in_features // config.chunk)
+        if not config.grouped:
+            present = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)[:, None]
+        else:
+            ones = np.unpackbits(bits, axis=1, count=in_features, bitorder="little")
+            starts = np.arange(0, in_features, config.weight_group)
+            present = np.add.reduceat(ones, starts, axis=1, dtype=np.int64)
+        return cls(popcounts(config, bits, chunks), present)
+
+    def check(self, tokens: int, in_features: int) -> None:
+        """As :meth:`nibbleforge.golden.contract.workload.Profile.check`."""
+        if self.shared.ndim != 3 or self.present.ndim != 2 or len(self.present) != tokens:
+            raise UserError(
+                "popcounts must be (token blocks, row groups, chunks) of shared lists and "
+                f"({tokens}, weight groups) of tokens, "
+                f"got {self.shared.shape} and {self.present.shape}."
+            )
 
 
 def popcounts(config: SparqleConfig, bitmap: NDArray[np.uint8], chunks: int) -> NDArray[np.int64]:
@@ -169,36 +212,25 @@ def run_tile(
 # --- counts -----------------------------------------------------------------------------------
 
 
-def cycles(
-    config: SparqleConfig,
-    bitmap: NDArray[np.uint8],
-    in_features: int,
-    outputs: int,
-    *,
-    sort: bool = False,
-) -> Counts:
+def density_order(present: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Order of tokens by their high halves, ``(tokens,)``: fewest first, ties as they come."""
+    return np.argsort(present, kind="stable")
+
+
+def cycles(config: SparqleConfig, workload: Workload) -> Counts:
     """Counts of a layer in one free-flowing run.
 
-    Parameters
-    ----------
-    bitmap
-        Packed precision bitmap, ``(tokens, bytes)``, padding 0.
-    in_features, outputs
-        Shape of the weights.
-    sort
-        Whether tokens come in the order of their density; else as they are.
+    The profile is the :class:`PackedBitmap` of the high halves, which the settings may sort, or
+    :class:`Popcounts`, whose tokens are in order.
     """
-    tokens = len(bitmap)
+    tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
-    present = np.bitwise_count(bitmap).sum(axis=1, dtype=np.int64)
-    if sort:
-        order = np.argsort(present, kind="stable")
-        bitmap, present = bitmap[order], present[order]
     tiling = Tiling(tokens, outputs, config.rows, config.columns)
-    grouped = config.dequant == "group"
-    groups = weight_groups(config, in_features) if grouped else 1
+    groups = weight_groups(config, in_features) if config.grouped else 1
     chunk_lengths = np.tile(lengths(config, in_features // groups), groups)
-    counts = popcounts(config, bitmap, len(chunk_lengths))
+    profile = _profile(config, workload)
+    _check_popcounts(config, profile, (tiling.token_blocks, len(chunk_lengths), groups))
+    counts, present = profile.shared.astype(np.int64), profile.present.sum(axis=1, dtype=np.int64)
     stages = _Stages(config, chunk_lengths, counts.transpose(2, 1, 0), groups)
     end, between, waits = _repeated(stages, tiling.output_blocks)
     tiles, times = len(tiling), tiling.output_blocks
@@ -211,7 +243,7 @@ def cycles(
         "w_beats": tiles * in_features,
         "lsb_beats": tiles * in_features * config.row_groups,
         "bitmap_words": tiles * config.rows * -(-in_features // config.group),
-        "value_beats": times * _value_beats(config, bitmap, present, in_features // groups),
+        "value_beats": times * int((-(-profile.present // config.beat)).sum()),
         "y_beats": tiles * groups * config.rows,
         "tiles": tiles * groups,
         "errors": 0,
@@ -222,18 +254,32 @@ def cycles(
     ordered = {event.name: totals[event.name] for event in events(config)}
     ideal = times * _mean_work(config, present, in_features)
     front = Counts(end + DRAIN + config.rows, ordered, ideal)
-    return joined_counts(config, front, tiles, groups, between) if grouped else front
+    return joined_counts(config, front, tiles, groups, between) if config.grouped else front
 
 
-def _value_beats(
-    config: SparqleConfig, bitmap: NDArray[np.uint8], present: NDArray[np.int64], features: int
-) -> int:
-    """Beats of high halves: each token's of each weight group begin with a fresh one."""
-    if config.dequant == "group":
-        bits = np.unpackbits(bitmap, axis=1, bitorder="little")
-        starts = np.arange(0, bits.shape[1], features)
-        present = np.add.reduceat(bits, starts, axis=1, dtype=np.int64)
-    return int((-(-present // config.beat)).sum())
+def _profile(config: SparqleConfig, workload: Workload) -> Popcounts:
+    """Popcounts of tokens in the order of the tiles."""
+    profile = workload.profile_as(PackedBitmap, Popcounts)
+    if isinstance(profile, Popcounts):
+        return profile
+    bits = profile.bits
+    if workload.settings_as(SparqleSettings).sort:
+        bits = bits[density_order(np.bitwise_count(bits).sum(axis=1, dtype=np.int64))]
+    return Popcounts.of(config, bits, workload.in_features)
+
+
+def _check_popcounts(
+    config: SparqleConfig, profile: Popcounts, extent: tuple[int, int, int]
+) -> None:
+    """Refuse popcounts of another array; ``extent``: token blocks, chunks, weight groups."""
+    blocks, chunks, groups = extent
+    found = (*profile.shared.shape, profile.present.shape[1])
+    expected = (blocks, config.row_groups, chunks, groups)
+    if found != expected:
+        raise UserError(
+            "popcounts must be those of {} token blocks, {} row groups, {} chunks and {} weight "
+            "groups, got {}, {}, {} and {}.".format(*expected, *found)
+        )
 
 
 def _mean_work(config: SparqleConfig, present: NDArray[np.int64], in_features: int) -> float:

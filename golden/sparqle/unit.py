@@ -12,7 +12,8 @@ from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.layer import Layer, check, ones, sums
 from ..contract.schedule import Beats, Schedule, Traffic, final_of
-from ..grouped import joined
+from ..contract.workload import PackedBitmap, Workload
+from ..grouped import GroupScales, joined
 from . import format as hybrid
 from .config import (
     SparqleConfig,
@@ -27,18 +28,7 @@ from .config import (
     y_port,
 )
 from .schedule import Run
-
-
-def density_order(present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Order of tokens by their number of high halves, fewest first, ties as they come.
-
-    Parameters
-    ----------
-    present
-        ``(tokens, in_features)``: where high halves are not zero.
-    """
-    return np.argsort(np.count_nonzero(present, axis=1), kind="stable")
-
+from .timing import cycles
 
 # --- payloads ---------------------------------------------------------------------------------
 
@@ -133,6 +123,15 @@ def schedule(config: SparqleConfig, layer: Layer) -> Schedule:
     return Schedule(beats, run.port_cycles(), run.pulses())
 
 
+def workload(config: SparqleConfig, layer: Layer) -> Workload:
+    """Shape and high halves of the layer, tokens in the order given."""
+    _, high = hybrid.split(config.format, layer.x)
+    profile = PackedBitmap(np.packbits(high != 0, axis=1, bitorder="little"))
+    tokens, in_features = layer.x.shape
+    settings = SparqleSettings(sort=False)
+    return Workload(tokens, in_features, len(layer.w), settings, profile=profile)
+
+
 ARRAY = Design(
     name="sparqle_array",
     summary="hybrid-precision array: dense pass over low halves, sparse pass over high halves",
@@ -143,9 +142,18 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.sparqle.array:HybridArray",
+    stimuli="nibbleforge.tb.tb_sparqle:ARRAY",
 )
 
-GROUPED = joined(ARRAY, "sparqle_grouped")
+GROUPED = joined(
+    ARRAY,
+    "sparqle_grouped",
+    hardware="nibbleforge.hw.sparqle.array:SparqleGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:SPARQLE",
+)
 
 _PRESETS: dict[str, Config] = {
     "paper": SparqleConfig(),
@@ -155,19 +163,17 @@ _PRESETS: dict[str, Config] = {
     "vector": SparqleConfig(rows=1, columns=256),
     "fpga": SparqleConfig(rows=4, columns=4, group=32, chunk=16, max_k=4096),
     "q4_1": SparqleConfig(
-        dequant="group",
-        weight_group=32,
+        dequant=GroupScales(weight_group=32, convert_latency=2),
         asymmetric=True,
         group=32,
         chunk=32,
-        convert_latency=2,
     ),
 }
 
 
 def design(config: SparqleConfig) -> Design:
     """What the configuration leads to: the array alone, or joined to the dequantizer."""
-    return ARRAY if config.dequant == "none" else GROUPED
+    return GROUPED if config.grouped else ARRAY
 
 
 UNIT = Unit(
@@ -176,5 +182,9 @@ UNIT = Unit(
     config=SparqleConfig,
     presets=_PRESETS,
     designs=lambda config: (design(config),),
+    takes="layer",
     settings=SparqleSettings,
+    simulation="nibbleforge.sim.units.sparqle:prepare",
 )
+
+UNITS = (UNIT,)

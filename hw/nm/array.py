@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from ...golden.nm.config import ACTIVATION_BITS, NMConfig
-from ...golden.nm.unit import ARRAY
+from ...golden.nm.unit import ARRAY, GROUPED
+from ..grouped import GroupedArray
 from ..lib.base import Unit
 from ..lib.delays import delayed
 from ..lib.emission import place
@@ -218,6 +219,13 @@ class NMArray(Unit[NMConfig]):
             move.eq(~y.valid | y.ready),
             self.events.y_beats.eq(y.valid & y.ready),
         ]
+
+
+class NMGrouped(GroupedArray[NMConfig]):
+    """The N:M array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
+
+    def __init__(self, config: NMConfig):
+        super().__init__(config, GROUPED, NMArray)
 
 
 _leaves_layout = data.StructLayout({"valid": 1, "last": 1})

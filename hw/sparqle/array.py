@@ -6,7 +6,8 @@ from operator import add
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from ...golden.sparqle.config import SparqleConfig
-from ...golden.sparqle.unit import ARRAY
+from ...golden.sparqle.unit import ARRAY, GROUPED
+from ..grouped import GroupedArray
 from ..lib.base import Unit
 from ..lib.emission import place
 from .decoder import index_bits
@@ -187,3 +188,10 @@ class HybridArray(Unit[SparqleConfig]):
             events.stall_list.eq(total("stall_list")),
             events.stall_rows.eq(total("stall_rows")),
         ]
+
+
+class SparqleGrouped(GroupedArray[SparqleConfig]):
+    """The hybrid array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
+
+    def __init__(self, config: SparqleConfig):
+        super().__init__(config, GROUPED, HybridArray)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ...sim.llm.capture import DEFAULT_LAYERS, capture
+from ...sim.llm.linear_layers import in_words
 from ...sim.tools.results import check_output
 from ..show import console, progress, table
 
@@ -44,4 +45,6 @@ def command(
         )
     rows = [[name, *file.activations(name).shape, len(file.weights(name))] for name in file.layers]
     table(["layer", "tokens", "in_features", "out_features"], rows, title=str(output))
+    for entry in file.meta.get("left_out", []):
+        console.print(f"left out: {in_words(entry)}", markup=False)
     console.print(f"{output.stat().st_size / 1e6:.1f} MB")

@@ -23,7 +23,7 @@ from ...sim.llm.reglu_build import (
 from ...sim.tensors.ffns import FfnWeights, calibration_of, load_ffn, sample_path
 from ...sim.tensors.files import load_matrix
 from ...sim.tools.results import check_npz, check_output, new_files
-from ..options import Context, Text
+from ..options import ARRAY_HELP, Context, Text
 from ..show import Report, console, progress, table
 
 app = typer.Typer(help="Build predictors of the active neurons of ReGLU FFNs.")
@@ -45,8 +45,8 @@ def group() -> None:
 class Given:
     """Where an FFN and its inputs come from, as the command line names it."""
 
-    weights: Path | None
-    activations: Path | None
+    weights: str | None
+    activations: str | None
     capture: Path | None
     model: str | None
     layer: str | None
@@ -83,15 +83,19 @@ def build(
     share: Share = 0.7,
     double_relu: Annotated[bool, typer.Option("--double-relu", help="ReLU on up, too.")] = False,
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FFN.npz",
-            help="Arrays gate and up, (neurons, in_features), and down; with --activations.",
+            metavar="FFN.npz[:NAME]",
+            help="Arrays gate and up, (neurons, in_features), and down, or those of a layer of a"
+            " checkpoint, as FILE:model.layers.0.mlp; with --activations.",
         ),
     ] = None,
     activations: Annotated[
-        Path | None,
-        typer.Option(metavar="X.npy", help="(tokens, in_features): inputs to calibrate on."),
+        str | None,
+        typer.Option(
+            metavar="X.npy[:NAME]",
+            help=f"(tokens, in_features): inputs to calibrate on. {ARRAY_HELP}",
+        ),
     ] = None,
     capture: Annotated[
         Path | None,
@@ -108,9 +112,9 @@ def build(
         ),
     ] = None,
     held_out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="X2.npy",
+            metavar="X2.npy[:NAME]",
             help="Inputs for the thresholds; default: the second half of those to calibrate on.",
         ),
     ] = None,

@@ -8,9 +8,8 @@ from ...golden.anda.search import FP16_BITS, Round
 from ...golden.contract.errors import UserError
 from ...sim.llm.perplexity import KINDS, find, open_model, read
 from ...sim.llm.search import (
-    COLUMNS,
+    CONFIG,
     PREFILL,
-    ROWS,
     Outcome,
     anda_settings,
     perplexity_of,
@@ -91,7 +90,7 @@ def _show(outcome: Outcome) -> None:
             "perplexity",
             "on held-out text",
             "x BOPs saved",
-            f"cycles of {PREFILL} tokens, {ROWS} x {COLUMNS}",
+            f"cycles of {PREFILL} tokens, {CONFIG.rows} x {CONFIG.columns}",
             "x FP16",
         ],
         list(rows),

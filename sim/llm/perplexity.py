@@ -15,7 +15,8 @@ from ...golden.anda.format import AndaFormat, check_mantissa
 from ...golden.anda.search import Mantissas
 from ...golden.contract.errors import UserError
 from ...golden.llm import Linear
-from ..tensors.files import some
+from ..tensors.arrays import some
+from .linear_layers import EMBEDDING, Modules, in_words, sort_modules, summarise
 from .model import (
     DEFAULT_OFFSET,
     Corpus,
@@ -260,20 +261,38 @@ def find(model: str, progress: Progress | None = None) -> Source:
 def _linear_layers(network: Any) -> tuple[tuple[str, Linear, Any], ...]:
     """Kind, shape and module of the linear layers, the output head left out."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
+    modules = sort_modules(network.named_modules(), torch.nn.Linear, Conv1D)
+    return kinds_of(modules)
+
+
+def kinds_of(modules: Modules) -> tuple[tuple[str, Linear, Any], ...]:
+    """Kind, shape and module of linear layers, the output head left out.
+
+    Raises
+    ------
+    UserError
+        If a layer has another name or is transposed, a kind is missing, or other modules hold
+        weights, which would stay as they are.
+    """
     kind_of = {name: kind for kind, names in KINDS.items() for name in names}
     found, unknown = [], []
-    for name, module in network.named_modules():
+    for name, layer in modules.layers.items():
         last = name.rpartition(".")[2]
-        if not isinstance(module, torch.nn.Linear) or last == HEAD:
+        if last == HEAD:
             continue
-        if last in kind_of:
-            linear = Linear(name.removeprefix("model."), module.in_features, module.out_features)
-            found.append((kind_of[last], linear, module))
+        if last in kind_of and not layer.transposed:
+            linear = Linear(name, layer.module.in_features, layer.module.out_features)
+            found.append((kind_of[last], linear, layer.module))
         else:
             unknown.append(name)
     if unknown:
         raise UserError(f"linear layers must be named {', '.join(kind_of)}, got {some(unknown)}.")
+    others = {name: one for name, one in modules.left.items() if one.why != EMBEDDING}
+    if others:
+        reasons = "; ".join(map(in_words, summarise(others)))
+        raise UserError(f"all weights must be in linear layers, got {reasons}.")
     for kind, names in KINDS.items():
         if kind not in {kind for kind, _, _ in found}:
             raise UserError(f"the model must have linear layers named {' or '.join(names)}.")

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ...golden.anda.config import AndaConfig, AndaSettings
+from ...golden.anda.schedule import ARRAY
 from ...golden.anda.search import FP16_BITS, BopsWeights, Mantissas, Round, saving
 from ...golden.anda.search import search as golden_search
 from ...golden.contract.errors import UserError
-from ...golden.contract.tiling import Tiling
+from ...golden.contract.workload import Workload
 from ...golden.llm import Linear
 from ..tools.results import check_output, finite, new_files, write_json
 from .model import Progress, Source
@@ -25,8 +27,8 @@ RESULT = "search.json"
 
 PREFILL = 512
 """Tokens of the prefill whose cycles are predicted."""
-ROWS = COLUMNS = 16
-GROUP = 64
+CONFIG = AndaConfig()
+"""The array that they are predicted for."""
 
 Settings = dict[str, Any]
 """What a perplexity of the search depends on, and the loss; only JSON."""
@@ -176,12 +178,12 @@ def prefill_cycles(linears: Sequence[tuple[str, Linear]], mantissas: Mantissas |
     ``ceil(T / R) * ceil(N / C) * ceil(K / 64) * M``; with FP16 activations (None) it takes 16.
     """
     bits = dict(zip(KINDS, mantissas or [FP16_BITS] * len(KINDS), strict=True))
-    return sum(
-        len(Tiling(PREFILL, linear.outputs, ROWS, COLUMNS))
-        * -(-linear.in_features // GROUP)
-        * bits[kind]
-        for kind, linear in linears
-    )
+    ideal = 0.0
+    for kind, linear in linears:
+        settings = AndaSettings(mantissa=bits[kind])
+        workload = Workload(PREFILL, linear.in_features, linear.outputs, settings)
+        ideal += ARRAY.cycles(CONFIG, workload).ideal_cycles or 0.0
+    return int(ideal)
 
 
 def _score(perplexity: float, reference: float) -> float:
@@ -298,9 +300,9 @@ def _report(settings: Settings, weights: BopsWeights, outcome: Outcome) -> dict[
         "held_out_perplexity": _named(map(finite, outcome.held_out)),
         "prefill": {
             "tokens": PREFILL,
-            "rows": ROWS,
-            "columns": COLUMNS,
-            "group": GROUP,
+            "rows": CONFIG.rows,
+            "columns": CONFIG.columns,
+            "group": CONFIG.group,
             "cycles": _named(outcome.cycles),
         },
     }

@@ -54,9 +54,6 @@ class Run:
 _ARGUMENTS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WIDE = ("-fno-expand", "-fno-dfg", "-fno-gate", "-fno-inline", "-Wno-UNOPTFLAT")
 
-WIDE = ("anda_array", "anda_compressed")
-"""Designs of wide vectors: kept whole, modules apart, they compile and run several times faster."""
-
 
 class Model:
     """A design built with the native driver.
@@ -98,7 +95,7 @@ class Model:
                 generated.name,
                 DRIVER,
                 includes=[Path(folder)],
-                verilator_args=(*_ARGUMENTS, *(_WIDE if design.name in WIDE else ())),
+                verilator_args=(*_ARGUMENTS, *(_WIDE if design.wide else ())),
                 optimise=optimise,
                 cache=cache,
             )

@@ -7,9 +7,10 @@ import numpy as np
 
 from ...golden import fp16
 from ...golden.anda import schedule as anda
-from ...golden.anda.config import AndaConfig
+from ...golden.anda.config import AndaConfig, AndaSettings
 from ...golden.anda.schedule import AndaLayer
 from ...golden.anda.search import PUBLISHED, Published, saving
+from ...golden.contract.workload import Workload
 from ...golden.fp16 import Fp16Config, Fp16Layer
 from ..run.measure import Measured, Runner
 
@@ -50,10 +51,12 @@ def speeds(config: AndaConfig | None = None, tokens: int = TOKENS) -> Iterator[M
     for model in PUBLISHED:
         combinations = (model.tenth_percent, model.one_percent)
         rival = Fp16Config(rows=config.rows, columns=config.columns, max_k=model.intermediate)
-        slow = sum(n * fp16.cycles(rival, tokens, k, o).cycles for k, o, n in layers(model))
+        slow = sum(
+            n * fp16.cycles(rival, Workload(tokens, k, o)).cycles for k, o, n in layers(model)
+        )
         fast = [
             sum(
-                n * anda.cycles(config, m, tokens, k, o).cycles
+                n * anda.cycles(config, Workload(tokens, k, o, AndaSettings(mantissa=m))).cycles
                 for (k, o, n), m in zip(layers(model), mantissas, strict=True)
             )
             for mantissas in combinations
@@ -101,16 +104,15 @@ def measure(shape: Shape, runner: Runner, tokens: int = 16) -> Measured:
     rng = np.random.default_rng(shape.in_features + shape.outputs + shape.mantissa)
     x = rng.standard_normal((tokens, shape.in_features), np.float32).astype(np.float16)
     w = rng.integers(-8, 8, (shape.outputs, shape.in_features), np.int8)
-    extent = (tokens, shape.in_features, shape.outputs)
     if shape.unit == "fp16":
         rival = Fp16Config(max_k=max(model.intermediate for model in PUBLISHED))
         operands = Fp16Layer(x, w.astype(np.float16))
-        golden = fp16.cycles(rival, *extent)
+        golden = fp16.cycles(rival, fp16.workload(rival, operands))
         return runner.measure(fp16.ARRAY, rival, fp16.traffic(rival, operands), golden)
     config, group = AndaConfig(), 128
     d = rng.uniform(0.001, 0.1, (shape.outputs, -(-shape.in_features // group)))
     layer = AndaLayer(x, np.array(shape.mantissa), w, d.astype(np.float16), np.array(group))
-    golden = anda.cycles(config, shape.mantissa, *extent, group)
+    golden = anda.cycles(config, anda.workload(config, layer))
     return runner.measure(anda.ARRAY, config, anda.traffic(config, layer), golden)
 
 

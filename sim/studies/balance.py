@@ -7,9 +7,11 @@ import numpy as np
 
 from ...golden.arithmetic.quantise import quantise_activations
 from ...golden.contract.errors import UserError
+from ...golden.contract.workload import PackedBitmap, Workload
+from ...golden.grouped import GroupScales
 from ...golden.sparqle import format as hybrid
 from ...golden.sparqle import timing as sparqle_timing
-from ...golden.sparqle.config import SparqleConfig
+from ...golden.sparqle.config import SparqleConfig, SparqleSettings
 from ..tensors.files import Capture
 from ..units.dense import baselines
 
@@ -70,7 +72,7 @@ VARIANTS = (
     ),
     Variant(SparqleConfig(rows=1, columns=256), 512),
     *(
-        Variant(SparqleConfig(dequant="group", weight_group=size, chunk=32, group=32), 512)
+        Variant(SparqleConfig(dequant=GroupScales(weight_group=size), chunk=32, group=32), 512)
         for size in (32, 64)
     ),
 )
@@ -101,7 +103,10 @@ def _balance(capture: Capture, variant: Variant) -> Balance:
         x = capture.activations(layer)[:tokens]
         packed = hybrid.encode(config.format, quantise_activations(x, config.limit).q)
         shape = (packed.in_features, len(capture.weights(layer)))
-        counts = sparqle_timing.cycles(config, packed.bitmap, *shape, sort=variant.sort)
+        profile = PackedBitmap(packed.bitmap)
+        settings = SparqleSettings(sort=variant.sort)
+        workload = Workload(tokens, *shape, settings, profile=profile)
+        counts = sparqle_timing.cycles(config, workload)
         rivals = baselines(config, config.k, counts.cycles, tokens, *shape)
         speedups.append([rival["speedup"] for rival in rivals])
         shares.append(speedups[-1][0] * (2 - packed.msb_zero_share) / 2)

@@ -7,9 +7,10 @@ import numpy as np
 from ...golden import dense
 from ...golden.contract.config import Config
 from ...golden.contract.events import Counts
+from ...golden.contract.workload import Workload
 from ...golden.dense import DenseConfig
 from ...golden.nm import unit as nm
-from ...golden.nm.config import NMConfig
+from ...golden.nm.config import NMConfig, NMSettings
 from ...golden.nm.format import slots
 from ...golden.nm.pattern import Pattern
 from ...golden.nm.unit import NMLayer
@@ -33,6 +34,11 @@ class Shape:
     tokens: int
     in_features: int
     outputs: int
+
+    def workload(self, pattern: Pattern) -> Workload:
+        """The layer with N of M weights."""
+        settings = NMSettings(n=pattern.n)
+        return Workload(self.tokens, self.in_features, self.outputs, settings)
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,16 @@ class Speed:
 
 def config_of(pattern: Pattern) -> NMConfig:
     """The array for blocks of M; two rows of sums a cycle, which 1:16 needs."""
-    return NMConfig.model_validate({"m": pattern.m, "dequant": "group", "dequant_rows": 2})
+    return NMConfig.model_validate({"m": pattern.m, "dequant": {}, "dequant_rows": 2})
 
 
 def speed(pattern: Pattern, shape: Shape) -> Speed:
     """Golden counts of a layer."""
     config = config_of(pattern)
-    extent = (shape.tokens, shape.in_features, shape.outputs)
+    workload = shape.workload(pattern)
     rival = DenseConfig(passes=1, max_k=config.max_k)
-    counts = nm.cycles(config, pattern.n, *extent)
-    return Speed(pattern, config, counts, dense.cycles(rival, *extent).cycles)
+    counts = nm.cycles(config, workload)
+    return Speed(pattern, config, counts, dense.cycles(rival, workload).cycles)
 
 
 def measure(pattern: Pattern, shape: Shape, runner: Runner) -> Measured:
@@ -94,5 +100,5 @@ def measure(pattern: Pattern, shape: Shape, runner: Runner) -> Measured:
     d = rng.uniform(0.001, 0.1, (shape.outputs, groups)).astype(np.float16)
     packed = slots(np.where(keep, q, np.int8(0)), keep, pattern)
     layer = NMLayer(x, *packed, np.array(config.weight_group), d)
-    golden = nm.cycles(config, pattern.n, shape.tokens, shape.in_features, shape.outputs)
+    golden = nm.cycles(config, nm.workload(config, layer))
     return runner.measure(nm.GROUPED, config, nm.GROUPED.traffic(config, layer), golden)

@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.contract.events import Counts
-from ...golden.reglu.config import RegluConfig
+from ...golden.contract.workload import Workload
+from ...golden.reglu.config import RegluConfig, RegluSettings
 from ...golden.reglu.ffn import INT8_LIMIT
 from ...golden.reglu.format import FixedPoint, exact_product
 from ...golden.reglu.predictor import scores
 from ...golden.reglu.quality import share
-from ...golden.reglu.timing import Neurons
-from ...golden.reglu.unit import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic
-from ...golden.reglu.values import FfnRun, compute
+from ...golden.reglu.timing import FfnProfile, Neurons
+from ...golden.reglu.unit import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic, workload
+from ...golden.reglu.values import FfnRun
 from ..run.measure import Measured, Runner
 
 SETUPS = ((RegluConfig(), (4096, 11008, 256)), (SMALL, (576, 1536, 64)))
@@ -69,11 +70,15 @@ def speed(
     d, D, rank = shape
     neurons = neurons_of(tokens, D, natural, dropped, np.random.default_rng(0))
     everyone = Neurons(np.ones_like(neurons.adding), neurons.positive, neurons.adding)
-    cycles_of = np.array([latency])
+    settings = RegluSettings(latency=latency)
+    predicted, unpredicted = (
+        Workload(tokens, d, d, settings, profile=profile)
+        for profile in (FfnProfile(neurons, rank), FfnProfile(everyone, 0))
+    )
     return Speed(
-        cycles(config, neurons, d, rank, cycles_of),
+        cycles(config, predicted),
         dense_cycles(config, tokens, d, D),
-        cycles(config.replace(predictor=False), everyone, d, 0, cycles_of).cycles,
+        cycles(config.replace(predictor=False), unpredicted).cycles,
         share(d, D, rank, natural, dropped),
     )
 
@@ -87,10 +92,8 @@ def measure(
     runner: Runner,
 ) -> Measured:
     """One token of the same on the RTL; values, events and cycles compared with golden."""
-    d, _, rank = shape
     operands = operands_of(shape, natural, dropped, latency)
-    neurons = compute(config, operands).neurons
-    golden = cycles(config, neurons, d, rank, operands.latency)
+    golden = cycles(config, workload(config, operands))
     return runner.measure(SKIPPING_FFN, config, traffic(config, operands), golden)
 
 

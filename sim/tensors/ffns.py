@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.contract.errors import UserError
+from ...golden.contract.files import opened
 from ...golden.reglu.ffn import check_ffn
 from ..llm.reglu_network import Block, Network
-from .files import Capture, load_matrix, some
+from .arrays import ArrayFile, NpyFile, NpzFile, nearest, open_arrays, some, split_name
+from .files import Capture, load_matrix
 
 FFN_FORMAT = "nibbleforge-ffn-1"
 """What ``meta["format"]`` says in a file that :mod:`nibbleforge.sim.llm.reglu_train` wrote."""
 
 MLP = "layers.{}.mlp"
 """What the FFN of layer N is called in a language model."""
+
+
+LAYOUTS = ("{}", "{}_proj.weight", "{}.weight")
+"""What gate, up and down are called in a file, after the name of the FFN if there is one."""
 
 
 class FfnWeights(NamedTuple):
@@ -38,15 +44,99 @@ class FfnWeights(NamedTuple):
     down: NDArray[np.float32]
 
 
-def load_ffn(path: str | os.PathLike[str]) -> FfnWeights:
-    """Read an FFN from a ``.npz`` or ``.safetensors`` file with arrays gate, up and down.
+def load_ffn(given: str | os.PathLike[str]) -> FfnWeights:
+    """Read an FFN: arrays gate, up and down of a file, or of a layer of a checkpoint.
+
+    Parameters
+    ----------
+    given
+        As in :func:`.files.load_matrix`, but that ``FILE:NAME`` names the FFN, such as
+        ``model.layers.3.mlp``, whose arrays then are ``NAME.gate_proj.weight`` and so on. See
+        ``LAYOUTS``.
 
     Raises
     ------
     UserError
-        If the file cannot be read, lacks one of them, or they do not fit together.
+        If the file cannot be read, lacks one of them, they do not fit together, or the
+        ``config.json`` beside a checkpoint names another activation than ReLU.
     """
-    return FfnWeights(*check_ffn(*(load_matrix(path, name) for name in FfnWeights._fields)))
+    path, name = split_name(given)
+    file = open_arrays(path)
+    if not isinstance(file, NpyFile | NpzFile):
+        _check_activation(path)
+    return FfnWeights(*check_ffn(*(file.load(part) for part in _parts(file, name))))
+
+
+def _parts(file: ArrayFile, name: str | None) -> list[str]:
+    """Names of gate, up and down of an FFN, in the layout that has most of them."""
+    if isinstance(file, NpyFile):
+        raise UserError(
+            f"{file.path} holds one array without a name; an FFN has three: gate, up and down."
+        )
+    there = set(file.names)
+    starts = [""] if name is None else [f"{name}.", f"{name}/"]
+    layouts = [_in_layout(start, layout) for start in starts for layout in LAYOUTS]
+    best = max(layouts, key=lambda parts: len(there.intersection(parts)))
+    if not there.isdisjoint(best):
+        return best
+    ffns = _ffns(file.names)
+    if name is None and len(ffns) == 1:
+        return _parts(file, ffns[0])
+    if name is None and ffns:
+        raise UserError(
+            f"{file.path} holds several FFNs; name one of {some(ffns)},"
+            f" as in {file.path}:{ffns[0]}."
+        )
+    if ffns:
+        raise UserError(f"{file.path} has no FFN {name!r}; {nearest(name or '', ffns)}.")
+    return best
+
+
+def _check_activation(path: Path) -> None:
+    """Refuse a checkpoint whose FFNs another function gates."""
+    config = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        content = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # a checkpoint without a configuration is the user's own
+    if isinstance(content, dict):
+        check_activation(path, activation_of({**content, **_dict(content.get("text_config"))}))
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def activation_of(config: Mapping[str, Any]) -> str | None:
+    """What gates the FFNs, by the configuration of a Hugging Face model; None if it is not said."""
+    names = ("hidden_act", "hidden_activation", "activation_function")
+    return next((str(config[name]) for name in names if config.get(name)), None)
+
+
+def check_activation(path: Path, activation: str | None) -> None:
+    """Raise :class:`UserError` unless the FFNs of a file may be ReLU-gated."""
+    if activation not in (None, "relu"):
+        raise UserError(f"the FFNs in {path} must be gated by relu, got {activation}.")
+
+
+def _ffns(names: Iterable[str]) -> list[str]:
+    """What ``FILE:NAME`` may name, in the order of ``names``."""
+    names = list(names)
+    there = set(names)
+    found: dict[str, None] = {}
+    for mark in "./":
+        for layout in LAYOUTS:
+            end = mark + layout.format("gate")
+            for name in names:
+                stem = name.removesuffix(end)
+                if stem != name and there.issuperset(_in_layout(stem + mark, layout)):
+                    found[stem] = None
+    return list(found)
+
+
+def _in_layout(start: str, layout: str) -> list[str]:
+    """Names of gate, up and down."""
+    return [start + layout.format(part) for part in FfnWeights._fields]
 
 
 class FfnLayer(NamedTuple):
@@ -110,9 +200,11 @@ class FfnSample:
         """
         path = Path(path)
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            with opened(path) as stream, np.load(stream, allow_pickle=False) as archive:
                 meta = json.loads(archive["meta"].item())
                 layers = sum(name.endswith("/gate") for name in archive.files)
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(
                 f"{path} cannot be read: {error.strerror or 'it is damaged'}."
@@ -231,8 +323,6 @@ def _captured(capture: Capture, name: str) -> tuple[FfnWeights, NDArray[np.float
                 f"{capture.path} has no layer {part!r}, which an FFN needs;"
                 f" its layers are {some(capture.layers)}."
             )
-    activation = capture.meta.get("activation")
-    if activation not in (None, "relu"):
-        raise UserError(f"the FFNs in {capture.path} must be gated by relu, got {activation}.")
+    check_activation(capture.path, capture.meta.get("activation"))
     weights = check_ffn(*(capture.weights(part) for part in parts))
     return FfnWeights(*weights), capture.activations(parts[0]).astype(np.float32)

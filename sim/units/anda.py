@@ -1,6 +1,7 @@
 """Simulation of the bit-plane array on a user's layer."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,144 +14,124 @@ from ...golden.anda.compressed import COMPRESSED, CompressedLayer
 from ...golden.anda.config import AndaConfig, AndaSettings, GroupArrayConfig
 from ...golden.anda.format import to_fp16
 from ...golden.anda.schedule import ARRAY, AndaLayer
-from ...golden.arithmetic.quantise import QuantisedWeights, check_matrix, take_weights
+from ...golden.arithmetic.quantise import QuantisedWeights, take_weights
 from ...golden.contract.config import Config
-from ...golden.contract.errors import UserError
+from ...golden.contract.workload import Workload
 from ...golden.fp16 import Fp16Config
-from ..run.measure import Measured, Runner, results
+from ..run.measure import Measured, results
 from .anda_compressor import arrays_of
 from .anda_compressor import results as compressed_results
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Finished, Prepared, Run, Tensors, layer_sqnr_db
 
 
-def simulate(
-    unit_name: str, config: AndaConfig, settings: AndaSettings, tensors: Tensors, runner: Runner
-) -> Simulation:
-    """Round to FP16, encode, run the RTL over the whole layer, compare.
+@dataclass(frozen=True, eq=False)
+class FloatLayer(Prepared):
+    """A layer with activations in the Anda format and INT4 weights in groups.
 
-    Weights are quantised to INT4 per weight group; with ``asymmetric`` they have minima, and are
-    taken from the model's file if that holds them so. ``y`` is what the hardware gives.
-    """
-    if tensors.weights is None:
-        raise UserError(f"{unit_name} needs weights.")
-    activations = check_matrix("activations", tensors.activations)
-    weights = check_matrix("weights", tensors.weights)
-    w = weights_of(config, settings.weight_group, tensors, weights)
-    layer = layer_of(config, settings, to_fp16("activations", tensors.activations), w)
-    run = _run_compressed if config.output == "anda" else _run
-    measured, given = run(config, settings, layer, runner)
-    exact = activations.astype(np.float64) @ weights.astype(np.float64).T
-    return report(unit_name, config, settings, exact, layer, w, measured, given)
-
-
-def report(
-    unit_name: str,
-    config: Any,
-    settings: Config,
-    exact: NDArray,
-    layer: Any,
-    w: QuantisedWeights,
-    measured: Measured,
-    given: Mapping[str, NDArray],
-) -> Simulation:
-    """Counts and files of a run of an array on groups.
-
-    Parameters
+    Attributes
     ----------
-    exact
-        The product in float64, for the error of what was given.
     layer
         Operands, with activations in the Anda format.
-    given
-        What the hardware gave, ``y`` among it.
     """
-    tokens, in_features = layer.x.shape
-    encoded = layer.encoded(config)
-    padding = encoded.padded_features / encoded.in_features
-    counts = counts_of(
-        unit_name,
-        config,
-        settings,
-        {"tokens": tokens, "in_features": in_features, "out_features": len(w.q)},
-        measured.summary(),
-        baselines=baselines(config, measured.cycles, tokens, in_features, len(w.q)),
-        bits_per_activation=encoded.bits_per_element,
-        bits_per_activation_padded=encoded.bits_per_element * padding,
-        bits_per_weight=w.bits_per_weight,
-        sqnr_db=sqnr_db(exact, given["y"]),
-        utilisation=(measured.golden.ideal_cycles or 0.0) / measured.cycles,
-    )
-    arrays: dict[str, NDArray] = {**given, "x": layer.x, "w_q": w.q, "w_scale": w.scale}
-    if w.minimum is not None:
-        arrays["w_min"] = w.minimum
-    return Simulation(counts, arrays, measured.mismatches)
+
+    config: Any
+    settings: Config
+    tensors: Tensors
+    w: QuantisedWeights
+    layer: Any
+
+    @property
+    def shape(self) -> dict[str, int | None]:
+        """Tokens, input features and outputs."""
+        tokens, in_features = self.layer.x.shape
+        return {"tokens": tokens, "in_features": in_features, "out_features": len(self.w.q)}
+
+    def report(self, run: Measured, given: Mapping[str, NDArray]) -> Finished:
+        """Files and figures of a run; what the hardware gave is given, ``y`` among it."""
+        encoded = self.layer.encoded(self.config)
+        padding = encoded.padded_features / encoded.in_features
+        extent = (*self.layer.x.shape, len(self.w.q))
+        figures = {
+            "baselines": _baselines(self.config, run.cycles, *extent),
+            "bits_per_activation": encoded.bits_per_element,
+            "bits_per_activation_padded": encoded.bits_per_element * padding,
+            "bits_per_weight": self.w.bits_per_weight,
+            "sqnr_db": layer_sqnr_db(*self.tensors.matrices(), given["y"]),
+            "utilisation": (run.golden.ideal_cycles or 0.0) / run.cycles,
+        }
+        arrays = {**given, "x": self.layer.x, "w_q": self.w.q, "w_scale": self.w.scale}
+        if self.w.minimum is not None:
+            arrays["w_min"] = self.w.minimum
+        return Finished(arrays, figures)
 
 
-def _run(
-    config: AndaConfig, settings: AndaSettings, layer: AndaLayer, runner: Runner
-) -> tuple[Measured, dict[str, NDArray]]:
-    """Run the array; its results."""
-    (tokens, in_features), outputs = layer.x.shape, len(layer.w)
-    golden = anda.cycles(
-        config, settings.mantissa, tokens, in_features, outputs, int(layer.weight_group)
-    )
-    measured = runner.measure(ARRAY, config, anda.traffic(config, layer), golden)
-    bits = results(layer.tiling(config), anda.ports(config)[-1], measured)
-    if config.output == "fp16":
-        return measured, {"y": bits.astype(np.uint16).view(np.float16)}
-    return measured, {"y": bits.astype(np.uint32).view(np.float32)}
+class PlaneLayer(FloatLayer):
+    """A layer on the bit-plane array alone."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The whole layer."""
+        return (Run(ARRAY, self.config, self.layer),)
+
+    def finish(self, *measured: Measured) -> Finished:
+        """``y`` is what the hardware gives, in FP32 or FP16."""
+        (run,) = measured
+        bits = results(self.layer.tiling(self.config), ARRAY.ports(self.config)[-1], run)
+        if self.config.output == "fp16":
+            return self.report(run, {"y": bits.astype(np.uint16).view(np.float16)})
+        return self.report(run, {"y": bits.astype(np.uint32).view(np.float32)})
 
 
-def _run_compressed(
-    config: AndaConfig, settings: AndaSettings, layer: AndaLayer, runner: Runner
-) -> tuple[Measured, dict[str, NDArray]]:
-    """Run array and compressor, outputs padded to whole groups; results and what they stand for."""
-    (tokens, in_features), outputs = layer.x.shape, len(layer.w)
-    padded = compressed_layer(config, settings, layer)
-    golden = anda_compressed.cycles(
-        config,
-        settings.mantissa,
-        settings.result_mantissa,
-        tokens,
-        in_features,
-        len(padded.w),
-        int(layer.weight_group),
-    )
-    traffic = anda_compressed.traffic(config, padded)
-    measured = runner.measure(COMPRESSED, config, traffic, golden)
-    unit, ports = anda_compressed.compressor_config(config), anda_compressed.ports(config)[-3:]
-    y = compressed_results(unit, ports, measured, settings.result_mantissa, tokens, outputs)
-    files = {f"y_{name}": array for name, array in arrays_of(y).items()}
-    return measured, {"y": y.decode().astype(np.float32), **files}
+class ChainedLayer(FloatLayer):
+    """A layer whose results go through the compressor, outputs padded to whole groups."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The whole layer."""
+        return (Run(COMPRESSED, self.config, self._padded()),)
+
+    def _padded(self) -> CompressedLayer:
+        """The same operands with outputs of zeros up to whole groups of results."""
+        layer: AndaLayer = self.layer
+        padding = ((0, -len(layer.w) % self.config.group), (0, 0))
+        minimum = layer.minimum
+        settings: AndaSettings = self.settings  # type: ignore[assignment]
+        return CompressedLayer(
+            layer.x,
+            layer.mantissa,
+            np.pad(layer.w, padding),
+            np.pad(layer.d, padding),
+            layer.weight_group,
+            np.pad(minimum, padding) if minimum.size else minimum,
+            result_mantissa=np.array(settings.result_mantissa),
+        )
+
+    def finish(self, *measured: Measured) -> Finished:
+        """Results in the Anda format, and ``y`` that they stand for."""
+        (run,) = measured
+        settings: AndaSettings = self.settings  # type: ignore[assignment]
+        unit, ports = anda_compressed.compressor_config(self.config), COMPRESSED.ports(self.config)
+        tokens, outputs = len(self.layer.x), len(self.layer.w)
+        y = compressed_results(unit, ports[-3:], run, settings.result_mantissa, tokens, outputs)
+        files = {f"y_{name}": array for name, array in arrays_of(y).items()}
+        return self.report(run, {"y": y.decode().astype(np.float32), **files})
 
 
-def compressed_layer(
-    config: AndaConfig, settings: AndaSettings, layer: AndaLayer
-) -> CompressedLayer:
-    """The same operands with outputs of zeros up to whole groups of results."""
-    padding = ((0, -len(layer.w) % config.group), (0, 0))
-    minimum = layer.minimum
-    return CompressedLayer(
-        layer.x,
-        layer.mantissa,
-        np.pad(layer.w, padding),
-        np.pad(layer.d, padding),
-        layer.weight_group,
-        np.pad(minimum, padding) if minimum.size else minimum,
-        result_mantissa=np.array(settings.result_mantissa),
-    )
+def prepare(config: AndaConfig, settings: AndaSettings, tensors: Tensors) -> FloatLayer:
+    """Round to FP16, encode.
 
-
-def layer_of(
-    config: AndaConfig, settings: AndaSettings, x: NDArray[np.float16], w: QuantisedWeights
-) -> AndaLayer:
-    """Operands of the array, checked."""
+    Weights are quantised to INT4 per weight group; with ``asymmetric`` they have minima, and are
+    taken from the model's file if that holds them so.
+    """
+    _, weights = tensors.matrices()
+    w = weights_of(config, settings.weight_group, tensors, weights)
     minimum = [] if w.minimum is None else [w.minimum]
+    x = to_fp16("activations", tensors.activations)
     mantissa, group = np.array(settings.mantissa), np.array(w.group)
     layer = AndaLayer(x, mantissa, w.q, w.scale, group, *minimum)
-    array = anda_compressed.array_config(config) if config.output == "anda" else config
-    anda.check(array, layer)
-    return layer
+    chained = config.output == "anda"
+    anda.check(anda_compressed.array_config(config) if chained else config, layer)
+    return (ChainedLayer if chained else PlaneLayer)(config, settings, tensors, w, layer)
 
 
 def weights_of(
@@ -163,10 +144,10 @@ def weights_of(
     return take_weights(weights, "group", weight_group, not config.asymmetric)
 
 
-def baselines(
+def _baselines(
     config: GroupArrayConfig, cycles: float, tokens: int, in_features: int, outputs: int
 ) -> list[dict[str, object]]:
     """Cycles of the FP16 array of the same extent, and the speed-up over it."""
     rival = Fp16Config(rows=config.rows, columns=config.columns, max_k=max(in_features, 1))
-    needed = fp16.cycles(rival, tokens, in_features, outputs).cycles
+    needed = fp16.ARRAY.cycles(rival, Workload(tokens, in_features, outputs)).cycles
     return [{"unit": "fp16", "cycles": needed, "speedup": needed / cycles}]

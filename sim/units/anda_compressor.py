@@ -1,48 +1,60 @@
 """Simulation of the run-time compressor on a user's activations."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...golden.anda import compressor as anda_compressor
 from ...golden.anda.compressor import COMPRESSOR, CompressorConfig, LaneGroups
 from ...golden.anda.config import MantissaSettings
 from ...golden.anda.format import Anda, to_fp16
 from ...golden.arithmetic.quantise import check_matrix
 from ...golden.contract.ports import Port
-from ..run.measure import Measured, Runner
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from ..run.measure import Measured
+from .simulate import Finished, Prepared, Run, Tensors, sqnr_db
 
 
-def simulate(
-    unit_name: str,
-    config: CompressorConfig,
-    settings: MantissaSettings,
-    tensors: Tensors,
-    runner: Runner,
-) -> Simulation:
-    """Round to FP16, run the RTL over all tokens, as many at a time as there are lanes; compare."""
-    activations = check_matrix("activations", tensors.activations)
-    x = to_fp16("activations", tensors.activations)
-    tokens, in_features = x.shape
-    operands = groups_of(config, settings, x)
-    golden = anda_compressor.cycles(config, len(operands.values), settings.mantissa)
-    traffic = anda_compressor.traffic(config, operands)
-    measured = runner.measure(COMPRESSOR, config, traffic, golden)
-    ports = anda_compressor.ports(config)[1:]
-    encoded = results(config, ports, measured, settings.mantissa, tokens, in_features)
-    counts = counts_of(
-        unit_name,
-        config,
-        settings,
-        {"tokens": tokens, "in_features": in_features, "out_features": None},
-        measured.summary(),
-        bits_per_activation=encoded.bits_per_element,
-        bits_per_activation_padded=encoded.bits_per_element * encoded.padded_features / in_features,
-        sqnr_db=sqnr_db(activations, encoded.decode()),
-    )
-    return Simulation(counts, {"x": x, **arrays_of(encoded)}, measured.mismatches)
+@dataclass(frozen=True, eq=False)
+class LanesOfTokens(Prepared):
+    """Activations in FP16, as many tokens at a time as there are lanes."""
+
+    config: CompressorConfig
+    settings: MantissaSettings
+    tensors: Tensors
+    x: NDArray[np.float16]
+
+    @property
+    def shape(self) -> dict[str, int | None]:
+        """Tokens and input features."""
+        tokens, in_features = self.x.shape
+        return {"tokens": tokens, "in_features": in_features, "out_features": None}
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All tokens."""
+        return (Run(COMPRESSOR, self.config, _groups(self.config, self.settings, self.x)),)
+
+    def finish(self, *measured: Measured) -> Finished:
+        """The tensor in the Anda format that the hardware gives."""
+        ports = COMPRESSOR.ports(self.config)[1:]
+        encoded = results(self.config, ports, measured[0], self.settings.mantissa, *self.x.shape)
+        padding = encoded.padded_features / encoded.in_features
+        activations = check_matrix("activations", self.tensors.activations)
+        figures = {
+            "bits_per_activation": encoded.bits_per_element,
+            "bits_per_activation_padded": encoded.bits_per_element * padding,
+            "sqnr_db": sqnr_db(activations, encoded.decode()),
+        }
+        return Finished({"x": self.x, **arrays_of(encoded)}, figures)
+
+
+def prepare(
+    config: CompressorConfig, settings: MantissaSettings, tensors: Tensors
+) -> LanesOfTokens:
+    """Round to FP16."""
+    check_matrix("activations", tensors.activations)
+    return LanesOfTokens(config, settings, tensors, to_fp16("activations", tensors.activations))
 
 
 def arrays_of(encoded: Anda) -> dict[str, NDArray]:
@@ -104,7 +116,7 @@ def _by_token(values: NDArray) -> NDArray:
     return values.swapaxes(1, 2).reshape(blocks * lanes, -1)
 
 
-def groups_of(
+def _groups(
     config: CompressorConfig, settings: MantissaSettings, x: NDArray[np.float16]
 ) -> LaneGroups:
     """Operands of the compressor: tokens side by side in lanes, groups along in_features."""

@@ -1,5 +1,6 @@
 """Simulation of the neuron-skipping FFN on a user's FFN, inputs and predictor."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,67 +8,89 @@ from numpy.typing import NDArray
 
 from ...golden.arithmetic.quantise import check_matrix
 from ...golden.contract.errors import UserError
+from ...golden.contract.workload import Workload
 from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, ports
 from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
-from ...golden.reglu.timing import Neurons
-from ...golden.reglu.unit import SKIPPING_FFN, cycles, dense_cycles, traffic
+from ...golden.reglu.timing import FfnProfile, Neurons
+from ...golden.reglu.unit import SKIPPING_FFN, dense_cycles
 from ...golden.reglu.values import FfnRun, compute
-from ..run.measure import Measured, Runner
+from ..run.measure import Measured
 from ..tensors.ffns import FfnWeights
-from .simulate import Simulation, Tensors, counts_of, sqnr_db
+from .simulate import Finished, Prepared, Run, Tensors, sqnr_db
 
 
-def simulate(
-    unit_name: str, config: RegluConfig, settings: RegluSettings, tensors: Tensors, runner: Runner
-) -> Simulation:
-    """Quantise the FFN, run the RTL over all tokens with its memory, compare, scale back.
+@dataclass(frozen=True, eq=False)
+class SkippedFfn(Prepared):
+    """An FFN in integers, its inputs, and a predictor if the unit has one."""
+
+    config: RegluConfig
+    tensors: Tensors
+    ffn: IntegerFfn
+    operands: FfnRun
+
+    @property
+    def shape(self) -> dict[str, int | None]:
+        """Tokens, features, neurons and rank."""
+        d, D, rank = self.operands.shape
+        tokens = len(self.operands.x)
+        return {"tokens": tokens, "in_features": d, "out_features": d, "neurons": D, "rank": rank}
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All tokens, with the memory that holds the rows."""
+        return (Run(SKIPPING_FFN, self.config, self.operands),)
+
+    def finish(self, *measured: Measured) -> Finished:
+        """Scale back; how much skipping changes, against the same integer FFN without it."""
+        (found,) = measured
+        ffn, x_q = self.ffn, self.operands.x
+        y_int = _outputs(self.config, found, *x_q.shape)
+        y = ffn.dequantise(y_int)
+        neurons = compute(self.config, self.operands).neurons
+        alone = run(ffn, x_q, None, self.config.double_relu)
+        figures = {
+            "baselines": _baselines(self.config, self.operands, alone, found.cycles),
+            "bits_per_activation": float(OPERAND_BITS),
+            "bits_per_activation_padded": float(OPERAND_BITS),
+            "bits_per_weight": float(OPERAND_BITS),
+            "sqnr_db": sqnr_db(self._exact(), y),
+            "bytes_read": found.run.seen.totals["row_beats"] * self.config.lanes,
+            **_quality(ffn.dequantise(alone.y), y, alone.survivors, neurons.predicted),
+        }
+        arrays: dict[str, NDArray] = {
+            "y": y,
+            "y_int": y_int,
+            "x_q": x_q,
+            "x_scale": np.asarray(ffn.x_scale),
+            "gate_q": ffn.gate_q,
+            "up_q": ffn.up_q,
+            "down_q": ffn.down_q,
+            "predicted": neurons.predicted,
+        }
+        return Finished(arrays, figures)
+
+    def _exact(self) -> NDArray[np.float64]:
+        """Results in float64 of what the user gave."""
+        assert self.tensors.ffn is not None
+        activations = check_matrix("activations", self.tensors.activations)
+        return reference(*self.tensors.ffn, activations, self.config.double_relu)
+
+
+def prepare(config: RegluConfig, settings: RegluSettings, tensors: Tensors) -> SkippedFfn:
+    """Quantise the FFN and its inputs.
 
     The scale of x is the predictor's; those of what is between gate and down come from the given
     activations, as does that of x without predictor. int8 activations count as scaled by 1.
     """
-    if tensors.ffn is None:
-        raise UserError(f"{unit_name} needs weights: an FFN with arrays gate, up and down.")
-    weights, predictor = tensors.ffn, tensors.predictor
+    assert tensors.ffn is not None  # a unit that takes an FFN gets one
     activations = check_matrix("activations", tensors.activations)
-    ffn, x_q = quantised(config, weights, activations, predictor)
-    operands = operands_of(ffn, x_q, predictor, settings)
-    neurons = compute(config, operands).neurons
-    alone = run(ffn, x_q, None, config.double_relu)
-    d, D, rank = operands.shape
-    golden = cycles(config, neurons, d, rank, operands.latency)
-    measured = runner.measure(SKIPPING_FFN, config, traffic(config, operands), golden)
-    y_int = _outputs(config, measured, len(x_q), d)
-    y = ffn.dequantise(y_int)
-    exact = reference(*weights, activations, config.double_relu)
-    counts = counts_of(
-        unit_name,
-        config,
-        settings,
-        {"tokens": len(x_q), "in_features": d, "out_features": d, "neurons": D, "rank": rank},
-        measured.summary(),
-        baselines=_baselines(config, operands, alone, measured.cycles),
-        bits_per_activation=float(OPERAND_BITS),
-        bits_per_activation_padded=float(OPERAND_BITS),
-        bits_per_weight=float(OPERAND_BITS),
-        sqnr_db=sqnr_db(exact, y),
-        bytes_read=measured.run.seen.totals["row_beats"] * config.lanes,
-        **_quality(ffn.dequantise(alone.y), y, alone.survivors, neurons.predicted),
-    )
-    arrays: dict[str, NDArray] = {
-        "y": y,
-        "y_int": y_int,
-        "x_q": x_q,
-        "x_scale": np.asarray(ffn.x_scale),
-        "gate_q": ffn.gate_q,
-        "up_q": ffn.up_q,
-        "down_q": ffn.down_q,
-        "predicted": neurons.predicted,
-    }
-    return Simulation(counts, arrays, measured.mismatches)
+    ffn, x_q = _quantised(config, tensors.ffn, activations, tensors.predictor)
+    operands = _operands(ffn, x_q, tensors.predictor, settings)
+    return SkippedFfn(config, tensors, ffn, operands)
 
 
-def quantised(
+def _quantised(
     config: RegluConfig, weights: FfnWeights, activations: NDArray, predictor: Predictor | None
 ) -> tuple[IntegerFfn, NDArray[np.int8]]:
     """The FFN and its inputs in integers."""
@@ -101,7 +124,7 @@ def _check_predictor(predictor: Predictor, weights: FfnWeights, scale: float | N
     return info.x_scale
 
 
-def operands_of(
+def _operands(
     ffn: IntegerFfn,
     x_q: NDArray[np.int8],
     predictor: Predictor | None,
@@ -155,7 +178,8 @@ def _baselines(
     tokens, (d, D, _) = len(operands.x), operands.shape
     everyone = Neurons(np.ones((tokens, D), np.bool_), alone.gate_survivors, alone.survivors)
     without = config.replace(predictor=False)
-    early = cycles(without, everyone, d, 0, operands.latency).cycles
+    profile = FfnProfile(everyone, 0, operands.latency)
+    early = SKIPPING_FFN.cycles(without, Workload(tokens, d, d, profile=profile)).cycles
     dense = dense_cycles(config, tokens, d, D)
     return [
         {"unit": "dense FFN", "cycles": dense, "speedup": dense / found},

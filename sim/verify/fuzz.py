@@ -1,15 +1,13 @@
 """Parameter fuzz: random legal configurations, built and run like any other."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
-from ...golden.units import UNITS
+from ...golden.units import designs
 from ...tb.stalls import PROFILES
-from ...tb.stimuli import STIMULI
+from ...tb.stimuli import stimuli_of
 from ..run.native import Model
 from .verify import Checked, check_schedule, random_operands
 
@@ -19,20 +17,16 @@ RUNS = 4  # random operands a configuration must get right
 def draw(seed: int) -> tuple[Design, Config]:
     """A design and a small legal configuration of it; the designs take turns."""
     rng = np.random.default_rng(seed)
-    name = list(STIMULI)[seed % len(STIMULI)]
+    every = list(designs())
+    owner, wanted = every[seed % len(every)]
     while True:
         try:
-            config = STIMULI[name].config(rng)
+            config = stimuli_of(wanted).config(rng)
         except UserError:
             continue
-        for design in _designs(config):
-            if design.name == name:
+        for design in owner.designs(config):
+            if design.name == wanted.name:
                 return design, config
-
-
-def _designs(config: Config) -> Iterator[Design]:
-    owner = next(unit for unit in UNITS.values() if unit.config is type(config))
-    yield from owner.designs(config)
 
 
 def check(seed: int) -> Checked:

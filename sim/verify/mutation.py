@@ -18,28 +18,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...golden.anda.compressor import CompressorConfig
-from ...golden.anda.config import AndaConfig
-from ...golden.bitmap import BitmapConfig
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.schedule import Schedule
-from ...golden.dequantizer import DequantizerConfig
-from ...golden.fp16 import Fp16Config
 from ...hw.generate import generate
 from ...tb.scoreboard import Mismatch, Observation, check_counts, check_timing, check_values
 from ...tb.stalls import PROFILES, Gates, gates
-from ...tb.stimuli import STIMULI
+from ...tb.stimuli import stimuli_of
 from ..run.native import Model
 from .equivalence import compare, yosys
-from .jams import WAITED_FOR, check_jams
+from .jams import check_jams, declared
 
 Status = Literal["killed", "equivalent", "survived"]
 
 SELECT = "mutsel"  # input that tells which mutant is active; 0: none
 SEEDS = 12  # random operands, each under every stall profile
 JAMS = 2  # seeds of operands under which ports are closed
-EXHAUSTIVE_BITS = 12  # largest group of which every bitmap is tried
 IDLE_LIMIT = 2000  # cycles; longer than any stall of the profiles
 _UNSTABLE = "did not converge"  # what Verilator says of logic that never settles
 _PRAGMA = "/* verilator lint_off UNOPTFLAT */\n"  # bits of a mutated bus depend on each other
@@ -262,7 +256,7 @@ class _Player:
 
 def _trials(design: Design, config: Config) -> Iterator[_Trial]:
     """The regression: stalls, resets in mid-work, illegal operands, closed ports, small space."""
-    stimuli = STIMULI[design.name]
+    stimuli = stimuli_of(design)
     operands = [stimuli.random(config, np.random.default_rng(seed)) for seed in range(SEEDS)]
     for seed, some in enumerate([*operands, stimuli.corners(config)]):
         schedule = design.schedule(config, some)
@@ -275,16 +269,16 @@ def _trials(design: Design, config: Config) -> Iterator[_Trial]:
         trial = partial(_Player.compare, schedule=schedule, reset_after=when)
         yield f"{label}, reset after {when}", trial
     yield from _illegal_trials(design, config)
-    for seed in range(JAMS if design.name in WAITED_FOR else 0):
+    for seed in range(JAMS if declared(design, config) else 0):
         yield f"closed ports, seed {seed}", partial(_Player.jam, seed=seed)
-    if _has_small_space(config):
+    if stimuli.few(config):
         every = design.schedule(config, stimuli.exhaustive(config))
         yield "exhaustive", partial(_Player.compare, schedule=every)
 
 
 def _illegal_trials(design: Design, config: Config) -> Iterator[_Trial]:
     """Runs that must report an error."""
-    illegal = STIMULI[design.name].illegal
+    illegal = stimuli_of(design).illegal
     if illegal is None:
         return
     for seed in range(SEEDS):
@@ -293,13 +287,6 @@ def _illegal_trials(design: Design, config: Config) -> Iterator[_Trial]:
             stalls = gates(profile, design.ports(config), seed)
             trial = partial(_Player.compare, schedule=schedule, stalls=stalls)
             yield f"illegal operands, seed {seed}, {profile} stalls", trial
-
-
-def _has_small_space(config: Config) -> bool:
-    """Whether all bitmaps, or all products, are few; of FP16 numbers there are many."""
-    if isinstance(config, BitmapConfig):
-        return config.group <= EXHAUSTIVE_BITS
-    return not isinstance(config, AndaConfig | CompressorConfig | DequantizerConfig | Fp16Config)
 
 
 def _first_failure(model: Model, trials: Iterable[_Trial], number: int) -> str:

@@ -15,7 +15,7 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.units import unit
 from ...tb.job import Job
-from ...tb.stimuli import STIMULI
+from ...tb.stimuli import stimuli_of
 from ..run import cocotb
 from ..run.cocotb import Outcome, Verdict
 from ..tools.toolchain import versions
@@ -70,7 +70,7 @@ class Report:
     @property
     def bins(self) -> set[str]:
         """Functional bins that must be hit."""
-        return STIMULI[self.variation.design.name].all_bins(self.variation.config)
+        return stimuli_of(self.variation.design).all_bins(self.variation.config)
 
     def take(self, outcome: Outcome, wall: float) -> None:
         """Add the outcome of one process."""
@@ -161,7 +161,7 @@ def _run(
 
 def _bins(variation: Variation, seeds: Sequence[int]) -> set[str]:
     """Functional bins that the operands of these seeds hit."""
-    stimuli = STIMULI[variation.design.name]
+    stimuli = stimuli_of(variation.design)
     drawn = (stimuli.random(variation.config, np.random.default_rng(seed)) for seed in seeds)
     return set().union(*(stimuli.bins(variation.config, operands) for operands in drawn))
 

@@ -11,7 +11,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.reglu import unit as reglu
 from ...golden.units import UNITS
-from ...tb.stimuli import STIMULI
+from ...tb.stimuli import stimuli_of
 from .. import demo, demo_ffn
 from ..run.native import Model
 from ..tools.workers import Workers
@@ -153,7 +153,7 @@ def _harnesses(variation: Variation) -> Finding:
 
 def _bins(variation: Variation) -> Finding:
     missing = missing_bins(variation, BIN_SEEDS)
-    bins = len(STIMULI[variation.design.name].all_bins(variation.config))
+    bins = len(stimuli_of(variation.design).all_bins(variation.config))
     figure = f"{bins - len(missing)} of {bins} by {len(BIN_SEEDS)} seeds"
     return Finding("bins", variation.name, figure, tuple(sorted(missing)))
 
@@ -171,7 +171,7 @@ def _of_sample(names: Sequence[str]) -> Iterator[Task]:
             every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
             for settings in every:
                 yield partial(_sample, shown, replace(case, settings=settings))
-    if reglu.UNIT.name in names:
+    if any(UNITS[name].takes == "ffn" for name in names):
         yield _sample_of_ffns
 
 
@@ -196,7 +196,7 @@ def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
     """What is verified once for every design."""
     designs = {variation.design.name: variation.design for variation in chosen}
     for design in designs.values():
-        yield from (partial(_exhaustive, design, c) for c in STIMULI[design.name].small)
+        yield from (partial(_exhaustive, design, c) for c in stimuli_of(design).small)
     for variation in chosen:
         if variation.preset in MUTATED:
             yield partial(_mutants, variation.design, variation.config)

@@ -17,7 +17,7 @@ from ...golden.contract.schedule import Schedule
 from ...hw.generate import RESETS, WAIVED, generate
 from ...tb.scoreboard import Observation, check_counts, check_timing, check_values
 from ...tb.stalls import PROFILES, gates
-from ...tb.stimuli import STIMULI
+from ...tb.stimuli import stimuli_of
 from ..run import cocotb, verilator
 from ..run.native import Model
 from ..tools.workers import Workers
@@ -83,7 +83,7 @@ def _scalars(model: Model, seen: Observation) -> int:
 
 def random_operands(design: Design, config: Config, seed: int) -> Schedule:
     """Golden schedule of a seed's random operands."""
-    operands = STIMULI[design.name].random(config, np.random.default_rng(seed))
+    operands = stimuli_of(design).random(config, np.random.default_rng(seed))
     return design.schedule(config, operands)
 
 
@@ -102,7 +102,7 @@ def check_random(model: Model, seeds: Sequence[int]) -> Checked:
 
 def check_exhaustive(model: Model) -> Checked:
     """The unit's small space in full, free-flowing and under random stalls."""
-    operands = STIMULI[model.design.name].exhaustive(model.config)
+    operands = stimuli_of(model.design).exhaustive(model.config)
     schedule = model.design.schedule(model.config, operands)
     return check_schedule(model, schedule, label="exhaustive") + check_schedule(
         model, schedule, "random", label="exhaustive"
@@ -145,7 +145,7 @@ def check_lint(design: Design, config: Config) -> list[str]:
 
 def missing_bins(variation: Variation, seeds: Sequence[int]) -> set[str]:
     """Functional bins that the random operands of these seeds do not hit."""
-    stimuli = STIMULI[variation.design.name]
+    stimuli = stimuli_of(variation.design)
     hit: set[str] = set()
     for seed in seeds:
         operands = stimuli.random(variation.config, np.random.default_rng(seed))

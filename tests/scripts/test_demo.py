@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.dense import cycles
 from nibbleforge.golden.reglu.config import RegluConfig
 from nibbleforge.golden.units import UNITS
@@ -80,7 +81,8 @@ def test_a_small_capture(run, small, monkeypatch):
     assert bits == pytest.approx(9 - 4 * share, abs=0.005)
     assert padded >= bits
     for cell, unit in zip(figures[5:7], ("dense", "dense2k"), strict=True):
-        assert int(cell.replace(",", "")) == cycles(UNITS[unit].presets["tiny"], 33, 40, 34).cycles
+        golden = cycles(UNITS[unit].presets["tiny"], Workload(33, 40, 34))
+        assert int(cell.replace(",", "")) == golden.cycles
     assert figures[-1] == "yes"
     assert [cells[1] for cells in events] == sorted(demo.RUNS)
     assert all(re.search(r"\w+=[\d,]*[1-9]", cells[2]) for cells in events)

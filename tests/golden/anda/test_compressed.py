@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from nibbleforge.golden.anda import compressed as anda_compressed
 from nibbleforge.golden.anda import schedule as anda
-from nibbleforge.golden.anda.config import AndaConfig
+from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
 from nibbleforge.golden.anda.schedule import AndaLayer
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.units import unit
 from nibbleforge.tb import tb_anda_compressed
 
@@ -66,13 +67,11 @@ def test_cycles_equal_the_schedule(seed):
     except UserError:
         return
     layer = tb_anda_compressed.random_layer(config, rng)
+    settings = AndaSettings(
+        mantissa=int(layer.mantissa), result_mantissa=int(layer.result_mantissa)
+    )
     law = anda_compressed.cycles(
-        config,
-        int(layer.mantissa),
-        int(layer.result_mantissa),
-        *layer.x.shape,
-        len(layer.w),
-        int(layer.weight_group),
+        config, Workload(*layer.x.shape, len(layer.w), settings, int(layer.weight_group))
     )
     counted = anda_compressed.schedule(config, layer).counts()
     assert (counted.cycles, counted.events) == (law.cycles, law.events)

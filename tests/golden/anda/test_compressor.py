@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden.anda import compressor as anda_compressor
-from nibbleforge.golden.anda.compressor import UNIT, CompressorConfig, LaneGroups
+from nibbleforge.golden.anda.compressor import UNIT, CompressorConfig, GroupMantissas, LaneGroups
+from nibbleforge.golden.anda.config import MantissaSettings
 from nibbleforge.golden.anda.format import AndaFormat, encode
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.tb import tb_anda_compressor
 
 # --- independent model: integers, one element after the other; one loop turn per cycle ------------
@@ -156,7 +158,7 @@ def check_schedule(config, operands):
     counts = schedule.counts()
     assert counts.cycles == total
     nonfinite = int(operands.nonfinite.sum())
-    law = anda_compressor.cycles(config, len(operands.values), operands.planes, nonfinite)
+    law = cycles_of(config, len(operands.values), operands.planes, nonfinite)
     assert (law.cycles, law.events) == (counts.cycles, counts.events)
 
 
@@ -215,7 +217,7 @@ def test_law_of_the_docstring(config, mantissas):
     assert cycles["x"].tolist() == taken
     assert cycles["sign"].tolist() == cycles["exponent"].tolist() == [t + 1 for t in final]
     assert cycles["plane"].tolist() == planes
-    law = anda_compressor.cycles(config, groups, mantissas)
+    law = cycles_of(config, groups, np.array(mantissas))
     periods = [max(beats, mantissa) for mantissa in mantissas]
     assert law.cycles == beats + sum(periods[:-1]) + mantissas[-1]
     assert law.ideal_cycles == sum(periods)
@@ -292,12 +294,28 @@ def test_beats_of_the_presets():
 
 def test_law_of_large_runs():
     config = CompressorConfig()
-    counts = anda_compressor.cycles(config, 1_000_000, 5)
+    counts = cycles_of(config, 1_000_000, 5)
     assert counts.cycles == 4 + 5 * 1_000_000
     assert counts.events["planes"] == 5_000_000
     assert counts.events["stall_input"] == 3
-    assert anda_compressor.cycles(config, 1000, 3).cycles == 4 + 4 * 999 + 3
-    assert anda_compressor.cycles(config, 1000, 3).events["stall_input"] == 3 + 999
+    assert cycles_of(config, 1000, 3).cycles == 4 + 4 * 999 + 3
+    assert cycles_of(config, 1000, 3).events["stall_input"] == 3 + 999
+
+
+def test_tokens_share_lanes_and_features_groups():
+    config = CompressorConfig(lanes=16, group=64)
+    one = Workload(17, 65, settings=MantissaSettings(mantissa=3))
+    assert anda_compressor.cycles(config, one) == cycles_of(config, 2 * 2, 3)
+
+
+def cycles_of(config, groups, mantissa, nonfinite=0):
+    """Of groups with the same mantissa, or with one each."""
+    extent = (config.lanes, groups * config.group)
+    if isinstance(mantissa, int):
+        workload = Workload(*extent, settings=MantissaSettings(mantissa=mantissa))
+    else:
+        workload = Workload(*extent, profile=GroupMantissas(mantissa, nonfinite))
+    return anda_compressor.cycles(config, workload)
 
 
 # --- validation -----------------------------------------------------------------------------------
@@ -376,12 +394,14 @@ def test_illegal_operands(function, operands, sentence):
 @pytest.mark.parametrize(
     ("run", "sentence"),
     [
-        ((0, 4), "groups must be at least 1, got 0."),
-        ((2, 0), "mantissa must be in 1..16, got 0."),
-        ((2, [3, 17]), "mantissa must be in 1..16, got 17."),
-        ((2, [3, 4, 5]), "mantissa must be one number or 2, got shape (3,)."),
+        ((0, 4), "tokens and in_features must be at least 1, got 2 and 0."),
+        ((2, 0), "mantissa: input should be greater than or equal to 1, got 0."),
+        ((2, np.array([3, 17])), "planes must be in 1..16, got 3..17."),
+        ((2, np.array([3, 4, 5])), "planes must be those of 2 groups, got 3."),
+        ((2, np.array([3.0, 4.0])), "planes must be a vector of integers, got float64 (2,)."),
+        ((2, np.array(3)), "planes must be a vector of integers, got int64 ()."),
     ],
 )
 def test_illegal_runs(run, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        anda_compressor.cycles(TWO, *run)
+        cycles_of(TWO, *run)

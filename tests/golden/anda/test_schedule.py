@@ -10,6 +10,7 @@ from nibbleforge.golden.anda import unit as anda_unit
 from nibbleforge.golden.anda import values as anda_dot
 from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.tb import tb_anda
 
 PAPER = anda_unit.UNIT.presets["paper"]
@@ -357,8 +358,13 @@ def test_schedule_of_wide_arrays_equals_the_state_machine():
 
 
 def law(config, layer):
-    shape = *layer.x.shape, len(layer.w)
-    return anda.cycles(config, int(layer.mantissa), *shape, int(layer.weight_group))
+    return cycles_of(config, int(layer.mantissa), *layer.x.shape, len(layer.w), layer.weight_group)
+
+
+def cycles_of(config, mantissa, tokens, features, outputs, weight_group=128):
+    settings = AndaSettings(mantissa=mantissa)
+    workload = Workload(tokens, features, outputs, settings, int(weight_group))
+    return anda.cycles(config, workload)
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -375,7 +381,7 @@ def test_law_of_long_runs_equals_the_state_machine(seed):
     mantissa, groups, tiles = int(layer.mantissa), 1 + seed % 5, 30
     log = simulate(config, mantissa, groups, tiles, {0})
     shape = tiles * config.rows, groups * config.group, config.columns
-    counts = anda.cycles(config, mantissa, *shape, 8 * config.group)
+    counts = cycles_of(config, mantissa, *shape, 8 * config.group)
     assert counts.cycles == log["y"][-1] + 1
     assert counts.events == {
         event.name: sum(increment for _, increment in log[event.name])
@@ -392,7 +398,7 @@ def test_steady_state(seed):
     group = max(beats, period, config.group // config.weight_beat)
     assert config.group_cycles(mantissa) == group
     short, long = (
-        anda.cycles(config, mantissa, config.rows, groups * config.group, config.columns)
+        cycles_of(config, mantissa, config.rows, groups * config.group, config.columns)
         for groups in (200, 500)
     )
     assert long.cycles - short.cycles == 300 * group
@@ -405,7 +411,7 @@ def test_paper_array_is_kept_busy(features, asymmetric):
     config = PAPER.replace(asymmetric=asymmetric)
     assert (config.fp_share, config.add_latency) == (4, 3)
     for mantissa in range(4 * (1 + asymmetric), 17):
-        counts = anda.cycles(config, mantissa, 256, features, 512)
+        counts = cycles_of(config, mantissa, 256, features, 512)
         planes = 16 * 32 * features // 64 * mantissa
         assert counts.events["planes"] == counts.ideal_cycles == planes
         assert planes / counts.cycles >= 0.99
@@ -413,7 +419,7 @@ def test_paper_array_is_kept_busy(features, asymmetric):
 
 def test_law_of_a_large_layer():
     """Weights of a group, planes without a gap, the pass of the final group, its 16 rows."""
-    counts = anda.cycles(PAPER, 5, 256, 1024, 512)
+    counts = cycles_of(PAPER, 5, 256, 1024, 512)
     tiles, groups = 16 * 32, 16
     assert counts.cycles == 5 + tiles * groups * 5 + 4 + (1 + 2 + 3) + 16
     assert counts.events == {
@@ -582,15 +588,25 @@ AT_LEAST_1 = "tokens, in_features and outputs must be at least 1, got "
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("config", "arguments", "sentence"),
     [
-        ((0, 3, 40, 5), "mantissa must be in 1..16, got 0."),
-        ((17, 3, 40, 5), "mantissa must be in 1..16, got 17."),
-        ((4, 0, 40, 5), AT_LEAST_1 + "0, 40 and 5."),
-        ((4, 3, -1, 5), AT_LEAST_1 + "3, -1 and 5."),
-        ((4, 3, 40, 0), AT_LEAST_1 + "3, 40 and 0."),
+        (PAPER, (0, 3, 40, 5), "mantissa: input should be greater than or equal to 1, got 0."),
+        (PAPER, (17, 3, 40, 5), "mantissa: input should be less than or equal to 16, got 17."),
+        (
+            AndaConfig(max_mantissa=5),
+            (6, 3, 40, 5),
+            "mantissa must not exceed max_mantissa = 5, got 6.",
+        ),
+        (PAPER, (4, 0, 40, 5), AT_LEAST_1 + "0, 40 and 5."),
+        (PAPER, (4, 3, -1, 5), AT_LEAST_1 + "3, -1 and 5."),
+        (PAPER, (4, 3, 40, 0), AT_LEAST_1 + "3, 40 and 0."),
+        (
+            PAPER,
+            (4, 3, 160, 5, 80),
+            "group must divide the weight group, got group 64, weight group 80.",
+        ),
     ],
 )
-def test_illegal_shapes(arguments, sentence):
+def test_illegal_shapes(config, arguments, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        anda.cycles(PAPER, *arguments)
+        cycles_of(config, *arguments)

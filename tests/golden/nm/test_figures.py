@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from nibbleforge.golden import dense
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
+from nibbleforge.golden.grouped import GroupScales
 from nibbleforge.golden.nm import unit as nm
-from nibbleforge.golden.nm.config import NMConfig
+from nibbleforge.golden.nm.config import NMConfig, NMSettings
 from nibbleforge.golden.nm.unit import NMLayer
 from nibbleforge.golden.units import UNITS, unit
 
@@ -21,10 +23,14 @@ def utilisation(config, counts, n, tokens, features, outputs):
     return slots / (config.rows * config.columns * counts.cycles)
 
 
+def cycles_of(config, n, tokens, features, outputs, weight_group=None):
+    return nm.cycles(config, Workload(tokens, features, outputs, NMSettings(n=n), weight_group))
+
+
 def test_utilisation_of_a_large_layer():
     config = unit("nm").presets["channel"]
     shape = (64, 4096, 4096)
-    counts = nm.cycles(config, 2, *shape)
+    counts = cycles_of(config, 2, *shape)
     assert counts.cycles == 2 + 4 * 256 * 2048 + 8 + 16
     assert utilisation(config, counts, 2, *shape) >= 0.9999
 
@@ -34,10 +40,10 @@ def test_utilisation_where_groups_are_short():
     config = unit("nm").presets["m16"]
     assert (config.dequant_rows, config.weight_group) == (2, 128)
     shape = (64, 256, 256)
-    counts = nm.cycles(config, 1, *shape)
+    counts = cycles_of(config, 1, *shape)
     assert counts.cycles == 1 + 4 * 16 * 16 + 8 + 8 + 6
     assert round(utilisation(config, counts, 1, *shape), 3) == 0.978
-    slow = nm.cycles(config.replace(dequant_rows=1), 1, *shape)
+    slow = cycles_of(config.replace(dequant_rows=1), 1, *shape)
     assert utilisation(config, slow, 1, *shape) < 0.5
 
 
@@ -48,8 +54,8 @@ def test_speed_up_over_the_dense_array(n, m, least):
     shape = (64, 4096, 4096)
     rival = UNITS["dense2k"].presets["paper"]
     assert (rival.passes, rival.rows, rival.columns) == (1, 16, 16)
-    cycles = nm.cycles(NMConfig(m=m), n, *shape).cycles
-    assert dense.cycles(rival, *shape).cycles / cycles >= least
+    cycles = cycles_of(NMConfig(m=m), n, *shape).cycles
+    assert dense.cycles(rival, Workload(*shape)).cycles / cycles >= least
     assert cycles * m / n < 1.0001 * 4 * 256 * 4096
 
 
@@ -65,19 +71,19 @@ CONFIGS = [
     ({"span": 65}, "span: input should be less than or equal to 64, got 65."),
     ({"max_k": 0}, "max_k: input should be greater than or equal to 1, got 0."),
     (
-        {"dequant": "group", "weight_group": 48},
-        "weight_group must be one of 4, 8, 16, 32, 64, 128, got 48.",
+        {"dequant": {"weight_group": 48}},
+        "dequant.weight_group must be one of 4, 8, 16, 32, 64, 128, got 48.",
     ),
     (
-        {"dequant": "group", "m": 8, "weight_group": 4},
+        {"dequant": {"weight_group": 4}, "m": 8},
         "m must divide weight_group, got m 8, weight_group 4.",
     ),
     (
-        {"dequant": "group", "max_k": 64},
+        {"dequant": {}, "max_k": 64},
         "weight_group must not exceed max_k, got 128, max_k 64.",
     ),
     (
-        {"dequant": "group", "rows": 4, "dequant_rows": 2},
+        {"dequant": {}, "rows": 4, "dequant_rows": 2},
         "rows / dequant_rows must be at least add_latency, "
         "got rows 4, dequant_rows 2, add_latency 3.",
     ),
@@ -91,19 +97,19 @@ def test_illegal_parameters(values, sentence):
 
 
 TINY = NMConfig(rows=4, columns=2, span=2, max_k=64)
-GROUPED = TINY.replace(dequant="group", weight_group=16)
+GROUPED = TINY.replace(dequant=GroupScales(weight_group=16))
 
 
 def legal(config=TINY, n=2, features=32):
     """Zeros, three tokens and three outputs."""
     slots = (3, -(-features // config.m), n)
     indices = np.broadcast_to(np.arange(n, dtype=np.uint8), slots).copy()
-    d = (3, -(-features // 16)) if config.dequant == "group" else (0, 0)
+    d = (3, -(-features // 16)) if config.grouped else (0, 0)
     return NMLayer(
         np.zeros((3, features), np.int8),
         np.zeros(slots, np.int8),
         indices,
-        np.array(16 if config.dequant == "group" else features),
+        np.array(16 if config.grouped else features),
         np.ones(d, np.float16),
     )
 
@@ -197,7 +203,7 @@ def test_illegal_operands_of_the_joined_unit(function, layer, sentence):
 
 AT_LEAST_1 = "tokens, in_features and outputs must be at least 1, "
 EXTENTS = [
-    ((0, 3, 8, 2), "N must be in 1..4, got 0."),
+    ((0, 3, 8, 2), "n: input should be greater than or equal to 1, got 0."),
     ((5, 3, 8, 2), "N must be in 1..4, got 5."),
     ((2, 0, 8, 2), AT_LEAST_1 + "got 0, 8 and 2."),
     ((2, 3, 8, -1), AT_LEAST_1 + "got 3, 8 and -1."),
@@ -210,4 +216,4 @@ EXTENTS = [
 @pytest.mark.parametrize(("extent", "sentence"), EXTENTS)
 def test_illegal_shapes(extent, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        nm.cycles(TINY, *extent)
+        cycles_of(TINY, *extent)

@@ -7,8 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
+from nibbleforge.golden.grouped import GroupScales
 from nibbleforge.golden.nm import unit as nm
-from nibbleforge.golden.nm.config import NMConfig, bandwidth, ports
+from nibbleforge.golden.nm.config import NMConfig, NMSettings, bandwidth, ports
 from nibbleforge.golden.nm.pattern import Pattern
 from nibbleforge.tb import tb_nm
 
@@ -318,7 +320,7 @@ def test_schedule_of_any_layer_equals_the_registers(seed):
 def test_a_tile_alone_takes_what_a_systolic_array_takes(n, rows, columns):
     """Slots and skew; the bytes of the first block before, a register and the drain after."""
     config = NMConfig(rows=rows, columns=columns, span=1)
-    law = nm.cycles(config, n, rows, 64, columns)
+    law = nm.cycles(config, Workload(rows, 64, columns, NMSettings(n=n)))
     systolic = 64 // 4 * n + (rows - 1) + (columns - 1)
     bytes_of_block = {1: 1, 2: 2, 3: 2, 4: 2}[n]
     assert law.cycles == systolic + bytes_of_block + 2 + rows
@@ -368,9 +370,10 @@ def test_beats_hold_the_slots_and_the_blocks(seed):
 def test_law_equals_the_schedule(draw):
     for seed in range(80):
         config, layer = drawn(seed, draw)
-        design = nm.ARRAY if config.dequant == "none" else nm.GROUPED
+        design = nm.GROUPED if config.grouped else nm.ARRAY
         counted = design.schedule(config, layer).counts()
-        law = nm.cycles(config, layer.n, *layer.x.shape, layer.outputs, int(layer.weight_group))
+        settings, shape = NMSettings(n=layer.n), (*layer.x.shape, layer.outputs)
+        law = design.cycles(config, Workload(*shape, settings, int(layer.weight_group)))
         assert (law.cycles, law.events) == (counted.cycles, counted.events)
         assert list(law.events) == [event.name for event in design.events(config)]
 
@@ -378,8 +381,11 @@ def test_law_equals_the_schedule(draw):
 def test_groups_shorter_than_the_drain_wait_for_it():
     """Eight slots a group: 16 rows leave in 16 cycles, or two at a time in 8."""
     for dequant_rows, each in ((1, 16), (2, 8)):
-        config = NMConfig(m=16, dequant="group", dequant_rows=dequant_rows)
-        one, two = (nm.cycles(config, 1, 16, features, 16) for features in (256, 384))
+        config = NMConfig(m=16, dequant=GroupScales(), dequant_rows=dequant_rows)
+        one, two = (
+            nm.cycles(config, Workload(16, features, 16, NMSettings(n=1)))
+            for features in (256, 384)
+        )
         assert two.cycles - one.cycles == each
         assert two.events["stall_drain"] - one.events["stall_drain"] == each - 8
 
@@ -388,7 +394,7 @@ def test_more_in_features_than_max_k_in_groups_that_fit():
     config = NMConfig(rows=2, columns=2, span=1, max_k=8)
     layer = tb_nm.layer(config.replace(max_k=20), np.random.default_rng(0), 2, 3, 20, 3)
     layer = replace(layer, weight_group=np.array(8))
-    law = nm.cycles(config, 2, 3, 20, 3, 8)
+    law = nm.cycles(config, Workload(3, 20, 3, NMSettings(n=2), 8))
     assert law.events == nm.schedule(config, layer).counts().events
 
 

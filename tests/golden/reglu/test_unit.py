@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
-from nibbleforge.golden.reglu.config import Matrix, RegluConfig, ports
+from nibbleforge.golden.contract.workload import Workload
+from nibbleforge.golden.reglu.config import Matrix, RegluConfig, RegluSettings, ports
 from nibbleforge.golden.reglu.quality import share
 from nibbleforge.golden.reglu.thresholds import ALWAYS
-from nibbleforge.golden.reglu.timing import Neurons
+from nibbleforge.golden.reglu.timing import FfnProfile, Neurons
 from nibbleforge.golden.reglu.unit import UNIT, cycles, dense_cycles, schedule
 from nibbleforge.golden.reglu.values import compute
 from nibbleforge.tb import tb_reglu
@@ -135,7 +136,9 @@ def test_the_order_of_requests_does_not_depend_on_latency(seed):
 @pytest.mark.parametrize("seed", range(30))
 def test_counts_are_those_of_the_schedule(seed):
     config, run = draw(seed)
-    counted = cycles(config, compute(config, run).neurons, run.shape[0], run.shape[2], run.latency)
+    d, _, rank = run.shape
+    profile = FfnProfile(compute(config, run).neurons, rank, run.latency)
+    counted = cycles(config, Workload(len(run.x), d, d, profile=profile))
     found = schedule(config, run).counts()
     assert (found.cycles, found.events) == (counted.cycles, counted.events)
 
@@ -151,11 +154,17 @@ def synthetic(tokens, D, dropped):
     return Neurons(predicted, adding, adding)
 
 
+def cycles_of(config, neurons, d, rank):
+    """With a latency of 100."""
+    settings, profile = RegluSettings(latency=100), FfnProfile(neurons, rank)
+    return cycles(config, Workload(len(neurons.predicted), d, d, settings, profile=profile))
+
+
 @pytest.mark.parametrize(("dropped", "most"), [(0.5, 0.285), (0.7, 0.225)])
 def test_cycles_of_a_large_ffn(dropped, most):
     """Latency 100: published shares of a dense FFN, and at most 1.05 of the law."""
     config, (d, D, rank) = UNIT.presets["paper"], (4096, 11008, 256)
-    found = cycles(config, synthetic(1, D, dropped), d, rank, np.array([100]))
+    found = cycles_of(config, synthetic(1, D, dropped), d, rank)
     assert found.cycles <= 1.001 * found.ideal_cycles
     assert found.cycles / dense_cycles(config, 1, d, D) <= most
     assert share(d, D, rank, 0.9, dropped) <= most
@@ -165,15 +174,14 @@ def test_cycles_of_a_large_ffn(dropped, most):
 def test_cycles_of_a_small_ffn(dropped):
     """Rows of 9 beats hide a latency of 100 with F = 16."""
     config = UNIT.presets["small"]
-    found = cycles(config, synthetic(4, 1536, dropped), 576, 64, np.array([100]))
+    found = cycles_of(config, synthetic(4, 1536, dropped), 576, 64)
     assert found.cycles <= 1.05 * found.ideal_cycles
 
 
 def test_latency_shows_where_too_little_is_in_flight():
     config, neurons = UNIT.presets["small"], synthetic(1, 1536, 0.5)
     few, many = (
-        cycles(config.replace(in_flight=rows), neurons, 576, 64, np.array([100])).cycles
-        for rows in (2, 16)
+        cycles_of(config.replace(in_flight=rows), neurons, 576, 64).cycles for rows in (2, 16)
     )
     assert few > 4 * many
 

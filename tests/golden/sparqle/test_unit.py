@@ -7,10 +7,12 @@ import pytest
 from nibbleforge.golden.arithmetic.quantise import quantise_activations
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.layer import Layer, compute
+from nibbleforge.golden.contract.workload import PackedBitmap, Workload
 from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.sparqle import timing as sparqle_timing
 from nibbleforge.golden.sparqle import unit as sparqle
-from nibbleforge.golden.sparqle.config import SparqleConfig, ports, y_port
+from nibbleforge.golden.sparqle.config import SparqleConfig, SparqleSettings, ports, y_port
+from nibbleforge.golden.sparqle.timing import Popcounts
 from nibbleforge.sim.tensors.files import Capture, sample_path
 from nibbleforge.tb import tb_sparqle
 
@@ -95,12 +97,18 @@ def test_extreme_sums_fit_the_accumulators(config):
 # --- timing ---------------------------------------------------------------------------------------
 
 
+def cycles_of(config, bitmap, features, outputs, *, sort=False):
+    settings, profile = SparqleSettings(sort=sort), PackedBitmap(bitmap)
+    workload = Workload(len(bitmap), features, outputs, settings, profile=profile)
+    return sparqle_timing.cycles(config, workload)
+
+
 @pytest.mark.parametrize("seed", range(150))
 def test_counts_equal_the_schedule(seed):
     config, layer = drawn(seed)
     detailed = sparqle.schedule(config, layer).counts()
     bitmap = hybrid.encode(config.format, layer.x).bitmap
-    quick = sparqle_timing.cycles(config, bitmap, layer.x.shape[1], len(layer.w))
+    quick = cycles_of(config, bitmap, layer.x.shape[1], len(layer.w))
     assert quick.cycles == detailed.cycles
     assert quick.events == detailed.events
 
@@ -186,14 +194,14 @@ def test_repeated_tiles_are_counted_like_single_ones():
     for outputs in (1, 2, 3, 20):
         layer = tb_sparqle.layer(config, rng, 17, 9, outputs)
         bitmap = hybrid.encode(config.format, layer.x).bitmap
-        quick = sparqle_timing.cycles(config, bitmap, 9, outputs)
+        quick = cycles_of(config, bitmap, 9, outputs)
         assert quick.cycles == sparqle.schedule(config, layer).counts().cycles
 
 
 def test_without_high_halves_the_array_takes_half_of_dense():
     config = SparqleConfig()
     bitmap = np.zeros((64, 128), np.uint8)
-    counts = sparqle_timing.cycles(config, bitmap, 1024, 64)
+    counts = cycles_of(config, bitmap, 1024, 64)
     assert counts.cycles == 16 * 1024 + config.rows + 5
     assert counts.ideal_cycles == 16 * 1024
 
@@ -209,7 +217,7 @@ def bitmaps(config):
 
 
 def share_of_ideal(config, packed, *, sort):
-    counts = sparqle_timing.cycles(config, packed.bitmap, packed.in_features, 576, sort=sort)
+    counts = cycles_of(config, packed.bitmap, packed.in_features, 576, sort=sort)
     return counts.ideal_cycles / counts.cycles
 
 
@@ -225,7 +233,7 @@ def test_sorted_tokens_come_close_to_the_ideal_speed_up():
 def test_sharing_costs_speed():
     for packed in bitmaps(SparqleConfig()):
         cycles = [
-            sparqle_timing.cycles(
+            cycles_of(
                 SparqleConfig(sharing=g), packed.bitmap, packed.in_features, 576, sort=True
             ).cycles
             for g in (1, 2, 4, 8, 16)
@@ -234,8 +242,48 @@ def test_sharing_costs_speed():
 
 
 def test_the_order_is_by_density_and_stable():
-    present = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1], [1, 0, 0]], bool)
-    assert sparqle.density_order(present).tolist() == [1, 3, 0, 2]
+    assert sparqle_timing.density_order(np.array([2, 0, 2, 1])).tolist() == [1, 3, 0, 2]
+
+
+# --- popcounts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_popcounts_stand_for_bitmaps(seed):
+    config, layer = drawn(seed)
+    bitmap = hybrid.encode(config.format, layer.x).bitmap
+    profile = Popcounts.of(config, bitmap, layer.x.shape[1])
+    workload = Workload(*layer.x.shape, len(layer.w), profile=profile)  # sort is the default
+    assert sparqle_timing.cycles(config, workload) == cycles_of(
+        config, bitmap, layer.x.shape[1], len(layer.w)
+    )
+
+
+def test_rows_that_share_a_list_work_off_the_or_of_their_bitmaps():
+    """Equal popcounts of rows, but their high halves are at the same or at different features."""
+    config = SparqleConfig(rows=2, columns=1, sharing=2, group=8, beat=8, chunk=8)
+    same, apart = (
+        cycles_of(config, np.array([[0b1111], [second]], np.uint8), 8, 1).cycles
+        for second in (0b1111, 0b11110000)
+    )
+    assert apart - same == 4
+
+
+def test_popcounts_of_another_array_are_refused():
+    config = SparqleConfig(rows=4, group=8, beat=8, chunk=8)
+    profile = Popcounts.of(config.replace(sharing=2), np.zeros((5, 2), np.uint8), 16)
+    sentence = (
+        "popcounts must be those of 2 token blocks, 4 row groups, 2 chunks and 1 weight groups, "
+        "got 2, 2, 2 and 1."
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        sparqle_timing.cycles(config, Workload(5, 16, 1, profile=profile))
+    sentence = (
+        "popcounts must be (token blocks, row groups, chunks) of shared lists and "
+        "(4, weight groups) of tokens, got (2, 2, 2) and (5, 1)."
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        Workload(4, 16, 1, profile=profile)
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -264,7 +312,7 @@ def test_too_many_features():
     with pytest.raises(UserError, match=r"^in_features must not exceed max_k = 4, got 5\.$"):
         sparqle.traffic(SparqleConfig(max_k=4), layer)
     with pytest.raises(UserError, match=r"^in_features must not exceed max_k = 4, got 5\.$"):
-        sparqle_timing.cycles(SparqleConfig(max_k=4), np.zeros((1, 8), np.uint8), 5, 1)
+        cycles_of(SparqleConfig(max_k=4), np.zeros((1, 8), np.uint8), 5, 1)
 
 
 def test_bank_bits():

@@ -80,15 +80,7 @@ def hugging_face(folder, network):
     """A random Llama in the format of Hugging Face."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from tokenizers import Tokenizer, models, pre_tokenizers
-        from transformers import PreTrainedTokenizerFast
-
-        numbers = {token: number for number, token in enumerate(vocabulary())}
-        tokeniser = Tokenizer(models.BPE(vocab=numbers, merges=[("Z", "Z")]))
-        tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        path = folder / "tiny"
-        network.save_pretrained(path)
-        PreTrainedTokenizerFast(tokenizer_object=tokeniser).save_pretrained(path)
+        path = save_model(folder / "tiny", network)
     (path / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n# Tiny\n", "utf-8")
     return path
 
@@ -285,6 +277,174 @@ class TestHuggingFace:
         with pytest.raises(UserError, match="could not be loaded as a language model: ") as caught:
             capture(str(tmp_path), [UP], output=tmp_path / "c.npz")
         assert "\n" not in str(caught.value)
+
+
+# --- modules that are not torch.nn.Linear ------------------------------------------------------
+
+
+def save_model(folder, network):
+    """A network in the format of Hugging Face, with the tokeniser of the tiny Llama."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    numbers = {token: number for number, token in enumerate(vocabulary())}
+    tokeniser = Tokenizer(models.BPE(vocab=numbers, merges=[("Z", "Z")]))
+    tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    network.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokeniser).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gpt2(folder):
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(2)
+    network = GPT2LMHeadModel(
+        GPT2Config(vocab_size=257, n_positions=64, n_embd=32, n_layer=1, n_head=2)
+    ).eval()
+    return network, save_model(folder / "gpt2", network)
+
+
+@pytest.fixture(scope="module")
+def mixtral(folder):
+    import torch
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    torch.manual_seed(3)
+    config = MixtralConfig(
+        vocab_size=257,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        max_position_embeddings=64,
+    )
+    return save_model(folder / "mixtral", MixtralForCausalLM(config).eval())
+
+
+C_ATTN = "transformer.h.0.attn.c_attn"
+
+
+@needs_llm
+class TestOtherModules:
+    def test_conv1d_is_captured_transposed(self, tmp_path, gpt2, text):
+        """What comes out of the layer is x W^T + b, as of any linear layer."""
+        network, path = gpt2
+        made = capture(str(path), ["*"], 30, text=text, output=tmp_path / "c.npz")
+        blocks = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+        assert made.layers == (*(f"transformer.h.0.{name}" for name in blocks), "lm_head")
+        assert made.weights(C_ATTN).shape == (96, 32)
+        seen = []
+        module = network.get_submodule(C_ATTN)
+        hook = module.register_forward_hook(lambda _, inputs, y: seen.append((inputs[0], y)))
+        known = vocabulary()
+        ids = [known.index({" ": "Ġ", "\n": "Ċ"}.get(c, c)) for c in TEXT[:30]]
+        import torch
+
+        with torch.no_grad():
+            network(torch.tensor([ids]))
+        hook.remove()
+        (x, y), bias = seen[0], module.bias.detach().numpy()
+        np.testing.assert_array_equal(made.activations(C_ATTN), x[0].numpy().astype(np.float16))
+        product = made.activations(C_ATTN).astype(float) @ made.weights(C_ATTN).T
+        np.testing.assert_allclose(product + bias, y[0].numpy(), atol=2e-3)
+
+    def test_says_what_is_left_out(self, tmp_path, gpt2, text):
+        made = capture(str(gpt2[1]), ["*"], 5, text=text, output=tmp_path / "c.npz")
+        why = "its rows are looked up, not multiplied"
+        first = {"kind": "Embedding", "why": why, "count": 2, "first": "transformer.wte"}
+        assert made.meta["left_out"] == [first]
+
+    def test_nothing_left_out(self, from_hugging_face):
+        assert from_hugging_face[0].meta["left_out"] == []
+
+    def test_experts_are_left_out(self, tmp_path, mixtral, text):
+        made = capture(str(mixtral), ["layers.*"], 20, text=text, output=tmp_path / "c.npz")
+        assert made.layers == tuple(
+            f"layers.{n}.self_attn.{kind}_proj" for n in range(2) for kind in "qkvo"
+        )
+        found = {entry["kind"]: entry for entry in made.meta["left_out"]}
+        assert found.keys() == {"MixtralExperts", "MixtralTopKRouter"}
+        assert found["MixtralExperts"]["count"] == 2
+        assert found["MixtralExperts"]["first"] == "layers.0.mlp.experts"
+
+    def test_experts_by_name(self, tmp_path, mixtral, text):
+        with pytest.raises(UserError, match="matches nothing that can be captured: 1 MixtralExp"):
+            capture(str(mixtral), ["layers.0.mlp.experts"], 5, output=tmp_path / "c.npz", text=text)
+        assert not any(tmp_path.iterdir())
+
+    def changed(self, monkeypatch, change):
+        load = module.load
+
+        def changing(source):
+            loaded = load(source)
+            change(loaded.network)
+            return loaded
+
+        monkeypatch.setattr(module, "load", changing)
+
+    def test_a_layer_that_does_not_fit_is_left_out(self, tmp_path, hugging_face, text, monkeypatch):
+        def scale(network):
+            network.model.layers[1].post_attention_layernorm.weight.data[5] = 1e6
+            network.model.layers[0].mlp.up_proj.weight.data[3, 2] = 1e6
+
+        self.changed(monkeypatch, scale)
+        made = capture(str(hugging_face), ["*_proj"], 20, text=text, output=tmp_path / "c.npz")
+        left = {entry["why"]: (entry["count"], entry["first"]) for entry in made.meta["left_out"]}
+        assert left.pop("its weight does not fit float16") == (1, "layers.0.mlp.up_proj")
+        assert left.keys() == {"its input does not fit float16"}
+        assert "layers.1.mlp.up_proj" not in made.layers
+        assert "layers.0.self_attn.q_proj" in made.layers
+        assert set(made.layers) == made.meta["layers"].keys()
+
+    def test_a_layer_that_is_not_run_is_left_out(self, tmp_path, hugging_face, text, monkeypatch):
+        import torch
+
+        def add(network):
+            network.model.idle = torch.nn.Linear(2, 2)
+
+        self.changed(monkeypatch, add)
+        made = capture(
+            str(hugging_face), ["lm_head", "id*"], 5, text=text, output=tmp_path / "c.npz"
+        )
+        assert made.meta["left_out"] == [
+            {
+                "kind": "Linear",
+                "why": "it does not see every token once",
+                "count": 1,
+                "first": "idle",
+            }
+        ]
+        for pattern in ("idle", "id*"):
+            with pytest.raises(
+                UserError, match=r"^idle does not see every token once, so it cannot"
+            ):
+                capture(str(hugging_face), [pattern], 5, text=text, output=tmp_path / "d.npz")
+
+    def test_an_input_given_by_keyword(self, tmp_path, hugging_face, text, monkeypatch):
+        def by_keyword(network):
+            head = network.lm_head
+            network.lm_head = Keyword(head)
+
+        import torch
+
+        class Keyword(torch.nn.Module):
+            def __init__(self, inner):
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, x):
+                return self.inner(input=x)
+
+        self.changed(monkeypatch, by_keyword)
+        made = capture(
+            str(hugging_face), ["lm_head.inner"], 5, text=text, output=tmp_path / "c.npz"
+        )
+        assert made.activations("lm_head.inner").shape == (5, 64)
 
 
 @pytest.fixture(scope="module")

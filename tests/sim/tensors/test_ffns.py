@@ -67,7 +67,7 @@ def test_files_that_are_not_samples(tmp_path, sample):
         4,
     )
     path = tmp_path / "a.npz"
-    refuses(f"{path} cannot be read: No such file or directory.", FfnSample.open, path)
+    refuses(f"{path} does not exist.", FfnSample.open, path)
     path.write_bytes(b"nonsense")
     refuses(f"{path} does not hold FFNs with a 'meta'.", FfnSample.open, path)
     np.savez(path, x=np.zeros(3))

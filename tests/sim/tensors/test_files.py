@@ -236,7 +236,7 @@ BAD_FILES = {
         "x.csv",
         None,
         file_of_bytes("x.csv", b"1,2"),
-        "x.csv must end in .npy, .npz or .safetensors.",
+        "x.csv must end in .npy, .npz, .safetensors or .safetensors.index.json.",
     ),
     "empty npy": ("x.npy", None, file_of_bytes("x.npy", b""), "x.npy is empty."),
     "empty npz": ("x.npz", None, file_of_bytes("x.npz", b""), "x.npz is empty."),
@@ -301,7 +301,7 @@ BAD_FILES = {
         "x.npz",
         None,
         npz(gate=np.zeros(1), up=np.zeros(1)),
-        "x.npz holds several arrays; name one of gate, up.",
+        "x.npz holds several arrays; name one of gate, up, as in {folder}/x.npz:gate.",
     ),
     "no such array": (
         "x.npz",
@@ -313,7 +313,7 @@ BAD_FILES = {
         "x.npz",
         None,
         npz(**{f"w{n}": np.zeros(1) for n in range(9)}),
-        "name one of w0, w1, w2, w3, w4, w5, w6, w7, ... (9 in all).",
+        "name one of w0, w1, w2, w3, w4, w5, w6, w7, ... (9 in all), as in {folder}/x.npz:w0.",
     ),
     "objects in npz": (
         "x.npz",

@@ -7,12 +7,13 @@ import pytest
 from nibbleforge.golden import fp16
 from nibbleforge.golden.arithmetic.quantise import quantise_weights
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.figna import FignaSettings
-from nibbleforge.golden.units import unit
+from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units import simulate as simulation
 from nibbleforge.sim.units.simulate import Simulation, Tensors
-from nibbleforge.sim.units.simulators import SIMULATORS
 
 TOKENS, FEATURES, OUTPUTS, GROUP = 7, 43, 5, 16
 TINY = unit("figna").presets["tiny"]
@@ -22,7 +23,7 @@ SETTINGS = FignaSettings(weight_group=32)
 def simulate(x, w, config=TINY, settings=SETTINGS, blocks=None) -> Simulation:
     with Workers(1) as workers:
         tensors = Tensors(x, w, blocks=blocks)
-        return SIMULATORS["figna"]("figna", config, settings, tensors, Runner(workers))
+        return simulation.simulate(UNITS["figna"], config, settings, tensors, Runner(workers))
 
 
 def operands(kind):
@@ -88,7 +89,7 @@ def test_a_layer(kind, asymmetric):
     (rival,) = counts["baselines"]
     array = fp16.Fp16Config(rows=TINY.rows, columns=TINY.columns)
     assert rival["unit"] == "fp16"
-    assert rival["cycles"] == fp16.cycles(array, TOKENS, FEATURES, OUTPUTS).cycles
+    assert rival["cycles"] == fp16.cycles(array, Workload(TOKENS, FEATURES, OUTPUTS)).cycles
     assert rival["speedup"] == rival["cycles"] / counts["cycles"]
 
 

@@ -8,11 +8,11 @@ from nibbleforge.golden.arithmetic.quantise import quantise_weights
 from nibbleforge.golden.contract.config import NoSettings
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.fp16 import Fp16Config, Fp16Layer, compute
-from nibbleforge.golden.units import unit
+from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units import simulate as simulation
 from nibbleforge.sim.units.simulate import Simulation, Tensors
-from nibbleforge.sim.units.simulators import SIMULATORS
 
 TOKENS, FEATURES, OUTPUTS = 7, 21, 5
 TINY = unit("fp16").presets["tiny"]
@@ -20,7 +20,8 @@ TINY = unit("fp16").presets["tiny"]
 
 def simulate(x, w) -> Simulation:
     with Workers(1) as workers:
-        return SIMULATORS["fp16"]("fp16", TINY, NoSettings(), Tensors(x, w), Runner(workers))
+        tensors = Tensors(x, w)
+        return simulation.simulate(UNITS["fp16"], TINY, NoSettings(), tensors, Runner(workers))
 
 
 def operands(kind):

@@ -7,13 +7,14 @@ from nibbleforge.golden.reglu.config import RegluSettings
 from nibbleforge.golden.reglu.ffn import quantise_ffn, reference, run
 from nibbleforge.golden.reglu.predictor import build, construct
 from nibbleforge.golden.reglu.unit import UNIT
-from nibbleforge.golden.units import unit
+from nibbleforge.golden.reglu.values import compute
+from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.studies import reglu_speed
 from nibbleforge.sim.tensors.ffns import FfnWeights
 from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.units import simulate as simulation
 from nibbleforge.sim.units.simulate import Tensors
-from nibbleforge.sim.units.simulators import SIMULATORS
 
 FEATURES, NEURONS, RANK = 19, 23, 6
 TINY = UNIT.presets["tiny"]
@@ -42,8 +43,8 @@ def predictor(ffn, x):
 
 def simulate(activations, config=TINY, settings=NEAR, **tensors):
     with Workers(1) as workers:
-        return SIMULATORS["reglu"](
-            "reglu", config, settings, Tensors(activations, **tensors), Runner(workers)
+        return simulation.simulate(
+            UNITS["reglu"], config, settings, Tensors(activations, **tensors), Runner(workers)
         )
 
 
@@ -141,7 +142,7 @@ def test_what_does_not_fit_together(ffn, x, predictor):
 def test_synthetic_operands_are_as_sparse_as_asked():
     operands = reglu_speed.operands_of((40, 400, 8), 0.9, 0.5, 3)
     config = unit("reglu").presets["small"]
-    neurons = reglu_speed.compute(config, operands).neurons
+    neurons = compute(config, operands).neurons
     assert neurons.positive.mean() == pytest.approx(0.1, abs=0.05)
     assert neurons.predicted.mean() == pytest.approx(0.55, abs=0.08)
     wanted = reglu_speed.neurons_of(1, 400, 0.9, 0.5, np.random.default_rng(0))

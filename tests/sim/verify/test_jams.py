@@ -6,7 +6,7 @@ from nibbleforge.golden.dequantizer import DequantizerConfig
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.golden.units import UNITS
 from nibbleforge.sim.run.native import Model
-from nibbleforge.sim.verify.jams import WAITED_FOR, check_jams
+from nibbleforge.sim.verify.jams import check_jams, declared
 
 DESIGNS = {
     design.name: (design, config)
@@ -15,7 +15,7 @@ DESIGNS = {
     for design in unit.designs(config)
 }
 CASES = [
-    *(DESIGNS[name] for name in WAITED_FOR if name in DESIGNS),
+    *(case for case in DESIGNS.values() if declared(*case)),
     (
         DESIGNS["anda_array"][0],
         AndaConfig(group=16, rows=1, columns=2, fp_share=1, sign_plane="serial", asymmetric=True),

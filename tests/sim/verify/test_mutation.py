@@ -1,6 +1,7 @@
 """Mutation testing: mutants of the emitted Verilog are killed or proved equivalent."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from nibbleforge.golden import dense
@@ -13,7 +14,7 @@ from nibbleforge.golden.units import unit
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import mutation
 from nibbleforge.sim.verify.equivalence import compare
-from nibbleforge.sim.verify.jams import WAITED_FOR, check_jams
+from nibbleforge.sim.verify.jams import check_jams
 from nibbleforge.sim.verify.mutation import SELECT, Campaign, Mutant, insert_mutants, mutate
 from nibbleforge.tb.tb_bitmap import corner_groups
 
@@ -206,8 +207,9 @@ def test_a_waiting_cycle_counted_by_another_event_is_noticed(monkeypatch):
         return model.run(schedule.beats, gates=stalls, constants={SELECT: 0}).seen
 
     assert check_jams(design, config, play) == []
-    monkeypatch.setitem(WAITED_FOR, "bitmap_encoder", {"bitmap": "stall_out"})
-    (found,) = check_jams(design, config, play)
+    *others, stall_out = design.events(config)
+    wrong = (*others, replace(stall_out, waits_for={"bitmap": 1}))
+    (found,) = check_jams(replace(design, events=lambda _: wrong), config, play)
     assert (found.expected, found.got) == ("0 more", "37 more")
 
 
