@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cocotb_tools.config
 import find_libpython
@@ -294,7 +294,7 @@ class _Model:
 
     @classmethod
     def _read(cls, work: Path) -> "_Model":
-        description = json.loads((work / _GENERATED / "Vtop.json").read_text())
+        description = _json((work / _GENERATED / "Vtop.json").read_bytes())
         options = description["options"]
 
         def files(*groups: str) -> list[Path]:
@@ -314,6 +314,13 @@ class _Model:
             options.get("ldflags", []),
             Path(description["system"]["verilator_root"]) / "include",
         )
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    """JSON in which Verilator wrote letters beyond ASCII as in C."""
+    octal = re.compile(rb"\\\\|\\([0-3][0-7]{2})")
+    letters = octal.sub(lambda found: bytes([int(found[1], 8)]) if found[1] else found[0], text)
+    return json.loads(letters.decode(errors="surrogateescape"))
 
 
 # Compilation
