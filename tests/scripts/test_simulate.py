@@ -356,7 +356,7 @@ def test_policies_for_int8_beyond_the_range(run, save, tmp_path, policy, most):
 
 
 @pytest.mark.parametrize("unit", ["bitmap", "dense", "sparqle", "nm"])
-@pytest.mark.parametrize("dequant", ["dequant=none", "dequant.weight_group=8"])
+@pytest.mark.parametrize("dequant", ["dequant=none", "dequant.weight_group=16"])
 def test_results_beyond_fp32_are_infinite(run, save, tmp_path, unit, dequant):
     """What an attention mask makes of a token, -3.4e38; with weights above 1 it overflows."""
     if unit == "bitmap" and "group" in dequant:
