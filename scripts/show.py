@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-_WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
+_WIDTH = None if sys.stdout and sys.stdout.isatty() else 200  # columns where no terminal sets them
 
 console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)

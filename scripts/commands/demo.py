@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...golden.contract.errors import DifferenceError
 from ...sim import demo, demo_brief, demo_ffn
 from ...sim.demo import LayerResult
 from ...sim.tensors.files import Capture, sample_path
@@ -114,7 +115,7 @@ def _judge(results: Sequence[LayerResult], checked: str) -> None:
     for result in results:
         for failure in result.failures:
             errors.print(f"{result.layer}: {failure}", markup=False)
-    if any(result.failures for result in results):
-        raise typer.Exit(1)
+    if different := sum(bool(result.failures) for result in results):
+        raise DifferenceError(f"RTL and golden differ in {different} of {len(results)} layers.")
     sentence = f"Every beat, event and cycle of the RTL equals golden: {checked}"
     console.print(textwrap.fill(sentence, WIDTH))

@@ -11,7 +11,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...tb.job import JOB, RESULT, Job
 from ..tools.cache import Cache
-from ..tools.workers import Workers
+from ..tools.workers import Workers, failure
 from . import verilator
 from .emitted import emitted
 from .native import wide_arguments
@@ -104,6 +104,12 @@ def run(
         Regular expression of the tests to run; empty: all.
     waves
         File for the waveform, if the executable was built for it.
+
+    Raises
+    ------
+    ToolError
+        The simulation ended before its time, or a test failed for another reason than a
+        difference from golden.
     """
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
         folder = Path(name)
@@ -117,20 +123,29 @@ def run(
             *(["--trace", "--trace-file", str(waves.absolute())] if waves else []),
         ]
         log = workers.run(command, environment, cwd=folder, check=False)
+        verdicts = _verdicts(report, log)
         found = tuple(json.loads(line) for line in notes.read_text().splitlines())
-        return Outcome(_verdicts(report, log), found, log)
+        return Outcome(verdicts, found, log)
 
 
 def _verdicts(report: Path, log: str) -> tuple[Verdict, ...]:
-    """Verdicts of cocotb's report; without one the simulation itself failed."""
-    if not report.exists():
-        return (
-            Verdict("simulation", f"the simulation ended without a report: {log[-2000:]}", 0.0),
-        )
-    verdicts = []
-    for case in ElementTree.parse(report).iter("testcase"):
-        failure = next((child for child in case if child.tag in ("failure", "error")), None)
-        message = "" if failure is None else (failure.get("message") or failure.text or "failed")
-        message = message.partition("\nassert ")[0]  # pytest repeats the condition
-        verdicts.append(Verdict(case.get("name", ""), message, float(case.get("time", 0))))
-    return tuple(verdicts)
+    """Verdicts of cocotb's report."""
+    try:
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    except (OSError, ElementTree.ParseError) as error:
+        raise failure("the simulation ended without a whole report", log) from error
+    return tuple(map(_verdict, cases))
+
+
+def _verdict(case: ElementTree.Element) -> Verdict:
+    """Verdict of a test; only a difference from golden, which is an assertion, is one."""
+    name, seconds = case.get("name", ""), float(case.get("time", 0))
+    found = next((child for child in case if child.tag in ("failure", "error")), None)
+    if found is None:
+        return Verdict(name, "", seconds)
+    message = found.get("message", "")
+    if found.get("type") != "AssertionError":
+        what = f"the test {name} ended with {found.get('type', 'an error')}"
+        raise failure(what, f"{message}\n{found.text or ''}")
+    told, _, _ = message.partition("\nassert ")  # pytest repeats the condition
+    return Verdict(name, told or "failed", seconds)

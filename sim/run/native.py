@@ -1,8 +1,9 @@
 """Native harness: whole layers through the Verilated model without Python in the loop."""
 
+import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
+from ...golden.contract.errors import ToolError
 from ...golden.contract.ports import Port
 from ...golden.contract.schedule import Answers, Beats, Pulses, Traffic
 from ...hw.generate import Generated
@@ -139,13 +141,19 @@ class Model:
             Called with the number of output beats so far.
         workers
             Pool that the process belongs to.
+
+        Raises
+        ------
+        ToolError
+            The simulation failed, or left no whole result.
         """
         settings = {"trace": trace, "garbage": garbage, "reset_after": reset_after}
         settings |= {"tail": TAIL, "idle_limit": idle_limit}
         settings |= {f"constant_{name}": value for name, value in (constants or {}).items()}
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             report = self._launch(Path(folder), traffic, gates or {}, settings, progress, workers)
-            seen = self._observation(Path(folder), report, trace)
+            with _whole_results():
+                seen = self._observation(Path(folder), report, trace)
         return Run(seen, report["cycles"], report["seconds"])
 
     def free_run(self, traffic: Traffic, cycles: int) -> Run:
@@ -179,7 +187,8 @@ class Model:
         else:
             with Workers(1) as own:
                 own.run(command, cwd=folder, each_line=each)
-        return json.loads(result.read_text())
+        with _whole_results():
+            return json.loads(result.read_text())
 
     def _port_line(self, folder: Path, port: Port, beats: Beats, gates: Gates) -> str:
         """A port's line of the job, and its files; names are relative to ``folder``."""
@@ -221,6 +230,14 @@ class Model:
         }
         violations = (report["violation"],) if report["violation"] else ()
         return Observation(words, totals, report["span"], cycles, pulses, violations)
+
+
+@contextlib.contextmanager
+def _whole_results() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise ToolError("the simulation left no whole result.") from error
 
 
 def _store(folder: Path, name: str, array: NDArray) -> str:

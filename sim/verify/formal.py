@@ -23,7 +23,6 @@ from typing import Any, Literal
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
-from pyosys import libyosys
 
 from ...golden import bitmap
 from ...golden.anda import compressor as anda_compressor
@@ -41,6 +40,7 @@ from ...golden.sparqle import unit as sparqle
 from ...golden.sparqle.config import SparqleConfig
 from ...hw.lib.base import Part
 from ...hw.lib.queues import Queue, QueueConfig
+from ...hw.lib.yosys import run_yosys
 from ...hw.reglu.requests import Requester
 from ...hw.reglu.sums import OutputSums
 from ...hw.sparqle.decoder import ListDecoder
@@ -186,12 +186,10 @@ def combinational_paths(design: Elaboratable) -> dict[str, frozenset[str]]:
     -------
     From output to inputs, by port name.
     """
-    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
-        source, target = Path(name, "design.il"), Path(name, "design.json")
-        source.write_text(rtlil.convert(design, name=_TOP))
-        steps = (f"prep -flatten -top {_TOP}", "dffunmap", "simplemap", "opt_clean")
-        _yosys(f"read_rtlil {source}", *steps, f"write_json {target}")
-        return _paths(json.loads(target.read_text())["modules"][_TOP])
+    steps = (f"prep -flatten -top {_TOP}", "dffunmap", "simplemap", "opt_clean")
+    text = rtlil.convert(design, name=_TOP)
+    netlist = run_yosys(text, "read_rtlil {source}", *steps, "write_json {result}")
+    return _paths(json.loads(netlist)["modules"][_TOP])
 
 
 def independence(unit: wiring.Component, ports: Iterable[Port]) -> dict[str, Status]:
@@ -229,24 +227,13 @@ def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
     -------
     From the change, as Yosys spells it, to the changed design for :func:`check`.
     """
-    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
-        source, flat, target = (Path(name, file) for file in ("design.il", "flat.il", "changes"))
-        source.write_text(_text(design))
-        listing = f"mutate -list {count} -seed {seed} -o {target}"
-        prepare = (
-            f"hierarchy -top {_TOP}",
-            "proc",
-            "flatten",
-            "opt_clean",
-        )  # nothing is shared yet
-        steps = (*prepare, f"write_rtlil {flat}", "select c:*unit.*", listing)
-        _yosys(f"read_rtlil {source}", *steps)
-        texts = {}
-        changes = target.read_text().splitlines()
-        for change in (change for change in changes if not _UNCLEAR.search(change)):
-            _yosys(f"read_rtlil {flat}", change, f"write_rtlil {target}")
-            texts[change] = target.read_text()
-        return texts
+    read, write = "read_rtlil {source}", "write_rtlil {result}"
+    steps = (f"hierarchy -top {_TOP}", "proc", "flatten", "opt_clean")  # nothing is shared yet
+    flat = run_yosys(_text(design), read, *steps, write)
+    listing = f"mutate -list {count} -seed {seed} -o {{result}}"
+    changes = run_yosys(flat, read, "select c:*unit.*", listing).splitlines()
+    clear = [change for change in changes if not _UNCLEAR.search(change)]
+    return {change: run_yosys(flat, read, change, write) for change in clear}
 
 
 # --- what is shown of the units ---------------------------------------------------------------
@@ -490,13 +477,6 @@ def _environment() -> dict[str, str]:
 def _text(design: Elaboratable) -> str:
     """RTLIL of a design without ports."""
     return _named(rtlil.convert(design, name=_TOP, ports=()))
-
-
-def _yosys(*commands: str) -> None:
-    """Run commands on a design of their own."""
-    design = libyosys.Design()
-    for command in commands:
-        libyosys.Pass.call(design, f"tee -q {command}")
 
 
 def _named(text: str) -> str:

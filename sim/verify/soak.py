@@ -78,6 +78,9 @@ ROWS = {
 }
 """Row to what it verifies."""
 
+COMPARISONS = ("values", "harnesses", "sample", "exhaustive", "fuzz")
+"""Rows that compare RTL with golden."""
+
 Task = Callable[[], Finding]
 
 

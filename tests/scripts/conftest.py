@@ -68,6 +68,12 @@ def _snapshot(folder) -> dict:
 
 
 @pytest.fixture
+def program() -> tuple[str, ...]:
+    """How the command line starts as a process."""
+    return PROGRAM
+
+
+@pytest.fixture
 def spawn() -> Callable[..., "subprocess.Popen[str]"]:
     """``spawn(*arguments, **environment)``: the command line as a process, killed at the end.
 
