@@ -109,8 +109,8 @@ def _judge(results: Sequence[LayerResult], checked: str) -> None:
 
     Raises
     ------
-    typer.Exit
-        With 1: something differs.
+    DifferenceError
+        Something differs.
     """
     for result in results:
         for failure in result.failures:
