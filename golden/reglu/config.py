@@ -57,6 +57,11 @@ class RegluConfig(Config):
     """Neurons of a word of the mask, which is decoded to indices (G)."""
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Without predictor there is no mask."""
+        return frozenset() if self.predictor else frozenset({"mask_group"})
+
+    @property
     def row_bits(self) -> int:
         """Bits of a row's number."""
         return max(1, (max(self.max_neurons, self.max_rank) - 1).bit_length())
@@ -130,7 +135,7 @@ def ports(config: RegluConfig) -> tuple[Port, ...]:
     y = (
         Field("value", config.y_bits, "outputs", True, config.lanes),
         Field("last", 1, "final beat of the token"),
-        Field("error", 1, "since reset a row was not the one asked for"),
+        Field("error", 1, "a row of this token was not the one asked for"),
     )
     return (
         Port("x", "in", tuple(x), "inputs of a token, L features a beat"),

@@ -15,13 +15,13 @@ from ..contract.events import Event
 from ..contract.layer import WEIGHT_BITS, accumulator_bits
 from ..contract.ports import Field, Port
 from ..dequantizer import DequantizerConfig
-from ..grouped import GroupScales
+from ..grouped import GroupedConfig
 from .format import HybridFormat
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
 
 
-class SparqleConfig(HybridFormat, GroupScales):
+class SparqleConfig(HybridFormat, GroupedConfig):
     """Parameters of the hybrid array: those of the number format, and the following."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -55,13 +55,13 @@ class SparqleConfig(HybridFormat, GroupScales):
             )
         if self.lanes != 1:
             raise UserError(f"lanes must be 1: the array has no others yet, got {self.lanes}.")
-        if self.dequant == "group":
+        if self.grouped:
             self._check_groups()
         return self
 
     def _check_groups(self) -> None:
         """Refuse weight groups that chunks or bitmap words straddle, or that are too short."""
-        self._check_weight_group(self.max_k)
+        self._check_max_k(self.max_k)
         for name in ("chunk", "group"):
             size = getattr(self, name)
             if self.weight_group % size:
@@ -85,6 +85,7 @@ class SparqleConfig(HybridFormat, GroupScales):
             acc_bits=self.array.accumulator_bits,
             asymmetric=self.asymmetric,
             ones_bits=self.array.ones_bits,
+            errors=True,
         )
 
     @property
@@ -192,7 +193,7 @@ def y_port(config: SparqleConfig) -> Port:
     if config.asymmetric:
         fields.append(Field("ones", config.ones_bits, "sum of the activations", True))
     fields += [
-        Field("error", 1, "since reset a bitmap ended before or after its tile", made="error"),
+        Field("error", 1, "a bitmap of this tile ended before or after it", made="error"),
         Field("last", 1, "final row of the tile", made="block"),
     ]
     meaning = "results, one row a beat, row 0 first"
@@ -217,7 +218,7 @@ def events(config: SparqleConfig) -> tuple[Event, ...]:
         Event("value_beats", "work", "beats of high halves read", rows),
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
-        Event("errors", "work", "bitmaps that ended before or after their tile", groups),
+        Event("errors", "work", "row groups of tiles with a bitmap of another length", groups),
         Event(
             "stall_weights",
             "time",

@@ -46,7 +46,7 @@ def _row(found: Balance) -> list[object]:
         config.chunk,
         config.weight_banks,
         config.sharing,
-        config.weight_group if config.dequant == "group" else "channel",
+        config.weight_group if config.grouped else "channel",
         found.over_dense,
         found.over_dense2k,
         found.mean_share,

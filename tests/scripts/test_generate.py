@@ -1,5 +1,6 @@
 """``nibbleforge generate``: the files of every preset, and every bad input."""
 
+import ctypes
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ from nibbleforge.hw.generate import Generated
 PRESETS = [(unit.name, preset) for unit in UNITS.values() for preset in unit.presets]
 SUFFIXES = (".json", ".v", ".vh", ".vlt")
 TINY = ("generate", "dense", "--preset", "tiny")
-UNPRIVILEGED = pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # of linux/prctl.h, linux/capability.h
 
 
 def config_of(folder) -> dict:
@@ -58,6 +59,35 @@ def test_single_parameters_override_a_file_and_a_file_the_preset(run, tmp_path):
     config = config_of(tmp_path / "out")
     assert (config["rows"], config["columns"], config["max_k"]) == (2, 4, 64)
     assert config["recode"] == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("preset", "assignments", "scales"),
+    [
+        ("paper", [], None),
+        ("paper", ["dequant.weight_group=32", "dequant.add_latency=2"], (32, 2)),
+        ("paper", ["dequant={weight_group = 64}"], (64, 3)),
+        ("q4_0", ["dequant.add_latency=4"], (32, 4)),
+        ("q4_0", ["dequant=none"], None),
+        ("q4_0", ["dequant=none", "dequant.add_latency=1"], (32, 1)),
+    ],
+)
+def test_nested_parameters(run, tmp_path, preset, assignments, scales):
+    shape = ("rows=2", "columns=2", "max_k=256")
+    options = set_options(*shape, *assignments)
+    done = run("generate", "dense", "--preset", preset, *options, "-o", tmp_path)
+    assert done.status == 0, done.err
+    found = config_of(tmp_path)["dequant"]
+    assert scales == (found and (found["weight_group"], found["add_latency"]))
+
+
+def test_nested_parameters_in_a_file(run, tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("max_k = 64\n[dequant]\nweight_group = 16\nadd_latency = 2\n")
+    options = set_options("dequant.add_latency=4")
+    assert run(*TINY, "--config", file, *options, "-o", tmp_path / "out").status == 0
+    found = config_of(tmp_path / "out")["dequant"]
+    assert (found["weight_group"], found["add_latency"]) == (16, 4)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +141,26 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
         (["dense", "--preset", "huge"], "dense has no preset 'huge'; its presets are "),
         (["bitmap", "--preset", "vector"], "bitmap has no preset 'vector'; its presets are "),
         (["dense", "--set", "lanes=4"], "dense has no parameter 'lanes'; its parameters are "),
+        (
+            ["dense", "--set", "dequant=group"],
+            "dequant must be none, or group scales such as dequant.weight_group=128, got 'group'.",
+        ),
+        (
+            ["dense", "--set", "dequant.weight_group=48"],
+            "dequant.weight_group must be one of 4, 8, 16, 32, 64, 128, got 48.",
+        ),
+        (
+            ["dense", "--set", "dequant.rows=2"],
+            "dequant.rows is not a parameter here; the parameters are convert_latency, "
+            "multiply_latency, add_latency, weight_group.",
+        ),
+        (
+            ["dense", "--set", "weight_group=32"],
+            "dense has no parameter 'weight_group'; its parameters are dequant.convert_latency, "
+            "dequant.multiply_latency, dequant.add_latency, dequant.weight_group, rows, columns, "
+            "k, passes, recode, max_k.",
+        ),
+        (["dense", "--set", "rows.x=2"], "rows: input should be a valid integer, got {'x': 2}."),
         (["dense", "--set", "rows"], "--set takes KEY=VALUE, got 'rows'."),
         (["dense", "--set", "=4"], "--set takes KEY=VALUE, got '=4'."),
         (["dense", "--set", ""], "--set takes KEY=VALUE, got ''."),
@@ -204,22 +254,20 @@ def test_an_output_where_a_folder_has_the_name_of_a_file(refused, tmp_path):
     assert refused(*TINY, "-o", "out") == ("cannot write to out: dense_array.v in it is a folder.")
 
 
-@UNPRIVILEGED
-def test_an_output_without_permission(refused, tmp_path):
+def obey_permissions():
+    """Root loses the right to write anywhere with the next exec; others have none to lose."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@pytest.mark.parametrize("out", ["mine", "mine/out"])
+def test_an_output_without_permission(spawn, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir(mode=0o500)
-    sentence = refused(*TINY, "-o", "mine")
-    assert re.fullmatch(r"cannot write to mine: \S*mine is not writable\.", sentence)
-    assert re.fullmatch(
-        r"cannot write to mine/out: \S*mine is not writable\.", refused(*TINY, "-o", "mine/out")
-    )
-
-
-def test_an_output_that_may_not_be_written(refused, tmp_path, monkeypatch):
-    """The same, also for root."""
-    (tmp_path / "mine").mkdir()
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    sentence = refused(*TINY, "-o", "mine/out")
-    assert re.fullmatch(r"cannot write to mine/out: \S*mine is not writable\.", sentence)
+    process = spawn(*TINY, "-o", out, before=obey_permissions)
+    printed, error = process.communicate()
+    assert (process.returncode, printed) == (2, "")
+    assert re.fullmatch(rf"nibbleforge: cannot write to {out}: \S*mine is not writable\.\n", error)
+    assert not any((tmp_path / "mine").iterdir())
 
 
 def test_no_space_left_for_the_second_file(refused, monkeypatch):
