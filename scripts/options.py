@@ -58,25 +58,11 @@ def configure(
     for text in assignments or ():
         _assign(values, *_assignment(text))
     runtime = {key: values.pop(key) for key in list(values) if key in owner.settings.model_fields}
-    base = owner.presets[preset]
-    values = _nested(base, values)
     unknown = next((key for key in values if key not in owner.config.model_fields), None)
     if unknown is not None:
         known = ", ".join([*owner.config.parameters(), *owner.settings.parameters()])
         raise UserError(f"{name} has no parameter {unknown!r}; its parameters are {known}.")
-    return owner, base.replace(**values), owner.settings(**runtime)
-
-
-def _nested(base: Config, values: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of parameters: ``a.b`` is ``b`` of ``a``, beside what the preset has there."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        outer, dot, inner = key.partition(".")
-        if dot or isinstance(value, dict):
-            before = found.get(outer, base.model_dump().get(outer, {}))
-            value = {**before, **(value if not dot else {inner: value})}
-        found[outer] = value
-    return found
+    return owner, owner.presets[preset].replace(**values), owner.settings(**runtime)
 
 
 def with_cores(names: Sequence[str], inner: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from ..contract.config import Config
 from ..contract.errors import UserError
@@ -39,6 +39,9 @@ class CoreConfig(Config, Generic[C]):
     result_beats: int = Parameter(default=16, ge=1, le=1 << 12)
     """Most beats of a tile's results, where the unit does not fix their number."""
 
+    def __hash__(self) -> int:
+        return hash(self.canonical_json())  # a mapping has no hash of its own
+
     @field_validator("unit", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
@@ -46,17 +49,14 @@ class CoreConfig(Config, Generic[C]):
         wanted = cls.model_fields["unit"].annotation
         return wanted(**value) if isinstance(value, dict) and isinstance(wanted, type) else value
 
-    @field_validator("block_beats")
-    @classmethod
-    def _check_beats(cls, beats: int) -> int:
-        return _power_of_two("block_beats", beats)
-
-    @field_validator("depths")
-    @classmethod
-    def _check_depths(cls, depths: dict[str, int]) -> dict[str, int]:
-        for family, beats in depths.items():
-            _power_of_two(f"depths.{family}", beats)
-        return depths
+    @model_validator(mode="after")
+    def _check_depths(self) -> "CoreConfig[C]":
+        longest = {"block_beats": self.block_beats}
+        longest |= {f"depths.{family}": beats for family, beats in self.depths.items()}
+        for name, beats in longest.items():
+            if beats < 2 or beats & (beats - 1):
+                raise UserError(f"{name} must be a power of two of at least 2, got {beats}.")
+        return self
 
     def blocks(self, side: str) -> int:
         """Blocks that a half of the buffers of a side holds."""
@@ -74,12 +74,6 @@ class CoreConfig(Config, Generic[C]):
 def config_around(unit: type[Config]) -> type[CoreConfig]:
     """The configuration of cores around units with such parameters."""
     return CoreConfig[unit]  # type: ignore[valid-type]
-
-
-def _power_of_two(name: str, beats: int) -> int:
-    if beats < 2 or beats & (beats - 1):
-        raise UserError(f"{name} must be a power of two of at least 2, got {beats}.")
-    return beats
 
 
 def family(port: Port) -> str:

@@ -4,7 +4,7 @@ The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Co
 """
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -386,6 +386,7 @@ def cycles(design: Design, config: CoreConfig, workload: Workload) -> Counts:
 # --- cores of units ---------------------------------------------------------------------------
 
 
+@cache
 def core_design(design: Design) -> Design:
     """The core around a unit's design."""
     return Design(

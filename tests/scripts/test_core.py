@@ -24,9 +24,9 @@ def test_parameters_of_the_unit_inside():
 @pytest.mark.parametrize(
     ("assignment", "sentence"),
     [
-        ("unit.rows=0", "rows: input should be greater than or equal to 1, got 0."),
-        ("unit.nono=1", "nono is not a parameter here; the parameters are "),
-        ("nono.rows=1", "core/dense2k has no parameter 'nono'; its parameters are unit, bus_width"),
+        ("unit.rows=0", "unit.rows: input should be greater than or equal to 1, got 0."),
+        ("unit.nono=1", "unit.nono is not a parameter here; the parameters are "),
+        ("nono.rows=1", "core/dense2k has no parameter 'nono'; its parameters are unit."),
     ],
 )
 def test_refused_parameters(assignment, sentence):

@@ -72,7 +72,7 @@ def test_illegal_parameters(values, sentence):
 
 
 def test_parameters_of_the_unit_are_checked():
-    with pytest.raises(UserError, match=r"^rows: input should be greater than or equal to 1"):
+    with pytest.raises(UserError, match=r"^unit.rows: input should be greater than or equal to 1"):
         config_around(DenseConfig)(unit={"rows": 0})
 
 
