@@ -53,7 +53,7 @@ class Emitter:
         if part.key not in self.modules:
             ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
             text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
-            self.modules[part.key] = Converted(name, text)
+            self.modules[part.key] = Converted(name, _without_contents(text))
         return self.modules[part.key]
 
     def instance(
@@ -162,6 +162,21 @@ def to_verilog(unit: Part, top: str, *, active_low: bool = False) -> tuple[str, 
     if written != len(modules) or not text.endswith("endmodule\n"):
         raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
     return _tidy(text), tuple(module.name for module in modules)
+
+
+def _without_contents(text: str) -> str:
+    """RTLIL without the initial contents of buffers: zeros that nobody reads, a line a word."""
+    for attributes, name in _MEMORY.findall(text):
+        if all(f"attribute \\{attribute} " in attributes for attribute in BUFFER_ATTRIBUTES):
+            memory = re.escape(f'"\\{name}"')
+            cell = (
+                rf"^  cell \$meminit_v2 \S+\n    parameter \\MEMID {memory}\n(?:    .*\n)*  end\n"
+            )
+            text = re.sub(cell, "", text, flags=re.MULTILINE)
+    return text
+
+
+_MEMORY = re.compile(r"((?:^  attribute .*\n)*)^  memory width \d+ size \d+ (\S+)\n", re.MULTILINE)
 
 
 def _tidy(verilog: str) -> str:
