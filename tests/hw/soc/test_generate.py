@@ -1,0 +1,62 @@
+"""Generated cores as the tools of a user see them."""
+
+import json
+import re
+
+import pytest
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.units import core_name, unit
+from nibbleforge.hw.soc.axi import signals
+from nibbleforge.hw.soc.generate import generate_core
+from nibbleforge.sim.run import verilator
+
+NAMES = ["dense2k", "sparqle", *(pytest.param(n, marks=pytest.mark.slow) for n in
+                                 ("dense", "anda", "figna", "fp16", "nm"))]  # fmt: skip
+
+
+def generated(inner, **options):
+    owner = unit(core_name(inner))
+    config = owner.presets["tiny"]
+    (design,) = owner.designs(config)
+    return generate_core(design, config, inner, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verilator_has_no_warnings(name, tmp_path):
+    found = generated(name)
+    found.write(tmp_path)
+    sources = [tmp_path / f"{found.name}.v"]
+    assert verilator.lint(sources, found.name, [tmp_path / f"{found.name}.vlt"]) == []
+
+
+def test_interfaces_have_the_names_of_axi(tmp_path):
+    found = generated("dense2k", name="mine")
+    top = re.search(r"^module mine\((.*?)\);", found.verilog, re.MULTILINE | re.DOTALL)[1]
+    assert {name.strip() for name in top.split(",")} == set(signals(32))
+    modules = re.findall(r"^module (\w+)", found.verilog, re.MULTILINE)
+    assert all(name.startswith("mine") for name in modules)
+    assert {"s_axis_tlast", "m_axis_tlast"} & set(signals(32)) == {"m_axis_tlast"}
+    manifest = json.loads(found.files["mine.json"])
+    assert manifest["top"] == "mine"
+    assert manifest["clock"]["name"] == "axi_aclk"
+    assert found.files["mine.vh"].count("(") == len(signals(32)) + 1
+
+
+def test_buffers_are_meant_for_block_ram_and_every_case_is_complete():
+    verilog = generated("dense2k").verilog
+    assert len(re.findall(r'\(\* ram_style = "block" \*\)\n', verilog)) >= 5
+    assert "column_0[0] =" not in verilog
+    assert verilog.count("endcase") == len(re.findall(r"^\s*default:", verilog, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a b", "a module name must be a Verilog identifier, got 'a b'."),
+        ("module", "a module name must not be a keyword of Verilog, got 'module'."),
+    ],
+)
+def test_illegal_names(name, sentence):
+    with pytest.raises(UserError) as caught:
+        generated("dense2k", name=name)
+    assert str(caught.value) == sentence
