@@ -5,6 +5,7 @@ multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The 
 that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -225,12 +226,19 @@ ARRAY = Design(
 )
 
 
+ARRAY_2K = replace(ARRAY, name="dense2k_array")
 GROUPED = joined(ARRAY, "dense_grouped")
+GROUPED_2K = joined(ARRAY_2K, "dense2k_grouped")
 
 
 def design(config: DenseConfig) -> Design:
-    """What the configuration leads to: the array alone, or joined to the dequantizer."""
-    return ARRAY if config.dequant == "none" else GROUPED
+    """What the configuration leads to: the array alone, or joined to the dequantizer.
+
+    The names tell one pass (``dense2k``) from two (``dense``).
+    """
+    if config.passes == 2:
+        return ARRAY if config.dequant == "none" else GROUPED
+    return ARRAY_2K if config.dequant == "none" else GROUPED_2K
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:

@@ -27,6 +27,12 @@ WAIVED = {
     "UNUSEDSIGNAL": "some bits of intermediate results are not needed",
 }
 
+# No keywords, and yet no names for a top module.
+RESERVED = {
+    "TOP": "Verilator's own top level",
+    "std": "SystemVerilog's standard package",
+}
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -56,6 +62,42 @@ class Generated:
             f"{self.name}.vlt": self.waivers,
         }
 
+    def check_folder(self, folder: Path, *, replace: bool = False) -> None:
+        """See to it that nobody else's files are replaced, and that no two modules clash.
+
+        The files of this very design, configuration and reset level may be replaced.
+
+        Parameters
+        ----------
+        folder
+            Where the files are to go; need not exist.
+        replace
+            Files of the same names may be replaced, whatever they are.
+
+        Raises
+        ------
+        UserError
+            A file of the same name is not known to be of this design and configuration, or a
+            neighbour has a module of the same name.
+        """
+        files = [folder / name for name in self.files]
+        there = [path for path in files if path.is_file() or path.is_symlink()]
+        before = _read_manifest(folder / f"{self.name}.json")
+        same = before is not None and all(before[key] == self.manifest[key] for key in _IDENTITY)
+        if there and not same and not replace:
+            raise UserError(
+                f"{there[0]} is there already and not of this design and configuration: "
+                "choose another name (--name) or folder, or replace it (--force)."
+            )
+        for path in sorted(folder.glob("*.json")):
+            other = _read_manifest(path) if path.stem != self.name else None
+            clash = set(self.manifest["modules"]) & set(other["modules"] if other else ())
+            if clash:
+                raise UserError(
+                    f"{path.with_suffix('.v')} has a module {min(clash)}, too: "
+                    "choose another name (--name) or folder."
+                )
+
     def write(self, folder: Path) -> list[Path]:
         """Write all files; returns their paths, the Verilog first."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +107,22 @@ class Generated:
             partial.write_text(content)
             paths.append(partial.rename(folder / name))
         return paths
+
+
+_IDENTITY = ("design", "top", "config_hash", "reset")
+"""What the manifests of two runs have in common if one may replace the files of the other."""
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest beside generated Verilog; None if there is none."""
+    if not path.is_file() or not path.with_suffix(".v").is_file():
+        return None  # any other file, which may be large
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    wanted = {*_IDENTITY, "modules"}
+    return content if isinstance(content, dict) and wanted <= content.keys() else None
 
 
 def generate(
@@ -84,11 +142,15 @@ def generate(
     Raises
     ------
     UserError
-        The name is no Verilog identifier, or a keyword.
+        The name is no Verilog identifier, or one that tools refuse.
     """
     top = design.name if name is None else name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", top):
         raise UserError(f"a module name must be a Verilog identifier, got {top!r}.")
+    if top in RESERVED:
+        raise UserError(f"a module name must not be that of {RESERVED[top]}, got {top!r}.")
+    if top in [name for _, name in _signals(design, config, reset)]:
+        raise UserError(f"a module name must not be that of one of its ports, got {top!r}.")
     verilog, modules = to_verilog(component(design, config), top, active_low=reset == "low")
     if not re.search(rf"^module {top}\(", verilog, re.MULTILINE):  # Yosys had to escape it
         raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
@@ -177,20 +239,24 @@ def _describe_events(events: tuple[Event, ...]) -> dict[str, Any]:
 
 def _template(design: Design, config: Config, top: str, reset: Reset) -> str:
     """An instance with every port connected to a wire of the same name, to be pasted."""
-    wires: list[tuple[int, str]] = []
+    clock, level, *wires = _signals(design, config, reset)
+    declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
+    connections = ",\n".join(f"  .{name}({name})" for _, name in (clock, level, *wires))
+    return (
+        f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
+    )
+
+
+def _signals(design: Design, config: Config, reset: Reset) -> list[tuple[int, str]]:
+    """Width and name of the top module's Verilog ports: clock, reset, streams, events."""
+    found = [(1, "clk"), (1, _reset_name(reset))]
     for port in design.ports(config):
-        wires += [
+        found += [
             (1, f"{port.name}_valid"),
             (1, f"{port.name}_ready"),
             (port.width, f"{port.name}_payload"),
         ]
-    wires.append((sum(event.width for event in design.events(config)), "events"))
-    declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
-    names = ["clk", _reset_name(reset), *(name for _, name in wires)]
-    connections = ",\n".join(f"  .{name}({name})" for name in names)
-    return (
-        f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
-    )
+    return [*found, (sum(event.width for event in design.events(config)), "events")]
 
 
 def _range(width: int) -> str:
@@ -199,9 +265,15 @@ def _range(width: int) -> str:
 
 def _waivers(top: str) -> str:
     rules = "".join(
-        f'// {why}\nlint_off -rule {rule} -file "*{top}.v"\n' for rule, why in WAIVED.items()
+        f"// {why}\n"
+        + "".join(f'lint_off -rule {rule} -file "{file}"\n' for file in (f"{top}.v", f"*/{top}.v"))
+        for rule, why in WAIVED.items()
     )
-    return f"`verilator_config\n// Rules that Verilog written by Yosys always trips.\n{rules}"
+    return (
+        "`verilator_config\n"
+        "// Rules that Verilog written by Yosys always trips, in this file by any path.\n"
+        f"{rules}"
+    )
 
 
 def _reset_name(reset: Reset) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..golden.config import Config
 from ..golden.dense import GROUPED as DENSE_GROUPED
+from ..golden.dense import GROUPED_2K as DENSE2K_GROUPED
 from ..golden.design import Design
 from ..golden.nm import GROUPED as NM_GROUPED
 from ..golden.sparqle import GROUPED as SPARQLE_GROUPED
@@ -29,6 +30,8 @@ COMPONENTS: dict[str, Callable[[Any], Unit]] = {
     "anda_compressor": Compressor,
     "bitmap_decoder": BitmapDecoder,
     "bitmap_encoder": BitmapEncoder,
+    "dense2k_array": DenseArray,
+    "dense2k_grouped": partial(GroupedArray, design=DENSE2K_GROUPED, array=DenseArray),
     "dense_array": DenseArray,
     "dense_grouped": partial(GroupedArray, design=DENSE_GROUPED, array=DenseArray),
     "dequantizer": Dequantizer,

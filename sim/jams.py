@@ -46,6 +46,7 @@ WAITED_FOR = {
     },
     "bitmap_decoder": {"values": "stall_values", "pairs": "stall_out", "dense": "stall_out"},
     "bitmap_encoder": {"bitmap": "stall_out", "values": "stall_out"},
+    "dense2k_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
     "dense_array": {"x": "stall_operands", "w": "stall_operands", "y": "stall_drain"},
     "dequantizer": {"x": "stall_operands", "scale": "stall_operands", "y": "stall_out"},
     "sparqle_array": {

@@ -66,6 +66,34 @@ class Stimuli:
     illegal: Callable[[Any, Any], Schedule] | None = None
 
 
+def _dense(passes: int) -> Stimuli:
+    """The dense arrays differ in the configurations of which all operands are tried."""
+    return Stimuli(
+        tb_dense.random_config,
+        tb_dense.random_layer,
+        tb_dense.corner_layer,
+        tuple(config for config in tb_dense.SMALL if config.passes == passes),
+        tb_dense.exhaustive_products,
+        tb_dense.bins,
+        tb_dense.all_bins,
+        Layer,
+    )
+
+
+def _dense_grouped(passes: int) -> Stimuli:
+    """As for the arrays alone."""
+    return Stimuli(
+        tb_grouped.random_dense,
+        tb_grouped.random_dense_layer,
+        tb_grouped.corner_dense,
+        tuple(config for config in tb_grouped.SMALL_DENSE if config.passes == passes),
+        tb_grouped.exhaustive_dense,
+        tb_grouped.bins,
+        tb_grouped.all_bins,
+        GroupedLayer,
+    )
+
+
 STIMULI: dict[str, Stimuli] = {
     "anda_array": Stimuli(
         tb_anda.random_config,
@@ -107,16 +135,8 @@ STIMULI: dict[str, Stimuli] = {
         tb_bitmap.all_bins,
         Groups,
     ),
-    "dense_array": Stimuli(
-        tb_dense.random_config,
-        tb_dense.random_layer,
-        tb_dense.corner_layer,
-        tb_dense.SMALL,
-        tb_dense.exhaustive_products,
-        tb_dense.bins,
-        tb_dense.all_bins,
-        Layer,
-    ),
+    "dense_array": _dense(passes=2),
+    "dense2k_array": _dense(passes=1),
     "sparqle_array": Stimuli(
         tb_sparqle.random_config,
         tb_sparqle.random_layer,
@@ -127,16 +147,8 @@ STIMULI: dict[str, Stimuli] = {
         tb_sparqle.all_bins,
         Layer,
     ),
-    "dense_grouped": Stimuli(
-        tb_grouped.random_dense,
-        tb_grouped.random_dense_layer,
-        tb_grouped.corner_dense,
-        tb_grouped.SMALL_DENSE,
-        tb_grouped.exhaustive_dense,
-        tb_grouped.bins,
-        tb_grouped.all_bins,
-        GroupedLayer,
-    ),
+    "dense_grouped": _dense_grouped(passes=2),
+    "dense2k_grouped": _dense_grouped(passes=1),
     "sparqle_grouped": Stimuli(
         tb_grouped.random_sparqle,
         tb_grouped.random_sparqle_layer,
