@@ -130,7 +130,8 @@ class DenseArray(Unit[DenseConfig]):
         config = self.config
         x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
         control = Signal(_control)
-        step, done = Signal(), Signal()
+        step = Signal()
+        done = Signal()
         x.take(m, self.x, done)
         w.take(m, self.w, done)
         self._sequence(m, x, w, control, step, done)
@@ -164,7 +165,9 @@ class DenseArray(Unit[DenseConfig]):
         """Passes over an operand beat, ends of tiles, draining of results."""
         config = self.config
         ready = x.valid & w.valid
-        first, high, ends_tile = Signal(init=1), Signal(), Signal()
+        first = Signal(init=1)
+        high = Signal()
+        ends_tile = Signal()
         left = Signal(range(config.rows + 1))  # rows still to leave
         more = left > 1 if config.rows > 1 else 0  # a single row leaves nothing to compare
         busy = Signal()

@@ -75,11 +75,17 @@ class NMArray(Unit[NMConfig]):
         sequence.elaborate(m, self.w, control)
         with m.If(sequence.error):
             m.d.sync += self.y.payload.error.eq(1)
-        busy, ends, begins = Signal(), Signal(), Signal(init=1)
-        count, slots = Signal(range(config.m)), Signal.like(sequence.slots)
-        sparse, bitmap = Signal(), Signal()
+        busy = Signal()
+        ends = Signal()
+        begins = Signal(init=1)
+        count = Signal(range(config.m))
+        slots = Signal.like(sequence.slots)
+        sparse = Signal()
+        bitmap = Signal()
         waits = Signal(range(config.drain))  # cycles until result registers are free
-        final, held, finishing = Signal(), Signal(), Signal()
+        final = Signal()
+        held = Signal()
+        finishing = Signal()
         m.d.comb += [
             final.eq(count == slots - 1),
             held.eq(final & ends & (waits != 0)),
@@ -192,7 +198,8 @@ class NMArray(Unit[NMConfig]):
         left = Signal(range(config.drain + 1))
         with m.If(move):
             m.d.sync += left.eq(Mux(done, config.drain, Mux(left == 0, 0, left - 1)))
-        shifts, leaves = Signal(north), Signal(_leaves_layout)
+        shifts = Signal(north)
+        leaves = Signal(_leaves_layout)
         each = config.drain // north
         m.d.comb += [
             *(shifts[i].eq(left > config.drain - (i + 1) * each) for i in range(north)),

@@ -45,7 +45,8 @@ class Queue(Part[QueueConfig]):
         depth = memory.depth
         write = memory.write_port()
         read = memory.read_port(transparent_for=(write,))
-        first, behind = Signal(range(depth)), Signal(range(depth))
+        first = Signal(range(depth))
+        behind = Signal(range(depth))
         count = Signal(range(depth + 1))
         m.d.comb += [
             write.en.eq(self.push),

@@ -216,8 +216,11 @@ class _Token:
     """What is known of the token under work, and how far it is."""
 
     def __init__(self, config: RegluConfig):
-        self.loading, self.running = Signal(init=1), Signal()
-        self.load, self.begin = Signal(), Signal()  # a beat of x; the first one
+        self.loading = Signal(init=1)
+        self.running = Signal()
+        # a beat of x; the first one
+        self.load = Signal()
+        self.begin = Signal()
         self.place = Signal(address_bits(config.x_words))
         self.last = Signal.like(self.place)
         self.size = Signal(token_layout(config))

@@ -56,7 +56,8 @@ class NeuronPredictor(Part[RegluConfig]):
         lanes = self.config.lanes
         memory = memory_of(m, "z_words", lanes * OPERAND_BITS, self.config.z_words)
         write, read = memory.write_port(granularity=OPERAND_BITS), memory.read_port()
-        word, lane = Signal(address_bits(self.config.z_words)), Signal(address_bits(lanes))
+        word = Signal(address_bits(self.config.z_words))
+        lane = Signal(address_bits(lanes))
         m.d.comb += [
             *(write.en[i].eq(self.z_done & (lane == i)) for i in range(lanes)),
             write.addr.eq(word),
@@ -79,7 +80,9 @@ class NeuronPredictor(Part[RegluConfig]):
         words = Queue(QueueConfig(width=group + 1, depth=config.mask_words))
         place(m, platform, "words", words)
         position = Signal(range(group))
-        mask, last, complete = Signal(group), Signal(), Signal()
+        mask = Signal(group)
+        last = Signal()
+        complete = Signal()
         predicted = Signal()
         m.d.comb += [
             predicted.eq(self.score > self.threshold),
@@ -100,7 +103,8 @@ class NeuronPredictor(Part[RegluConfig]):
         group = self.config.mask_group
         decoder = BitmapDecoder(BitmapConfig(group=group, value_width=0, beat=1))
         place(m, platform, "decoder", decoder)
-        number, ended = Signal(address_bits(self.config.mask_words)), Signal()
+        number = Signal(address_bits(self.config.mask_words))
+        ended = Signal()
         pairs = decoder.pairs
         m.d.comb += [
             decoder.bitmap.valid.eq(words.there),
@@ -133,7 +137,8 @@ class NeuronCounter(Part[RegluConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        neuron, ended = Signal(neuron_bits(self.config)), Signal(init=1)
+        neuron = Signal(neuron_bits(self.config))
+        ended = Signal(init=1)
         m.d.comb += [
             self.candidate.there.eq(~ended),
             self.candidate.neuron.eq(neuron),

@@ -89,7 +89,8 @@ class RowEngine(Part[RegluConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        tag, word = Signal(tag_layout()), Signal(self._word_bits)
+        tag = Signal(tag_layout())
+        word = Signal(self._word_bits)
         self._sequence(m, tag, word)
         tag = delayed(m, tag, 1, "tag")
         operand = Signal(operand_layout(), reset_less=True)
@@ -119,7 +120,8 @@ class RowEngine(Part[RegluConfig]):
         """Which beat is next, whether it can be taken, and whether it is what it should be."""
         rows, awaited = self.rows, self.awaited
         burst = _Burst(m, self)
-        last, row = Signal.like(word), Signal.like(rows.payload.row)
+        last = Signal.like(word)
+        row = Signal.like(rows.payload.row)
         apart = (awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)
         m.d.comb += [
             tag.matrix.eq(Mux(burst.any, Mux(burst.a, Matrix.A, Matrix.B), awaited.matrix)),
@@ -199,8 +201,11 @@ class _Burst:
 
     def __init__(self, m: Module, engine: RowEngine):
         self.engine = engine
-        self.a, self.b, self.any = Signal(name="in_a"), Signal(name="in_b"), Signal(name="in_burst")
-        self.asked, self.last = Signal(name="burst_asked"), Signal(name="burst_last")
+        self.a = Signal(name="in_a")
+        self.b = Signal(name="in_b")
+        self.any = Signal(name="in_burst")
+        self.asked = Signal(name="burst_asked")
+        self.last = Signal(name="burst_last")
         self.row = Signal(engine.config.row_bits, name="burst_row")
         if not engine.config.predictor:
             return
