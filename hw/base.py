@@ -1,5 +1,6 @@
 """Base of all units, and the layouts that hardware derives from golden's port declarations."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +51,11 @@ class Part(wiring.Component, Generic[C]):
     def key(self) -> tuple[str, str]:
         """Equal for modules that may share one Verilog definition."""
         return type(self).__qualname__, self.config.config_hash
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(type(self)) or "").partition("\n")[0].replace("``", "")
 
 
 class Unit(Part[C]):

@@ -19,7 +19,9 @@ from amaranth.lib.wiring import Flow, In, Out
 from pyosys import libyosys
 
 from ..golden.config import Config
+from ..golden.errors import UserError
 from .base import Part, Unit
+from .readable import Description, readable
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Converted:
 
     name: str
     text: str
+    description: Description
 
     @property
     def clocked(self) -> bool:
@@ -54,7 +57,8 @@ class Emitter:
         if part.key not in self.modules:
             ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
             text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
-            self.modules[part.key] = Converted(name, text)
+            description = Description(part.summary, ["clk", "rst", *ports])
+            self.modules[part.key] = Converted(name, text, description)
         return self.modules[part.key]
 
     def instance(self, part: Part, inputs: Mapping[str, hdl.ValueLike]) -> hdl.Instance:
@@ -128,12 +132,20 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
 
     Returns
     -------
-    Verilog text and the names of its modules, leaves first.
+    Verilog text, the top module first, and the names of its modules, leaves first.
+
+    Raises
+    ------
+    UserError
+        ``top`` is a keyword.
     """
     emitter = Emitter(top)
     emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
     text = _yosys("\n".join(module.text for module in modules))
+    if not re.search(rf"^module {top}\(", text, re.MULTILINE):  # Yosys had to escape it
+        raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
+    text = readable(text, {module.name: module.description for module in reversed(modules)})
     return text, tuple(module.name for module in modules)
 
 
@@ -150,18 +162,9 @@ def _yosys(text: str) -> str:
             f"read_rtlil {source}",
             "proc -nomux -norom",
             "memory_collect",
+            "opt_merge",
             "opt_clean -purge",
             f"write_verilog -noattr {result}",
         ):
             libyosys.Pass.call(design, f"tee -q {command}")
-        return _tidy(result.read_text())
-
-
-def _tidy(verilog: str) -> str:
-    """What Yosys offers no option for.
-
-    Every always @* starts with a register that is written once: give it a readable name. A
-    comparison with zero comes as logical not of a vector: make it a reduction.
-    """
-    verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
-    return verilog.replace("= ! ", "= ~| ")
+        return result.read_text().replace("= ! ", "= ~| ")  # a vector equals zero
