@@ -5,6 +5,8 @@ submodule (for Amaranth's simulator) or as an instance of a module that the :cla
 converts once per class and configuration.
 """
 
+import contextlib
+import gc
 import re
 import tempfile
 import threading
@@ -140,13 +142,26 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
         ``top`` is a keyword.
     """
     emitter = Emitter(top)
-    emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
+    with _without_collection():
+        emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
     text = _yosys("\n".join(module.text for module in modules))
     if not re.search(rf"^module {top}\(", text, re.MULTILINE):  # Yosys had to escape it
         raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
     text = readable(text, {module.name: module.description for module in reversed(modules)})
     return text, tuple(module.name for module in modules)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Amaranth makes many small objects that live until the end: looking for garbage is in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _ONE_AT_A_TIME = threading.Lock()  # Yosys keeps global state

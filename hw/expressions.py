@@ -255,7 +255,10 @@ class Expressions:
         if alone is None:
             return None
         inner = alone.text if re.fullmatch(_ATOM, alone.text) else f"({alone.text})"
-        return _joined(f"{operator}{inner}", 1, [alone], closed=True)
+        if operator == "~|" and alone.bits > 1:
+            return _joined(f"{inner} == {alone.bits}'h0", 1, [alone], closed=True)
+        operator = "~" if operator == "~|" else operator
+        return _joined(f"{operator}{inner}", 1, [alone], closed=operator != "~")
 
 
 def _joined(

@@ -48,7 +48,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
     }
     for module in modules.values():
         _name_fields(module, outputs)
-        _name_results(module)
+        _name_results(module, outputs)
         _join_registers(module, outputs)
         Expressions(module, outputs).inline()
         _forget_unused(module, outputs)
@@ -149,12 +149,28 @@ def _is_operand(module: Module, text: str) -> bool:
     return module.bits(text) is not None or re.fullmatch(r"\d+'\w+", text) is not None
 
 
-def _name_results(module: Module) -> None:
-    """What has no name takes that of the field it becomes."""
+def _name_results(module: Module, outputs: Mapping[str, set[str]]) -> None:
+    """What has no name takes that of the field it becomes, or gives way to what it is."""
     names: dict[str, str] = {}
     statements = []
+    sliced = set()
+
+    def note(text: str) -> str:
+        sliced.update(match[1] for match in SLICE.finditer(text))
+        return text
+
+    module.rewrite(note, outputs)
     for statement in module.statements:
         if (
+            isinstance(statement, Assign)
+            and statement.target in module.nets
+            and module.nets[statement.target].anonymous
+            and statement.target not in sliced
+            and statement.target not in names
+            and _is_operand(module, statement.value)
+        ):
+            names[statement.target] = statement.value
+        elif (
             isinstance(statement, Assign)
             and _has_name(module, statement.target)
             and statement.value in module.nets
@@ -166,6 +182,10 @@ def _name_results(module: Module) -> None:
         else:
             statements.append(statement)
     module.statements = statements
+    for name, value in names.items():  # one may stand for another
+        while value in names:
+            value = names[value]
+        names[name] = value
     module.rename(names)
 
 
@@ -236,19 +256,20 @@ def _shorten(process: Process) -> None:
 
 def _forget_unused(module: Module, outputs: Mapping[str, set[str]]) -> None:
     """Remove what nobody reads."""
-    while True:
-        reads = set(module.reads(outputs))
-        kept = [
-            statement
-            for statement in module.statements
-            if not isinstance(statement, Assign)
-            or any(
-                name in reads or module.nets[name].direction
-                for name in NAME.findall(statement.target)
-            )
-        ]
-        if len(kept) == len(module.statements):
-            break
-        module.statements = kept
+    reads = Counter(module.reads(outputs))
+    drivers: dict[str, list[Assign]] = {}
+    for statement in module.statements:
+        if isinstance(statement, Assign) and "{" not in statement.target:
+            drivers.setdefault(statement.target.partition("[")[0], []).append(statement)
+    unread = [name for name in drivers if not reads[name] and not module.nets[name].direction]
+    forgotten = set()
+    for name in unread:  # grows
+        for driver in drivers.get(name, ()):
+            forgotten.add(id(driver))
+            for read_there in NAME.findall(driver.value):
+                reads[read_there] -= 1
+                if not reads[read_there] and not module.nets[read_there].direction:
+                    unread.append(read_there)
+    module.statements = [s for s in module.statements if id(s) not in forgotten]
     used = set(module.names())
     module.nets = {name: net for name, net in module.nets.items() if net.direction or name in used}

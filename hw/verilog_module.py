@@ -20,9 +20,10 @@ SLICE = re.compile(r"\b([A-Za-z_]\w*)\[(\d+)(?::(\d+))?\]")
 
 _MODULE = re.compile(r"^module (\S+)\(.*?\);\n(.*?)^endmodule$", re.MULTILINE | re.DOTALL)
 _DECLARATION = re.compile(
-    r"(input|output|wire|reg) (?:signed )?(?:\[(\d+):\d+\] )?(\w+)(?: (\[\d+:\d+\]))?(?: = (.*))?;"
+    r"  (input|output|wire|reg) (?:signed )?"
+    r"(?:\[(\d+):\d+\] )?(\w+)(?: (\[\d+:\d+\]))?(?: = (.*))?;"
 )
-_ASSIGN = re.compile(r"assign (.*?) = (.*);")
+_DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
 _ESCAPED = re.compile(r"\\(\S+) ")
 _NUMBERED = re.compile(r"(\w+)\$(\d+)")
@@ -177,7 +178,7 @@ def _read_module(name: str, body: str) -> Module:
     module = Module(name)
     body = _plain_names(body)
     for line in body.splitlines():
-        if match := _DECLARATION.fullmatch(line.strip()):
+        if line.startswith(_DECLARES) and (match := _DECLARATION.fullmatch(line)):
             kind, high, net, words, init = match.groups()
             declared = module.nets.setdefault(net, Net(net, int(high or 0) + 1))
             declared.direction = kind if kind in ("input", "output") else declared.direction
@@ -186,8 +187,9 @@ def _read_module(name: str, body: str) -> Module:
             declared.init = init or declared.init
     lines = iter(_without_aliases(module, body).splitlines())
     for line in lines:
-        if match := _ASSIGN.fullmatch(line.strip()):
-            module.statements.append(Assign(match[1], match[2]))
+        if line.startswith("  assign "):
+            target, _, value = line[len("  assign ") : -1].partition(" = ")
+            module.statements.append(Assign(target, value))
         elif line.endswith(" ("):
             kind, instance = line.split()[:2]
             pins = [_PIN.fullmatch(pin) for pin in iter(lines.__next__, "  );")]
@@ -196,7 +198,7 @@ def _read_module(name: str, body: str) -> Module:
             start = line.removesuffix(" begin")
             body_lines = list(iter(lines.__next__, "  end")) if start != line else [next(lines)]
             module.statements.append(Process(start, body_lines))
-        elif not _DECLARATION.fullmatch(line.strip()):
+        elif not line.startswith(_DECLARES):
             raise AssertionError(f"Yosys wrote what is not understood: {line}")
     return module
 
