@@ -125,6 +125,10 @@ class CompressorLane(Part[LaneConfig]):
             },
         )
 
+    @property
+    def title(self) -> str:
+        return "compressor_lane_direct" if self.config.direct else "compressor_lane"
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         planes = self._collect(m)

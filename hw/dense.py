@@ -128,7 +128,8 @@ class DenseArray(Unit[DenseConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
+        x = Operand("x", self.x.payload.shape())
+        w = Operand("w", self.w.payload.shape())
         control = Signal(_control)
         step = Signal()
         done = Signal()
@@ -209,9 +210,9 @@ _control = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pu
 class Operand:
     """Register for one beat of operands, refilled in the cycle in which it is used up."""
 
-    def __init__(self, layout: data.StructLayout):
-        self.valid = Signal()
-        self.payload = Signal(layout, reset_less=True)
+    def __init__(self, name: str, layout: data.StructLayout):
+        self.valid = Signal(name=f"{name}_operand_valid")
+        self.payload = Signal(layout, name=f"{name}_operand", reset_less=True)
 
     def take(self, m: Module, source: Any, done: Signal) -> None:
         """Fill from a stream when empty or used up in this cycle."""

@@ -7,6 +7,7 @@ converts once per class and configuration.
 
 import contextlib
 import gc
+import itertools
 import re
 import tempfile
 import threading
@@ -75,11 +76,11 @@ class Emitter:
         return hdl.Instance(module.name, *connections)
 
     def _name(self, part: Part) -> str:
-        """Module name after the class; a second configuration of a class gets its hash."""
-        kind, digest = part.key
-        name = f"{self.top}_{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind).lower()}"
+        """Module name after what the part is; further parts of that title get a number."""
+        name = f"{self.top}_{part.title}"
         taken = {module.name for key, module in self.modules.items() if key != part.key}
-        return f"{name}_{digest[:6]}" if name in taken else name
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        return next(free for free in names if free not in taken)
 
 
 def place(m: hdl.Module, platform: object, name: str, part: Part, **inputs: hdl.ValueLike) -> None:

@@ -181,7 +181,8 @@ class FignaArray(Unit[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
+        x = Operand("x", self.x.payload.shape())
+        w = Operand("w", self.w.payload.shape())
         group = GroupRegisters(config)
         control = Signal(control_layout)
         self._take(m, x, group, control.step)

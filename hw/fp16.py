@@ -189,7 +189,8 @@ class Fp16Array(Unit[Fp16Config]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
+        x = Operand("x", self.x.payload.shape())
+        w = Operand("w", self.w.payload.shape())
         step = Signal()
         go = Signal()
         flow = Signal()

@@ -39,6 +39,10 @@ class Queue(Part[QueueConfig]):
             },
         )
 
+    @property
+    def title(self) -> str:
+        return f"queue_w{self.config.width}_d{self.config.depth}"
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         memory = memory_of(m, "entries", self.config.width, self.config.depth)

@@ -27,7 +27,7 @@ class NeuronPredictor(Part[RegluConfig]):
         super().__init__(
             config,
             {
-                "begin": In(1),
+                "start": In(1),
                 "z_done": In(1),
                 "z": In(signed(OPERAND_BITS)),
                 "z_end": In(1),
@@ -55,7 +55,8 @@ class NeuronPredictor(Part[RegluConfig]):
         """The z memory, written element by element, read a word at a time."""
         lanes = self.config.lanes
         memory = memory_of(m, "z_words", lanes * OPERAND_BITS, self.config.z_words)
-        write, read = memory.write_port(granularity=OPERAND_BITS), memory.read_port()
+        write = memory.write_port(granularity=OPERAND_BITS)
+        read = memory.read_port()
         word = Signal(address_bits(self.config.z_words))
         lane = Signal(address_bits(lanes))
         m.d.comb += [
@@ -70,7 +71,7 @@ class NeuronPredictor(Part[RegluConfig]):
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == lanes - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [self.z_ready.eq(0), lane.eq(0), word.eq(0)]
 
     def _mask_words(self, m: Module, platform: object) -> Queue:
@@ -117,7 +118,7 @@ class NeuronPredictor(Part[RegluConfig]):
         ]
         with m.If(pairs.valid & pairs.ready):
             m.d.sync += [number.eq(number + pairs.payload.group_last), ended.eq(pairs.payload.last)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [number.eq(0), ended.eq(0)]
 
 
@@ -128,7 +129,7 @@ class NeuronCounter(Part[RegluConfig]):
         super().__init__(
             config,
             {
-                "begin": In(1),
+                "start": In(1),
                 "neurons": In(config.max_neurons.bit_length()),
                 "take": In(1),
                 "candidate": Out(candidate_layout(config)),
@@ -146,6 +147,6 @@ class NeuronCounter(Part[RegluConfig]):
         ]
         with m.If(self.take):
             m.d.sync += [neuron.eq(neuron + 1), ended.eq(neuron == self.neurons - 1)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [neuron.eq(0), ended.eq(0)]
         return m

@@ -43,7 +43,7 @@ def row_layout(config: RegluConfig) -> data.StructLayout:
 class Requester(Part[RegluConfig]):
     """Asks for A, for B, then for rows of gate, up and down, by the rule of the unit.
 
-    Works from the cycle after ``begin`` until ``quiet``. ``asked`` tells whether A and B have been
+    Works from the cycle after ``start`` until ``quiet``. ``asked`` tells whether A and B have been
     asked for; ``awaited`` is the oldest other row that has been, until ``received``. Results come
     with their strobes and wait to be applied.
     """
@@ -53,7 +53,7 @@ class Requester(Part[RegluConfig]):
         super().__init__(
             config,
             {
-                "begin": In(1),
+                "start": In(1),
                 "token": In(token_layout(config)),
                 "candidate": In(candidate_layout(config)),
                 "take": Out(1),
@@ -132,12 +132,12 @@ class Requester(Part[RegluConfig]):
         rows = Signal()
         if not self.config.predictor:
             m.d.comb += self.asked.eq(0)
-            with m.If(self.begin):
+            with m.If(self.start):
                 m.d.sync += rows.eq(1)
             return rows
         a = Signal()
         b = Signal()
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += a.eq(1)
         with m.If(a & free):
             m.d.sync += [a.eq(0), b.eq(1)]

@@ -62,7 +62,7 @@ class RowEngine(Part[RegluConfig]):
             config,
             {
                 "rows": In(stream.Signature(payload_layout(rows))),
-                "begin": In(1),
+                "start": In(1),
                 "running": In(1),
                 "token": In(token_layout(config)),
                 "x_write": In(word_write_layout(config)),
@@ -153,7 +153,8 @@ class RowEngine(Part[RegluConfig]):
         """Each element of a beat times x, z or h."""
         config, lanes = self.config, range(self.config.lanes)
         memory = memory_of(m, "x_words", config.lanes * OPERAND_BITS, config.x_words)
-        write, read = memory.write_port(), memory.read_port()
+        write = memory.write_port()
+        read = memory.read_port()
         values = Signal(config.lanes * OPERAND_BITS, reset_less=True)
         m.d.sync += values.eq(self.rows.payload.value.as_value())
         m.d.comb += [
@@ -225,5 +226,5 @@ class _Burst:
             m.d.sync += self.row.eq(Mux(self.last, 0, self.row + 1))
             with m.If(self.last):
                 m.d.sync += [self.a.eq(0), self.b.eq(self.a)]
-        with m.If(engine.begin):
+        with m.If(engine.start):
             m.d.sync += self.a.eq(1)

@@ -41,7 +41,8 @@ class OutputSums(Part[RegluConfig]):
         m = Module()
         config, y = self.config, self.y
         memory = memory_of(m, "y_words", config.lanes * config.y_bits, config.x_words)
-        read, write = memory.read_port(), memory.write_port()
+        read = memory.read_port()
+        write = memory.write_port()
         next_word, draining = self._drain(m)
         free = ~y.valid | y.ready
         added = Signal()

@@ -197,7 +197,8 @@ class RowGroup(Part[SparqleConfig]):
         depth = self.config.weight_banks * self.config.chunk
         memory = Memory(shape=self.config.columns * WEIGHT_BITS, depth=depth, init=[])
         m.submodules.banks = memory
-        write, read = memory.write_port(), memory.read_port()
+        write = memory.write_port()
+        read = memory.read_port()
         m.d.comb += [
             write.en.eq(self.write.enable),
             write.addr.eq(Cat(self.write.position, self.write.bank)),
