@@ -20,7 +20,7 @@ _OPERAND = rf"\$signed\((?:{_ATOM})\)|{_ATOM}|\{{ [^{{}}]* \}}"
 _UNARY = re.compile(rf"(~\||~&|~\^|[~|&^-]) ({_OPERAND})")
 _BINARY = re.compile(rf"({_OPERAND}) (\S+) ({_OPERAND})")
 _TERNARY = re.compile(rf"({_OPERAND}) \? ({_OPERAND}) : ({_OPERAND})")
-_LITERAL = re.compile(r"(\d+)'(s?)")
+_LITERAL = re.compile(r"(\d+)'(s?)([hd])([0-9a-f]+)")
 _CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
 _CONDITION = re.compile(r"( *(?:end else )?if \()(\w+)(\) begin)")
 
@@ -89,6 +89,7 @@ class Expressions:
             and module.nets[statement.target].anonymous
         }
         self.moved: set[str] = set()
+        self.limit: int | None = None  # width of the target, where it takes low bits only
 
     def inline(self) -> None:
         """Move every result without a name that is used once."""
@@ -130,7 +131,9 @@ class Expressions:
         name, part, rest = value.partition("[")
         if name in self.values and (not part or rest == f"{bits - 1}:0]" or rest == "0]"):
             whole = self.module.nets[name].width
+            self.limit = bits
             found = self._expression(self.values[name], whole)
+            self.limit = None
             if found is not None and (whole == bits or (found.low or whole) <= bits):
                 self.moved |= found.moved | {name}
                 return found.text
@@ -146,9 +149,8 @@ class Expressions:
             if inner is None:
                 return None
             return _joined(f"$signed({inner.text})", inner.bits, [inner], signed=True, simple=True)
-        if literal := _LITERAL.match(text):
-            signed = bool(literal[2])
-            return Expression(text, int(literal[1]), signed, simple=True, closed=not signed)
+        if literal := _LITERAL.fullmatch(text):
+            return self._literal(text, literal, narrow=bits is not None)
         if text.startswith("{"):
             return self._expression(text, 0)
         width = self.module.bits(text)
@@ -162,6 +164,15 @@ class Expressions:
                 if fits or (found.closed and bits is not None):
                     return replace(found, moved=found.moved | {text})
         return Expression(text, width, simple=True, closed=True)
+
+    def _literal(self, text: str, literal: re.Match[str], *, narrow: bool) -> Expression:
+        """A number, no wider than what is kept of the result if it may be narrow."""
+        bits, signed = int(literal[1]), bool(literal[2])
+        if narrow and self.limit is not None and self.limit < bits and not signed:
+            value = int(literal[4], 16 if literal[3] == "h" else 10)
+            if value < 1 << self.limit:
+                text, bits = f"{self.limit}'h{value:x}", self.limit
+        return Expression(text, bits, signed, simple=True, closed=not signed)
 
     def _expression(self, value: str, bits: int) -> Expression | None:
         """What Yosys wrote for a target of so many bits, its operands put in."""
@@ -197,7 +208,7 @@ class Expressions:
         if text.startswith("{"):
             parts = [self._plain(part) or 0 for part in text[2:-2].split(", ")]
             return sum(parts) if all(parts) else None
-        literal = _LITERAL.match(text)
+        literal = _LITERAL.fullmatch(text)
         return int(literal[1]) if literal else self.module.bits(text)
 
     def _ternary(self, condition: str, one: str, other: str, bits: int) -> Expression | None:

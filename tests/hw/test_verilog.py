@@ -84,7 +84,7 @@ def case(request) -> Case:
 
 def modules(verilog: str) -> dict[str, str]:
     """Module name to text."""
-    found = re.findall(r"^module (\w+)\((.*?)^endmodule", verilog, re.M | re.S)
+    found = re.findall(r"^module (\w+) \((.*?)^endmodule", verilog, re.M | re.S)
     assert len(found) == verilog.count("endmodule")
     return dict(found)
 
@@ -159,7 +159,7 @@ def test_the_manifest_describes_the_design(case):
 
 
 def test_every_distinct_module_comes_once(case):
-    names = re.findall(r"^module (\w+)\(", case.files.verilog, re.M)
+    names = re.findall(r"^module (\w+) \(", case.files.verilog, re.M)
     assert len(set(names)) == len(names)
     assert sorted(case.files.manifest["modules"]) == sorted(names)
     bodies = modules(case.files.verilog)
@@ -177,10 +177,60 @@ def test_the_header_tells_where_it_comes_from(case):
     header = re.match(r"(//.*\n)+", case.files.verilog)[0]
     assert f"// Configuration hash: {case.config.config_hash}\n" in header
     assert f"nibbleforge {VERSION}" in header
-    text = re.sub(r"\n//\s*", "", header)
-    assert case.config.canonical_json() in text
+    text = re.sub(r"\n//\s*", " ", header)
+    (config,) = re.findall(r"Configuration: (\{.*?\}) Configuration hash", text)
+    assert json.loads(config) == json.loads(case.config.canonical_json())
     for port in case.design.ports(case.config):
         assert f"// Port {port.name} ({port.direction}): " in header
+
+
+def test_it_reads_well(case):
+    """Clock and reset first, a comment above each module, plain names, lines of 100 columns."""
+    verilog = case.files.verilog
+    clocked = {name: "clk" in body for name, body in modules(verilog).items()}
+    for name, is_clocked in clocked.items():
+        start = rf"^// \S.*\nmodule {name} \(\n"
+        pins = r"  input clk,\n  input rst(_n)?,\n" if is_clocked else ""
+        assert re.search(start + pins, verilog, re.M), name
+    assert "\\" not in verilog  # no name needs an escape
+    assert "$" not in re.sub(r"\$signed\(", "", re.sub(r"//.*", "", verilog))
+    assert "Yosys" not in verilog
+    names = re.findall(r"^module (\w+)", verilog, re.M)
+    assert not [name for name in names if re.search(r"_[0-9a-f]{6}$", name)]
+    long = [line for line in verilog.splitlines() if len(line) > 100]
+    assert not [line for line in long if " " in line.strip()]  # nothing that could be wrapped
+
+
+def anonymous(verilog: str) -> tuple[int, int]:
+    """Nets without a name, and all nets."""
+    nets = re.findall(r"^  (?:(?:input|output|wire|reg) )+(?:\[\d+:0\] )?(\w+)", verilog, re.M)
+    return sum(re.fullmatch(r"_\d+_", net) is not None for net in nets), len(nets)
+
+
+MOST_ANONYMOUS = {"bitmap_decoder": 500}
+"""Of the preset ``paper``."""
+
+
+@pytest.mark.parametrize("name", MOST_ANONYMOUS)
+def test_few_nets_have_no_name(name, record_property):
+    (case,) = [
+        value
+        for case in CASES
+        if (value := case.values[0]).design.name == name
+        and (value.preset, value.reset) == ("paper", "high")
+    ]
+    found, of = anonymous(case.files.verilog)
+    record_property("nets without a name", f"{found} of {of}")
+    assert 0 < found <= MOST_ANONYMOUS[name]
+
+
+def test_a_processing_element_multiplies_once():
+    for preset in ("dense", "sparqle", "nm"):
+        config = UNITS[preset].presets["tiny"]
+        (design,) = UNITS[preset].designs(config)
+        for name, body in modules(_generated(design, config, "high").verilog).items():
+            products = re.findall(r"= (\S+ \* \S+);", body)
+            assert len(set(products)) == len(products), name
 
 
 def test_the_instantiation_template_elaborates(case, tmp_path):

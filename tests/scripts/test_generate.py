@@ -72,7 +72,7 @@ def test_strings_need_no_quotes(run, tmp_path, text):
 def test_name_and_reset(run, tmp_path):
     assert run(*TINY, "--name", "mine", "--reset", "low", "-o", tmp_path).status == 0
     assert {path.name for path in tmp_path.iterdir()} == {f"mine{suffix}" for suffix in SUFFIXES}
-    assert re.search(r"^  input rst_n;", (tmp_path / "mine.v").read_text(), re.MULTILINE)
+    assert re.search(r"^  input rst_n,", (tmp_path / "mine.v").read_text(), re.MULTILINE)
 
 
 def test_of_a_unit_with_two_designs_the_name_is_a_prefix(run, tmp_path):
