@@ -153,7 +153,7 @@ def _name_results(module: Module, outputs: Mapping[str, set[str]]) -> None:
     """What has no name takes that of the field it becomes, or gives way to what it is."""
     names: dict[str, str] = {}
     statements = []
-    sliced = set()
+    sliced: set[str] = set()
 
     def note(text: str) -> str:
         sliced.update(match[1] for match in SLICE.finditer(text))
@@ -195,17 +195,18 @@ def _name_results(module: Module, outputs: Mapping[str, set[str]]) -> None:
 def _join_registers(module: Module, outputs: Mapping[str, set[str]]) -> None:
     """Describe registers where their next value is computed."""
     reads = Counter(module.reads(outputs))
+    processes = [s for s in module.statements if isinstance(s, Process)]
     computed: dict[str, Process] = {}
-    for process in module.statements:
-        if isinstance(process, Process) and "@*" in process.start:
+    for process in processes:
+        if "@*" in process.start:
             targets = {
                 step[2].partition("[")[0] for step in map(STEP.fullmatch, process.body) if step
             }
             if len(targets) == 1:
                 computed[targets.pop()] = process
     joined = set()
-    for process in module.statements:
-        update = STEP.fullmatch(process.body[0]) if isinstance(process, Process) else None
+    for process in processes:
+        update = STEP.fullmatch(process.body[0])
         if update is None or len(process.body) > 1 or reads[update[4]] != 1:
             continue
         register, following = update[2], update[4]
