@@ -5,12 +5,13 @@ RUN := $(VENV)/bin
 JOBS ?= 2
 FOLDERS := golden hw tb sim scripts
 
-.PHONY: help venv demo test lint format bench soak lock clean
+.PHONY: help venv demo test lint format docs bench soak lock clean
 
 help:
 	@echo "make demo   run real LLM layers through generated RTL and compare with golden"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and types"
+	@echo "make docs   renew the measured blocks of README and docs"
 	@echo "make bench  measure the figures of docs/benchmarks.md"
 	@echo "make soak   run every verification in full and write docs/verification.md (hours)"
 	@echo "make venv   only set up .venv"
@@ -42,6 +43,9 @@ lint: venv
 format: venv
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+docs: venv
+	$(RUN)/python -m nibbleforge.scripts.docs README.md docs/*.md
 
 bench: venv
 	$(RUN)/python -m nibbleforge.scripts.bench --output docs/benchmarks.md

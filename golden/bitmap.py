@@ -5,6 +5,7 @@ a token's tail are our definition. The schedules below are the ones that the doc
 :class:`nibbleforge.hw.bitmap.BitmapDecoder` and ``BitmapEncoder`` state.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .ports import Field, Port
-from .quantise import Recode
-from .schedule import Beats, Pulses, Schedule
+from .arithmetic.quantise import Recode
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, final_of
+from .contract.workload import PackedBitmap, Profile, Workload
 
 GROUPS = (4, 8, 16, 32, 64, 128)
 BEATS = (1, 2, 4, 8, 16, 32, 64)
@@ -62,6 +64,13 @@ class BitmapConfig(Config):
         return self
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Dense groups have no pairs, masks no values."""
+        if self.mode == "scatter":
+            return frozenset({"width"})
+        return frozenset() if self.value_width else frozenset({"beat"})
+
+    @property
     def index_width(self) -> int:
         """Bits of an index within a group."""
         return (self.group - 1).bit_length()
@@ -71,9 +80,9 @@ class BitmapSettings(Config):
     """How activations become sparse halves before they are encoded."""
 
     recode: Recode = "balanced"
-    """Coding of the halves, see :class:`nibbleforge.golden.hybrid.HybridFormat`."""
+    """Coding of the halves, see :class:`nibbleforge.golden.sparqle.format.HybridFormat`."""
     tau_lo: int = Parameter(default=0, ge=0)
-    """Small negative high halves to give up, see :func:`nibbleforge.golden.hybrid.enhance`."""
+    """Small negative high halves to give up (:func:`nibbleforge.golden.sparqle.format.enhance`)."""
     tau_hi: int = Parameter(default=0, ge=0)
     """Small positive high halves to give up."""
 
@@ -163,9 +172,18 @@ def decoder_events(config: BitmapConfig) -> tuple[Event, ...]:
     if config.value_width:
         events += [
             Event("value_beats", "work", "beats read from the packed stream"),
-            Event("stall_values", "time", "cycles a group waits for a beat of values"),
+            Event(
+                "stall_values",
+                "time",
+                "cycles a group waits for a beat of values",
+                waits_for={"values": 1},
+            ),
         ]
-    return (*events, Event("stall_out", "time", "cycles a group waits for the consumer"))
+    out = "pairs" if config.mode == "gather" else "dense"
+    return (
+        *events,
+        Event("stall_out", "time", "cycles a group waits for the consumer", waits_for={out: 1}),
+    )
 
 
 def encoder_events(config: BitmapConfig) -> tuple[Event, ...]:
@@ -173,7 +191,12 @@ def encoder_events(config: BitmapConfig) -> tuple[Event, ...]:
     return (
         *_common_events(config, config.group),
         Event("value_beats", "work", "beats written to the packed stream"),
-        Event("stall_out", "time", "cycles a group waits for a consumer"),
+        Event(
+            "stall_out",
+            "time",
+            "cycles a group waits for a consumer",
+            waits_for={"bitmap": 1, "values": 1},
+        ),
     )
 
 
@@ -250,7 +273,7 @@ def gather(config: BitmapConfig, groups: Groups) -> dict[str, NDArray]:
 
 def _token_ranks(last: NDArray[np.bool_], population: NDArray) -> tuple[NDArray, NDArray]:
     """Values of the token before each group, and up to its end."""
-    total = np.cumsum(population)
+    total = np.cumsum(population, dtype=np.int64)
     starts = np.concatenate([[True], last[:-1]])
     before_token = np.repeat(
         (total - population)[starts], np.diff(np.append(np.flatnonzero(starts), len(last)))
@@ -371,9 +394,65 @@ def encoder_schedule(config: BitmapConfig, groups: Groups) -> Schedule:
     return Schedule(beats, cycles, events)
 
 
-# --- laws over packed bitmaps of whole models -------------------------------------------------
+# --- laws: over packed bitmaps of whole models, or populations ---------------------------------
 
-_TOKENS_AT_ONCE = 1 << 24  # bytes of bitmap handled at a time: bounds the temporary arrays
+_BYTES_AT_ONCE = 1 << 24  # of bitmap: bounds the temporary arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Populations(Profile):
+    """A stream of groups by their number of values; tokens may differ in length.
+
+    Attributes
+    ----------
+    values
+        Values of each group, at least 0, ``(groups,)``.
+    last
+        True for the final group of a token, ``(groups,)``; the final entry is True.
+    """
+
+    values: NDArray[np.integer]
+    last: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, groups: Groups) -> "Populations":
+        """Those of a run."""
+        return cls(np.count_nonzero(groups.dense, axis=1), groups.last)
+
+    def check(self, tokens: int, in_features: int) -> None:
+        """As :meth:`nibbleforge.golden.contract.workload.Profile.check`."""
+        if self.last.ndim != 1 or self.last.shape != self.values.shape:
+            raise UserError(
+                "values and last must be vectors, equally long, "
+                f"got shapes {self.values.shape} and {self.last.shape}."
+            )
+        ends = np.count_nonzero(self.last)
+        if ends != tokens:
+            raise UserError(f"the groups must end {tokens} tokens, got {ends}.")
+        if not self.last[-1]:
+            raise UserError(f"the groups must end {tokens} tokens, the final one of them.")
+
+
+def workload(config: BitmapConfig, groups: Groups) -> Workload:
+    """Tokens, the longest one's features, and how many values each group has."""
+    longest = int(np.diff(np.flatnonzero(groups.last), prepend=-1).max())
+    profile = Populations.of(groups)
+    return Workload(int(groups.last.sum()), longest * config.group, profile=profile)
+
+
+def _tokens(config: BitmapConfig, workload: Workload) -> Iterator[Populations]:
+    """Populations of whole tokens, some at a time."""
+    profile = workload.profile_as(PackedBitmap, Populations)
+    if isinstance(profile, Populations):
+        yield profile
+        return
+    groups = -(-workload.in_features // config.group)
+    size = -(-groups * config.group // 8)
+    rows = max(1, _BYTES_AT_ONCE // size)
+    for start in range(0, workload.tokens, rows):
+        part = PackedBitmap(profile.bits[start : start + rows])
+        counted = populations(config.group, part.of_bytes(size))[:, :groups]
+        yield Populations(counted.ravel(), final_of(groups, len(counted)))
 
 
 def populations(group: int, bitmap: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -388,89 +467,46 @@ def populations(group: int, bitmap: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return counts
 
 
-def _chunks(bitmap: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    rows = max(1, _TOKENS_AT_ONCE // max(1, bitmap.shape[1]))
-    return [bitmap[start : start + rows] for start in range(0, len(bitmap), rows)]
+def decoder_cycles(config: BitmapConfig, workload: Workload) -> Counts:
+    """Counts of decoding tokens in one run, by a :class:`PackedBitmap` or :class:`Populations`."""
+    gathers = config.mode == "gather"
+    fill = 2 if gathers else 3
+    steps_of = _gather_steps if gathers else _new_beats
+    return _counted(config, workload, decoder_events(config), steps_of, fill)
 
 
-def _groups_per_token(config: BitmapConfig, bitmap: NDArray[np.uint8], groups: int | None) -> int:
-    """Check a packed bitmap; the number of groups in each of its rows."""
-    if bitmap.ndim != 2 or bitmap.dtype != np.uint8 or 0 in bitmap.shape:
-        raise UserError(
-            f"a packed bitmap must be uint8 (tokens, bytes), got {bitmap.dtype} {bitmap.shape}."
-        )
-    if bitmap.shape[1] * 8 % config.group:
-        raise UserError(
-            f"a bitmap row must hold whole groups of {config.group}, got {bitmap.shape[1]} bytes."
-        )
-    held = bitmap.shape[1] * 8 // config.group
-    if groups is None:
-        return held
-    if -(-groups * config.group // 8) != bitmap.shape[1]:
-        raise UserError(
-            f"a bitmap row of {groups} groups of {config.group} "
-            f"must have {-(-groups * config.group // 8)} bytes, got {bitmap.shape[1]}."
-        )
-    return groups
+def encoder_cycles(config: BitmapConfig, workload: Workload) -> Counts:
+    """Counts of encoding tokens in one run, by a :class:`PackedBitmap` or :class:`Populations`."""
+    return _counted(config, workload, encoder_events(config), _completed_beats, fill=2)
 
 
-def decoder_cycles(
-    config: BitmapConfig, bitmap: NDArray[np.uint8], groups: int | None = None
+def _gather_steps(config: BitmapConfig, _: NDArray[np.bool_], population: NDArray) -> NDArray:
+    """Beats of pairs that each group gives, but for the empty one of a group without values."""
+    width = config.width
+    return population // width + (population % width > 0)
+
+
+def _counted(
+    config: BitmapConfig,
+    workload: Workload,
+    events: tuple[Event, ...],
+    steps_of: Callable[[BitmapConfig, NDArray[np.bool_], NDArray], NDArray],
+    fill: int,
 ) -> Counts:
-    """Counts of decoding packed bitmaps ``(tokens, bytes)``, one token a row, in one run.
-
-    ``groups`` is the number of groups a token, by default as many as the bytes hold: with G = 4
-    that may be one more than there are.
-    """
-    groups = _groups_per_token(config, bitmap, groups)
-    steps = empty = values = value_beats = 0
-    for part in _chunks(bitmap):
-        population = populations(config.group, part)[:, :groups]
-        totals = population.sum(1, dtype=np.int64)
-        empty += population.size - int(np.count_nonzero(population))
-        values += int(totals.sum())
-        value_beats += int((-(-totals // config.beat)).sum())
-        if config.mode == "gather":
-            width = np.uint8(config.width)
-            steps += int(
-                np.maximum(1, population // width + (population % width > 0)).sum(dtype=np.int64)
-            )
-        else:
-            ends = -(-np.cumsum(population, 1, dtype=np.int32) // config.beat)
-            steps += int(np.maximum(1, np.diff(ends, axis=1, prepend=0)).sum())
-    events = {"groups": len(bitmap) * groups, "empty_groups": empty, "values": values}
-    if config.value_width:
-        events |= {"value_beats": value_beats, "stall_values": 0}
-    fill = 2 if config.mode == "gather" else 3
-    return Counts(steps + fill, {**events, "stall_out": 0}, ideal_cycles=float(steps))
-
-
-def encoder_cycles(
-    config: BitmapConfig, bitmap: NDArray[np.uint8], groups: int | None = None
-) -> Counts:
-    """Counts of encoding groups whose packed bitmaps ``(tokens, bytes)`` are given, in one run.
-
-    ``groups`` is the number of groups a token, by default as many as the bytes hold: with G = 4
-    that may be one more than there are.
-    """
-    groups = _groups_per_token(config, bitmap, groups)
-    steps = empty = values = value_beats = 0
-    for part in _chunks(bitmap):
-        population = populations(config.group, part)[:, :groups]
-        running = np.cumsum(population, 1, dtype=np.int32)
-        ends = running // config.beat
-        ends[:, -1] = -(-running[:, -1] // config.beat)
-        steps += int(np.maximum(1, np.diff(ends, axis=1, prepend=0)).sum())
-        empty += population.size - int(np.count_nonzero(population))
-        values += int(running[:, -1].sum(dtype=np.int64))
-        value_beats += int(ends[:, -1].sum(dtype=np.int64))
-    events = {
-        "groups": len(bitmap) * groups,
-        "empty_groups": empty,
-        "values": values,
-        "value_beats": value_beats,
-    }
-    return Counts(steps + 2, {**events, "stall_out": 0}, ideal_cycles=float(steps))
+    """Counts where every group takes its steps, at least one."""
+    totals = dict.fromkeys(("groups", "empty_groups", "values", "value_beats"), 0)
+    steps = 0
+    for part in _tokens(config, workload):
+        starts = np.concatenate([[0], np.flatnonzero(part.last)[:-1] + 1])
+        per_token = np.add.reduceat(part.values, starts, dtype=np.int64)
+        totals["groups"] += part.values.size
+        totals["empty_groups"] += part.values.size - int(np.count_nonzero(part.values))
+        totals["values"] += int(per_token.sum())
+        totals["value_beats"] += int((-(-per_token // config.beat)).sum())
+        needed = steps_of(config, part.last, part.values)
+        steps += int(np.maximum(1, needed).sum(dtype=np.int64))
+    found = {event.name: totals.get(event.name, 0) for event in events}
+    return Counts(steps + fill, found, ideal_cycles=float(steps))
 
 
 DECODER = Design(
@@ -483,6 +519,10 @@ DECODER = Design(
     bandwidth=decoder_bandwidth,
     schedule=decoder_schedule,
     traffic=lambda config, groups: decoder_schedule(config, groups).beats,
+    workload=workload,
+    cycles=decoder_cycles,
+    hardware="nibbleforge.hw.bitmap:BitmapDecoder",
+    stimuli="nibbleforge.tb.tb_bitmap:DECODER",
 )
 
 ENCODER = Design(
@@ -494,6 +534,10 @@ ENCODER = Design(
     bandwidth=encoder_bandwidth,
     schedule=encoder_schedule,
     traffic=lambda config, groups: encoder_schedule(config, groups).beats,
+    workload=workload,
+    cycles=encoder_cycles,
+    hardware="nibbleforge.hw.bitmap:BitmapEncoder",
+    stimuli="nibbleforge.tb.tb_bitmap:ENCODER",
 )
 
 
@@ -514,5 +558,9 @@ UNIT = Unit(
         "mask": BitmapConfig(value_width=0, width=4),
     },
     designs=designs,
+    takes="activations",
     settings=BitmapSettings,
+    simulation="nibbleforge.sim.units.bitmap:prepare",
 )
+
+UNITS = (UNIT,)

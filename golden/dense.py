@@ -12,18 +12,27 @@ import numpy as np
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.events import Counts, Event
+from .contract.layer import (
+    WEIGHT_BITS,
+    Layer,
+    accumulator_bits,
+    check,
+    check_shape,
+    sums,
+    workload,
+)
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, final_of
+from .contract.tiling import Tiling
+from .contract.workload import Workload
 from .dequantizer import DequantizerConfig
-from .design import Design, Unit
-from .events import Counts, Event
-from .grouped import GroupScales, joined, joined_counts, weight_groups
-from .layer import WEIGHT_BITS, Layer, accumulator_bits, check, check_shape, sums
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, final_of
-from .tiling import Tiling
+from .grouped import GroupedConfig, GroupScales, joined, joined_counts, weight_groups
 
 
-class DenseConfig(GroupScales):
+class DenseConfig(GroupedConfig):
     """Parameters of the dense array."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -41,9 +50,14 @@ class DenseConfig(GroupScales):
 
     @model_validator(mode="after")
     def _check_groups(self) -> "DenseConfig":
-        if self.dequant == "group":
-            self._check_weight_group(self.max_k)
+        if self.grouped:
+            self._check_max_k(self.max_k)
         return self
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Without halves there is no coding of them."""
+        return frozenset() if self.passes == 2 else frozenset({"recode"})
 
     @property
     def dequantizer(self) -> DequantizerConfig:
@@ -112,9 +126,17 @@ def events(config: DenseConfig) -> tuple[Event, ...]:
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
         Event(
-            "stall_operands", "time", "cycles within a tile that wait for activations or weights"
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for activations or weights",
+            waits_for={"x": 1, "w": 1},
         ),
-        Event("stall_drain", "time", "cycles a finished tile waits for the one before to drain"),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles a finished tile waits for the one before to drain",
+            waits_for={"y": 1},
+        ),
     )
 
 
@@ -185,11 +207,12 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     }
 
 
-def cycles(config: DenseConfig, tokens: int, in_features: int, outputs: int) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run."""
+def cycles(config: DenseConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
-    if config.dequant == "none":
+    if not config.grouped:
         return _cycles(config, tiles, in_features)
     groups = weight_groups(config, in_features)
     array = config.array
@@ -223,12 +246,26 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.dense:DenseArray",
+    stimuli="nibbleforge.tb.tb_dense:ARRAY",
 )
 
 
-ARRAY_2K = replace(ARRAY, name="dense2k_array")
-GROUPED = joined(ARRAY, "dense_grouped")
-GROUPED_2K = joined(ARRAY_2K, "dense2k_grouped")
+GROUPED = joined(
+    ARRAY,
+    "dense_grouped",
+    hardware="nibbleforge.hw.dense:DenseGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:DENSE",
+)
+ARRAY_2K = replace(ARRAY, name="dense2k_array", stimuli="nibbleforge.tb.tb_dense:ARRAY_2K")
+GROUPED_2K = joined(
+    ARRAY_2K,
+    "dense2k_grouped",
+    hardware="nibbleforge.hw.dense:DenseGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:DENSE_2K",
+)
 
 
 def design(config: DenseConfig) -> Design:
@@ -237,8 +274,8 @@ def design(config: DenseConfig) -> Design:
     The names tell one pass (``dense2k``) from two (``dense``).
     """
     if config.passes == 2:
-        return ARRAY if config.dequant == "none" else GROUPED
-    return ARRAY_2K if config.dequant == "none" else GROUPED_2K
+        return GROUPED if config.grouped else ARRAY
+    return GROUPED_2K if config.grouped else ARRAY_2K
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
@@ -247,7 +284,7 @@ def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
         "tiny": DenseConfig(rows=3, columns=5, max_k=64, passes=passes),
         "vector": DenseConfig(rows=1, columns=256, passes=passes),
         "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
-        "q4_0": DenseConfig(passes=passes, dequant="group", weight_group=32),
+        "q4_0": DenseConfig(passes=passes, dequant=GroupScales(weight_group=32)),
     }
 
 
@@ -257,6 +294,8 @@ UNIT = Unit(
     config=DenseConfig,
     presets=_presets(passes=2),
     designs=lambda config: (design(config),),
+    takes="layer",
+    simulation="nibbleforge.sim.units.dense:prepare",
 )
 
 UNIT_2K = Unit(
@@ -265,4 +304,8 @@ UNIT_2K = Unit(
     config=DenseConfig,
     presets=_presets(passes=1),
     designs=lambda config: (design(config),),
+    takes="layer",
+    simulation="nibbleforge.sim.units.dense:prepare",
 )
+
+UNITS = (UNIT, UNIT_2K)

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .config import Config
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .floating import add, int_to_fp32, multiply
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, ranges
+from .arithmetic.floating import add, int_to_fp32, multiply
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, ranges
+from .contract.tiling import Tiling
+from .contract.workload import Profile, Workload
 
 OFFSET = 8  # q = u - 8
 SCALE_BITS = 16
@@ -67,6 +69,11 @@ class DequantizerConfig(FloatLatencies):
                 f"rows_per_beat must be 1 for asymmetric weights, got {self.rows_per_beat}."
             )
         return self
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Symmetric weights need no sums of activations."""
+        return frozenset() if self.asymmetric else frozenset({"ones_bits"})
 
     @property
     def beats(self) -> int:
@@ -227,9 +234,14 @@ def events(config: DequantizerConfig) -> tuple[Event, ...]:
         Event("rows", "work", "beats of rows of sums taken"),
         Event("products", "work", "products sent to running sums", config.lanes.bit_length()),
         Event("results", "work", "beats of rows of results written"),
-        Event("stall_operands", "time", "cycles within a tile that wait for sums or scales"),
+        Event(
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for sums or scales",
+            waits_for={"x": 1, "scale": 1},
+        ),
         Event("stall_loop", "time", "cycles that wait for running sums still being added up"),
-        Event("stall_out", "time", "cycles a result waits for the consumer"),
+        Event("stall_out", "time", "cycles a result waits for the consumer", waits_for={"y": 1}),
     )
 
 
@@ -309,11 +321,49 @@ def traffic(config: DequantizerConfig, sums: GroupSums) -> dict[str, Beats]:
     }
 
 
-def cycles(config: DequantizerConfig, groups: Sequence[int] | NDArray[np.integer]) -> Counts:
-    """Counts of one free-flowing run of tiles with so many weight groups each."""
-    sizes = np.asarray(groups, np.int64)
-    if not sizes.size or sizes.min() < 1:
-        raise UserError("a run needs at least one tile, and every tile at least one weight group.")
+@dataclass(frozen=True, eq=False)
+class TileGroups(Profile):
+    """A run of tiles that differ in their number of weight groups.
+
+    Attributes
+    ----------
+    sizes
+        Weight groups of each tile, at least 1, ``(tiles,)``.
+    """
+
+    sizes: NDArray[np.integer]
+
+    def check(self, tokens: int, in_features: int) -> None:
+        """As :meth:`nibbleforge.golden.contract.workload.Profile.check`."""
+        if self.sizes.ndim != 1 or not self.sizes.size or self.sizes.min() < 1:
+            raise UserError(
+                "a run needs at least one tile, and every tile at least one weight group."
+            )
+
+
+def workload(config: DequantizerConfig, sums: GroupSums) -> Workload:
+    """Weight groups of every tile, each counted as one feature."""
+    _, sizes = _tiles(sums.last)
+    extent = (len(sizes) * config.rows, int(sizes.max()), config.columns)
+    return Workload(*extent, weight_group=1, profile=TileGroups(sizes))
+
+
+def cycles(config: DequantizerConfig, workload: Workload) -> Counts:
+    """Counts of one free-flowing run.
+
+    Without :class:`TileGroups` all tiles of the layer have the weight groups of its in_features.
+    """
+    if isinstance(workload.profile, TileGroups):
+        return _cycles(config, workload.profile.sizes)
+    tokens, in_features, outputs = workload.layer
+    if workload.weight_group is None:
+        raise UserError("the workload of the dequantizer needs weight_group.")
+    tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
+    return _cycles(config, np.full(tiles, -(-in_features // workload.weight_group)))
+
+
+def _cycles(config: DequantizerConfig, sizes: NDArray[np.integer]) -> Counts:
+    """Counts of a run of tiles with so many weight groups each."""
     tiles, number = len(sizes), int(sizes.sum())
     steps = number * config.passes * config.beats
     idle = (number * config.passes - tiles) * (config.period - config.beats)
@@ -338,6 +388,10 @@ DEQUANTIZER = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.dequantizer:Dequantizer",
+    stimuli="nibbleforge.tb.tb_dequantizer:DEQUANTIZER",
 )
 
 UNIT = Unit(
@@ -354,4 +408,7 @@ UNIT = Unit(
         ),
     },
     designs=lambda _: (DEQUANTIZER,),
+    takes="stream",
 )
+
+UNITS = (UNIT,)

@@ -1,9 +1,10 @@
 """FIGNA-like baseline: array that multiplies whole aligned mantissas by INT4 weights.
 
 After FIGNA (HPCA 2024); the definition is ours. Number format and results are those of the
-bit-plane array with the same mantissa (:mod:`.anda_format`, :mod:`.anda_dot`), and so are
-post-processors and their timing (:mod:`.anda_timing`). The schedule is the one that the docstring
-of :class:`nibbleforge.hw.figna.FignaArray` states.
+bit-plane array with the same mantissa (:mod:`nibbleforge.golden.anda.format`,
+:mod:`nibbleforge.golden.anda.values`), and so are post-processors and their timing
+(:mod:`nibbleforge.golden.anda.timing`). The schedule is the one that the docstring of
+:class:`nibbleforge.hw.figna.FignaArray` states.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +15,14 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from . import anda_dot, anda_timing
-from .anda import (
+from .anda import timing as anda_timing
+from .anda import values as anda_dot
+from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
+from .anda.format import MANTISSA_MAX, Anda, encode
+from .anda.schedule import (
     GroupOperands,
     check_operands,
+    check_weight_group,
     exponent_words,
     joined,
     port_of,
@@ -25,21 +30,14 @@ from .anda import (
     shape_of,
     weight_words,
 )
-from .anda_config import (
-    RESULT_BITS,
-    GroupArrayConfig,
-    check_part,
-    exponent_port,
-    scale_port,
-)
-from .anda_format import MANTISSA_MAX, Anda, encode
-from .config import Config
-from .design import Design, Unit
-from .events import Counts, Event
-from .layer import WEIGHT_BITS
-from .ports import Field, Port
-from .schedule import Pulses, Schedule, Traffic, final_of
-from .tiling import Tiling
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.events import Counts, Event
+from .contract.layer import WEIGHT_BITS
+from .contract.ports import Field, Port
+from .contract.schedule import Pulses, Schedule, Traffic, final_of
+from .contract.tiling import Tiling
+from .contract.workload import Workload
 
 
 class FignaConfig(GroupArrayConfig):
@@ -163,9 +161,24 @@ def events(config: FignaConfig) -> tuple[Event, ...]:
         Event("products", "work", "products sent to running sums", config.products.bit_length()),
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles whose final products were sent"),
-        Event("stall_operands", "time", "cycles within a tile that wait for mantissas or weights"),
-        Event("stall_post", "time", "cycles a group's final beat waits for the post-processors"),
-        Event("stall_drain", "time", "cycles final products wait for the tile before to drain"),
+        Event(
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for mantissas or weights",
+            waits_for={"exponent": 1, "x": 1, "w": 1, "scale": 1},
+        ),
+        Event(
+            "stall_post",
+            "time",
+            "cycles a group's final beat waits for the post-processors",
+            waits_for={"y": 1},  # the group behind the one that waits
+        ),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles final products wait for the tile before to drain",
+            waits_for={"y": 1},
+        ),
     )
 
 
@@ -233,11 +246,18 @@ def schedule(config: FignaConfig, layer: FignaLayer) -> Schedule:
     return Schedule(traffic(config, layer), cycles, fired)
 
 
-def cycles(
-    config: FignaConfig, tokens: int, in_features: int, outputs: int, weight_group: int = 128
-) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run."""
-    tiles, groups = shape_of(config, tokens, in_features, outputs)
+def workload(_: FignaConfig, layer: FignaLayer) -> Workload:
+    """Shape of the layer, and features that share a scale."""
+    tokens, in_features = layer.x.shape
+    return Workload(tokens, in_features, len(layer.w), weight_group=int(layer.weight_group))
+
+
+def cycles(config: FignaConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    _, in_features, _ = workload.layer
+    tiles, groups = shape_of(config, workload)
+    weight_group = workload.weight_group or workload.settings_as(FignaSettings).weight_group
+    check_weight_group(config, weight_group, in_features)
     spent, waits = anda_timing.totals(config, config.beats, groups, tiles)
     steps = tiles * groups * config.beats
     found = {
@@ -264,6 +284,10 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.figna:FignaArray",
+    stimuli="nibbleforge.tb.tb_figna:ARRAY",
 )
 
 _PRESETS: dict[str, Config] = {
@@ -280,5 +304,9 @@ UNIT = Unit(
     config=FignaConfig,
     presets=_PRESETS,
     designs=lambda _: (ARRAY,),
+    takes="layer",
     settings=FignaSettings,
+    simulation="nibbleforge.sim.units.figna:prepare",
 )
+
+UNITS = (UNIT,)

@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
 
-from .config import Config
-from .design import Design, Unit
-from .errors import UserError
-from .events import Counts, Event
-from .ports import Field, Port
-from .schedule import Beats, Pulses, Schedule, final_of
-from .tiling import Tiling
+from .contract.config import Config
+from .contract.design import Design, Unit
+from .contract.errors import UserError
+from .contract.events import Counts, Event
+from .contract.ports import Field, Port
+from .contract.schedule import Beats, Pulses, Schedule, final_of
+from .contract.tiling import Tiling
+from .contract.workload import Workload
 
 OPERAND_BITS = 16
 RESULT_BITS = 32
@@ -190,9 +191,17 @@ def events(config: Fp16Config) -> tuple[Event, ...]:
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
         Event(
-            "stall_operands", "time", "cycles within a tile that wait for activations or weights"
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for activations or weights",
+            waits_for={"x": 1, "w": 1},
         ),
-        Event("stall_drain", "time", "cycles a finished tile waits for the one before to drain"),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles a finished tile waits for the one before to drain",
+            waits_for={"y": 1},
+        ),
     )
 
 
@@ -269,8 +278,15 @@ def _by_beat(config: Fp16Config, blocks: NDArray[np.float16]) -> NDArray[np.uint
     return by_beat.reshape(-1, size * config.lanes).view(np.uint16)
 
 
-def cycles(config: Fp16Config, tokens: int, in_features: int, outputs: int) -> Counts:
-    """Counts of a layer of this shape in one free-flowing run."""
+def workload(_: Fp16Config, layer: Fp16Layer) -> Workload:
+    """Shape of the layer."""
+    tokens, in_features = layer.x.shape
+    return Workload(tokens, in_features, len(layer.w))
+
+
+def cycles(config: Fp16Config, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
     beats, steps = config.beats(in_features), config.steps(in_features)
@@ -300,6 +316,10 @@ ARRAY = Design(
     bandwidth=bandwidth,
     schedule=schedule,
     traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.fp16:Fp16Array",
+    stimuli="nibbleforge.tb.tb_fp16:ARRAY",
 )
 
 UNIT = Unit(
@@ -312,4 +332,8 @@ UNIT = Unit(
         "fpga": Fp16Config(rows=4, columns=4, max_k=4096),
     },
     designs=lambda _: (ARRAY,),
+    takes="layer",
+    simulation="nibbleforge.sim.units.fp16:prepare",
 )
+
+UNITS = (UNIT,)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .errors import UserError
+from .contract.errors import UserError
 
 
 @dataclass(frozen=True)

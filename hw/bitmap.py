@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from ..golden.bitmap import DECODER, ENCODER, BitmapConfig
-from ..golden.errors import UserError
-from .base import Unit
-from .networks import (
+from ..golden.contract.errors import UserError
+from .lib.base import Unit
+from .lib.networks import (
     Planes,
     compress,
     expand,

@@ -6,10 +6,11 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.dense import ARRAY, DenseConfig
-from ..golden.layer import WEIGHT_BITS
-from .base import Part, Unit
-from .emission import place
+from ..golden.contract.layer import WEIGHT_BITS
+from ..golden.dense import ARRAY, GROUPED, DenseConfig
+from .grouped import GroupedArray
+from .lib.base import Part, Unit
+from .lib.emission import place
 
 
 class DensePE(Part[DenseConfig]):
@@ -202,6 +203,13 @@ class DenseArray(Unit[DenseConfig]):
             self.events.stall_operands.eq(~first & ~ready),
             self.events.stall_drain.eq(ready & ends_tile & busy),
         ]
+
+
+class DenseGrouped(GroupedArray[DenseConfig]):
+    """The dense array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
+
+    def __init__(self, config: DenseConfig):
+        super().__init__(config, GROUPED, DenseArray)
 
 
 _control = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})

@@ -5,12 +5,12 @@ from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from ..golden.dequantizer import DEQUANTIZER, OFFSET, RESULT_BITS, SCALE_BITS, DequantizerConfig
-from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
-from .base import Part, Unit
-from .delays import delayed
-from .emission import place
-from .floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
+from .lib.base import Part, Unit
+from .lib.delays import delayed
+from .lib.emission import place
+from .lib.floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 
 
 class DequantizerColumn(Part[DequantizerConfig]):

@@ -4,15 +4,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.figna import ARRAY, FignaConfig
-from ..golden.layer import WEIGHT_BITS
-from .adders import binary_tree, carry_save
-from .anda_post import GroupRegisters, PostSequence, place_post, row_ports
-from .anda_processor import control_layout
-from .base import Part, Unit
+from .anda.post import GroupRegisters, PostSequence, place_post, row_ports
+from .anda.processor import control_layout
 from .dense import Operand
-from .emission import place
-from .floating import FP32_BITS
+from .lib.adders import binary_tree, carry_save
+from .lib.base import Part, Unit
+from .lib.emission import place
+from .lib.floating import FP32_BITS
 
 
 class MantissaProcessor(Part[FignaConfig]):

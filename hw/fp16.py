@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..golden.floating import FloatAddConfig, FloatMultiplyConfig, HalfToFloatConfig
+from ..golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, HalfToFloatConfig
 from ..golden.fp16 import ARRAY, OPERAND_BITS, RESULT_BITS, Fp16Config
-from .base import Part, Unit
 from .dense import Operand
-from .emission import place
-from .floating import WIDE_BITS, FloatAdd, FloatMultiply, Fp16ToFp32
+from .lib.base import Part, Unit
+from .lib.emission import place
+from .lib.floating import WIDE_BITS, FloatAdd, FloatMultiply, Fp16ToFp32
 
 
 class Fp16PE(Part[Fp16Config]):

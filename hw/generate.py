@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.errors import UserError
-from ..golden.events import Event
-from ..golden.ports import Port
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.errors import UserError
+from ..golden.contract.events import Event
+from ..golden.contract.ports import Port
 from ..golden.version import VERSION
-from .emission import to_verilog
+from .lib.emission import to_verilog
 from .units import component
 
 Reset = Literal["high", "low"]

@@ -5,12 +5,12 @@ from typing import Any, Generic, TypeVar
 
 from amaranth.hdl import Module, Signal, Value
 
-from ..golden.config import Config
-from ..golden.design import Design
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
 from ..golden.grouped import PREFIX
-from .base import Unit, connect, connect_inputs, forward_events
 from .dequantizer import Dequantizer
-from .emission import place
+from .lib.base import Unit, connect, connect_inputs, forward_events
+from .lib.emission import place
 
 C = TypeVar("C", bound=Config)
 
@@ -36,7 +36,7 @@ class GroupedArray(Unit[C], Generic[C]):
     Parameters
     ----------
     config
-        Configuration of the array, ``dequant="group"``.
+        Configuration of the array with group scales.
     design
         Golden declaration of the joined unit.
     array

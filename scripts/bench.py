@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..sim.benchmarks import BENCHMARKS, Figure
-from ..sim.toolchain import versions
+from ..sim.tools.toolchain import versions
 from .main import run_app
 from .show import console, table
 

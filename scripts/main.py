@@ -7,9 +7,9 @@ from typing import NoReturn
 
 import typer
 
-from ..golden.errors import UserError
+from ..golden.contract.errors import UserError
 from ..golden.version import VERSION
-from . import (
+from .commands import (
     area,
     cache,
     capture,

@@ -7,11 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ..golden.config import Config
-from ..golden.design import Unit
-from ..golden.errors import UserError
+from ..golden.contract.config import Config
+from ..golden.contract.design import Unit
+from ..golden.contract.errors import UserError
+from ..golden.contract.files import refuse_device
 from ..golden.units import unit
-from ..sim.toolchain import require
+from ..sim.tools.toolchain import require
+
+ARRAY_HELP = ".npy, .npz, .safetensors, or a checkpoint's folder; of several arrays, FILE:NAME."
+"""Where an option takes an array."""
 
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit, see `nibbleforge units`.")]
 Preset = Annotated[str, typer.Option(metavar="P", help="Preset to start from.")]
@@ -50,14 +54,13 @@ def configure(
         raise UserError(
             f"{name} has no preset {preset!r}; its presets are {', '.join(owner.presets)}."
         )
-    values: dict[str, Any] = {
-        **_read(file),
-        **dict(_assignment(text) for text in assignments or ()),
-    }
+    values = _read(file)
+    for text in assignments or ():
+        _assign(values, *_assignment(text))
     runtime = {key: values.pop(key) for key in list(values) if key in owner.settings.model_fields}
     unknown = next((key for key in values if key not in owner.config.model_fields), None)
     if unknown is not None:
-        known = ", ".join([*owner.config.model_fields, *owner.settings.model_fields])
+        known = ", ".join([*owner.config.parameters(), *owner.settings.parameters()])
         raise UserError(f"{name} has no parameter {unknown!r}; its parameters are {known}.")
     return owner, owner.presets[preset].replace(**values), owner.settings(**runtime)
 
@@ -79,12 +82,24 @@ def check_tools() -> None:
 def _read(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
+    refuse_device(file)
     try:
         return tomllib.loads(file.read_text())
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not TOML: {error}.") from error
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a parameter; ``field.name`` is that of a nested model, beside those set before."""
+    field, dot, name = key.partition(".")
+    if not dot:
+        values[field] = value
+    elif isinstance(values.get(field), dict):
+        values[field][name] = value
+    else:
+        values[field] = {name: value}
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..golden.units import UNITS, unit
-from ..sim.soak import ROWS, Finding, soak
-from ..sim.toolchain import versions
+from ..sim.tools.toolchain import versions
+from ..sim.verify.soak import ROWS, Finding, soak
 from .main import run_app
 from .show import console, errors, progress
 
@@ -42,7 +42,7 @@ def command(
 def _page(findings: list[Finding]) -> Iterator[str]:
     yield "# Verification"
     yield ""
-    yield "Written by `make soak`; the code is `sim/soak.py`. `make test` runs a share of this."
+    yield "Written by `make soak`; its code is `sim/verify/soak.py`. `make test` runs a share."
     yield ""
     for row, group in groupby(findings, key=lambda finding: finding.row):
         rows = list(group)

@@ -5,7 +5,7 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,25 +13,32 @@ import numpy as np
 from amaranth.back import verilog
 from numpy.typing import NDArray
 
-from ..golden import bitmap, dense, hybrid, sparqle_timing
+from ..golden import bitmap, dense
+from ..golden.arithmetic.quantise import quantise_activations, take_activations, take_weights
 from ..golden.bitmap import BitmapConfig
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.layer import Layer
+from ..golden.contract.workload import PackedBitmap, Workload
 from ..golden.dense import ARRAY, DenseConfig
-from ..golden.hybrid import HybridFormat
-from ..golden.layer import Layer
 from ..golden.llm import llm
-from ..golden.nm_format import pack, slots, unpack
-from ..golden.nm_pattern import Pattern
-from ..golden.quantise import quantise_activations, take_activations, take_weights
-from ..golden.sparqle_config import SparqleConfig
-from ..hw.emission import to_verilog
+from ..golden.nm.format import pack, slots, unpack
+from ..golden.nm.pattern import Pattern
+from ..golden.sparqle import format as hybrid
+from ..golden.sparqle import unit as sparqle
+from ..golden.sparqle.config import SparqleConfig
+from ..golden.sparqle.format import HybridFormat
+from ..hw.lib.emission import to_verilog
 from ..hw.units import component
 from ..tb.job import Job
-from . import cocotb, demo, reglu_build, reglu_host
-from .native import Model
-from .reglu_sample import FfnWeights
-from .tensors import Capture, sample_path
-from .threads import threads
-from .workers import Workers
+from . import demo
+from .llm import reglu_build, reglu_host
+from .run import cocotb
+from .run.native import Model
+from .tensors.ffns import FfnWeights
+from .tensors.files import Capture, sample_path
+from .tools.threads import threads
+from .tools.workers import Workers
 
 DECODED = 25
 """Tokens of a decoding benchmark."""
@@ -114,7 +121,7 @@ def simulation() -> Iterator[Figure]:
     layer = Layer(x, take_weights(capture.weights(name)).q)
     traffic = dense.traffic(config, layer)
     model = Model(ARRAY, config)
-    cycles = dense.cycles(config, len(x), x.shape[1], len(layer.w)).cycles
+    cycles = dense.cycles(config, dense.workload(config, layer)).cycles
     driven = statistics.median(model.run(traffic).cycles_per_second for _ in range(3))
     free = statistics.median(model.free_run(traffic, cycles).cycles_per_second for _ in range(3))
     job = Job.of("dense", ARRAY, config, [0, 1, 2])
@@ -139,29 +146,22 @@ def whole_model() -> Iterator[Figure]:
     """Golden counts of all linear layers of Llama2-7B, 2,048 tokens."""
     tokens, shape = 2048, llm("llama2-7b")
     rng = np.random.default_rng(0)
-    bitmaps = {}
+    profiles = {}
     for features in {linear.in_features for linear in shape.linears}:
         size = (shape.blocks, tokens, features // 8)
-        bitmaps[features] = rng.integers(0, 256, size, np.uint8) & rng.integers(
-            0, 256, size, np.uint8
-        )
+        bits = rng.integers(0, 256, size, np.uint8) & rng.integers(0, 256, size, np.uint8)
+        profiles[features] = [PackedBitmap(block) for block in bits]
     array, codec, hybrid_array = DenseConfig(), BitmapConfig(), SparqleConfig()
 
-    def count() -> None:
-        for block in range(shape.blocks):
-            for linear in shape.linears:
-                dense.cycles(array, tokens, linear.in_features, linear.outputs)
-                bitmap.decoder_cycles(codec, bitmaps[linear.in_features][block])
+    def count(cases: Sequence[tuple[Design, Config]]) -> None:
+        for block, linear in itertools.product(range(shape.blocks), shape.linears):
+            profile = profiles[linear.in_features][block]
+            workload = Workload(tokens, linear.in_features, linear.outputs, profile=profile)
+            for design, config in cases:
+                design.cycles(config, workload)
 
-    def count_hybrid() -> None:
-        for block in range(shape.blocks):
-            for linear in shape.linears:
-                masks = bitmaps[linear.in_features][block]
-                sparqle_timing.cycles(
-                    hybrid_array, masks, linear.in_features, linear.outputs, sort=True
-                )
-
-    taken, hybrid_taken = _seconds(count), _seconds(count_hybrid, 1)
+    taken = _seconds(lambda: count([(ARRAY, array), (bitmap.DECODER, codec)]))
+    hybrid_taken = _seconds(lambda: count([(sparqle.ARRAY, hybrid_array)]), 1)
     yield Figure(
         "golden `cycles` of `dense` and the decoder, all linear layers of Llama2-7B, 2,048 tokens",
         "<= 10 s",

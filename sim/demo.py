@@ -11,30 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..golden.anda_compressor import CompressorConfig
-from ..golden.anda_config import AndaConfig, AndaSettings, MantissaSettings
-from ..golden.bitmap import BitmapConfig
-from ..golden.config import Config
-from ..golden.dense import DenseConfig
-from ..golden.design import Design
-from ..golden.layer import Layer
-from ..golden.nm_config import NMConfig, NMSettings
-from ..golden.quantise import take_activations, take_weights
-from ..golden.sparqle_config import SparqleConfig
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
 from ..golden.units import UNITS
 from ..tb.job import Job
-from . import cocotb
-from .anda import layer_of
-from .anda_compressor import groups_of
-from .bitmap import format_of, high_halves
-from .grouped import grouped_layer, take_groups
-from .measure import Progress, Runner
-from .nm import layer_of as nm_layer
-from .nm import pruned
-from .simulate import Simulation, of_capture
-from .simulators import SIMULATORS, WITH_FFN, WITHOUT_WEIGHTS
-from .tensors import Capture, sample_path
-from .workers import Workers
+from .run import cocotb
+from .run.measure import Progress, Runner
+from .tensors.files import Capture, sample_path
+from .tools.workers import Workers
+from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
 
 
 @dataclass(frozen=True)
@@ -57,7 +42,11 @@ class Case:
 
 
 RUNS = {
-    **{name: Case(name) for name in SIMULATORS if name not in ("fp16", "figna", *WITH_FFN)},
+    **{
+        name: Case(name)
+        for name, owner in UNITS.items()
+        if owner.simulation and name not in ("fp16", "figna") and owner.takes != "ffn"
+    },
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
@@ -152,10 +141,10 @@ def _native(
     capture: Capture, result: LayerResult, shown: str, case: Case, workers: Workers
 ) -> None:
     """A whole layer on a unit."""
-    tensors = of_capture(capture, result.layer, with_weights=case.unit not in WITHOUT_WEIGHTS)
-    result.simulations[shown] = SIMULATORS[case.unit](
-        case.unit, case.config, case.runtime, tensors, Runner(workers)
-    )
+    owner = UNITS[case.unit]
+    tensors = of_capture(capture, result.layer, with_weights=owner.takes == "layer")
+    found = simulate(owner, case.config, case.runtime, tensors, Runner(workers))
+    result.simulations[shown] = found
 
 
 def _corners(
@@ -169,7 +158,7 @@ def _corners(
     tests: str,
 ) -> None:
     """First tokens and outputs of all layers."""
-    operands = [_operands(case, capture, result.layer) for result in results]
+    operands = [_operands(case, design, capture, result.layer) for result in results]
     job = Job.of(case.unit, design, case.config, list(range(len(results))))
     compare_in_cocotb(results, shown, job, operands, folder, workers, tests)
 
@@ -201,24 +190,10 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
     return next((verdict.message for verdict in mine if not verdict.passed), "")
 
 
-def _operands(case: Case, capture: Capture, layer: str) -> Any:
-    """First tokens and outputs of a layer, quantised as the unit's simulation does."""
-    config, settings = case.config, case.runtime
-    x, w = capture.activations(layer)[:CORNER], capture.weights(layer)[:CORNER]
-    if isinstance(settings, AndaSettings) and isinstance(config, AndaConfig):
-        weights = take_weights(w, "group", settings.weight_group, not config.asymmetric)
-        return layer_of(config, settings, x, weights)
-    if isinstance(settings, NMSettings) and isinstance(config, NMConfig):
-        integers = take_activations(x, config.activation_range[1])
-        return nm_layer(config, integers, *pruned(config, settings, x, w))
-    if isinstance(settings, MantissaSettings) and isinstance(config, CompressorConfig):
-        return groups_of(config, settings, x)
-    if isinstance(config, BitmapConfig):
-        form = format_of(config)
-        return high_halves(form, take_activations(x, form.limit).q)
-    if isinstance(config, DenseConfig | SparqleConfig):
-        q = take_activations(x, config.activation_range[1]).q
-        if config.dequant == "group":
-            return grouped_layer(config, q, take_groups(config, w, None))
-        return Layer(q, take_weights(w).q)
-    raise TypeError(f"no operands for {type(config).__name__}")
+def _operands(case: Case, design: Design, capture: Capture, layer: str) -> Any:
+    """First tokens and outputs of a layer, prepared as the unit's simulation does."""
+    owner = UNITS[case.unit]
+    x = capture.activations(layer)[:CORNER]
+    w = capture.weights(layer)[:CORNER] if owner.takes == "layer" else None
+    prepared = prepare(owner, case.config, case.runtime, Tensors(x, w))
+    return next(run.operands for run in prepared.runs if run.design.name == design.name)

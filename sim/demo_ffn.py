@@ -8,18 +8,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden import reglu
-from ..golden.reglu_config import RegluConfig, RegluSettings
-from ..golden.reglu_predictor import Predictor
+from ..golden.reglu import unit as reglu
+from ..golden.reglu.config import RegluConfig, RegluSettings
+from ..golden.reglu.predictor import Predictor
 from ..tb.job import Job
 from .demo import LayerResult, compare_in_cocotb, perform
-from .measure import Progress, Runner
-from .reglu import operands_of, quantised, simulate
-from .reglu_ablation import svd
-from .reglu_perplexity import Prepared
-from .reglu_sample import FfnSample, FfnWeights, sample_path
-from .simulate import Tensors
-from .workers import Workers
+from .llm.reglu_ablation import svd
+from .llm.reglu_perplexity import Prepared
+from .run.measure import Progress, Runner
+from .tensors.ffns import FfnSample, FfnWeights, sample_path
+from .tools.workers import Workers
+from .units.simulate import Tensors, prepare, simulate
 
 CONFIG = RegluConfig()
 RANK, SHARE = 32, 0.7
@@ -82,7 +81,7 @@ def run(
 def _native(result: LayerResult, layer: Layer, config: RegluConfig, workers: Workers) -> None:
     """Some tokens of a layer."""
     tensors = Tensors(layer.x[:TOKENS], ffn=layer.weights, predictor=layer.predictor)
-    found = simulate(reglu.UNIT.name, config, RegluSettings(), tensors, Runner(workers))
+    found = simulate(reglu.UNIT, config, RegluSettings(), tensors, Runner(workers))
     result.simulations[reglu.UNIT.name] = found
 
 
@@ -97,7 +96,8 @@ def _corners(
     """The first tokens of all layers."""
     name, operands = reglu.UNIT.name, []
     for layer in chosen:
-        ffn, x_q = quantised(config, layer.weights, layer.x[:CORNER], layer.predictor)
-        operands.append(operands_of(ffn, x_q, layer.predictor, RegluSettings()))
+        tensors = Tensors(layer.x[:CORNER], ffn=layer.weights, predictor=layer.predictor)
+        prepared = prepare(reglu.UNIT, config, RegluSettings(), tensors)
+        operands.append(prepared.runs[0].operands)
     job = Job.of(name, reglu.SKIPPING_FFN, config, list(range(len(results))))
     compare_in_cocotb(results, name, job, operands, folder, workers, tests)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from cocotb.triggers import Timer
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.schedule import Traffic
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.schedule import Traffic
 from .scoreboard import Observation
 from .stalls import Gates
 from .streams import EventMonitor, StreamDriver, StreamMonitor

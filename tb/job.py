@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.schedule import Schedule
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.schedule import Schedule
 from ..golden.units import unit
 from .stalls import PROFILES
-from .stimuli import STIMULI
+from .stimuli import stimuli_of
 
 JOB = "NIBBLEFORGE_JOB"
 """Environment variable that names the JSON file of the job."""
@@ -59,7 +59,7 @@ class Job:
     def schedule(self, seed: int) -> Schedule:
         """Golden schedule of the operands of a seed."""
         design, config = self.resolve()
-        stimuli = STIMULI[design.name]
+        stimuli = stimuli_of(design)
         if not self.operands:
             return design.schedule(config, stimuli.random(config, np.random.default_rng(seed)))
         with np.load(self.operands[self.seeds.index(seed)]) as arrays:

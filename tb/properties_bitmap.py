@@ -1,4 +1,4 @@
-"""Properties of the bitmap decoder and encoder, for :mod:`nibbleforge.sim.formal`.
+"""Properties of the bitmap decoder and encoder, for :mod:`nibbleforge.sim.verify.formal`.
 
 Written from the definitions in :mod:`nibbleforge.golden.bitmap`; nothing here looks inside a unit.
 All inputs are free in every cycle, offers may be withdrawn, and a reset may come at any time.

@@ -16,7 +16,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from ..golden.schedule import Beats
+from ..golden.contract.schedule import Beats
 from .harness import Harness
 from .job import JOB, RESULT, Job
 from .scoreboard import Observation, check_counts, check_timing, check_values

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.config import Config
-from ..golden.design import Design
-from ..golden.events import Counts
-from ..golden.ports import Port
-from ..golden.schedule import Pulses, Schedule, Traffic
+from ..golden.contract.config import Config
+from ..golden.contract.design import Design
+from ..golden.contract.events import Counts
+from ..golden.contract.ports import Port
+from ..golden.contract.schedule import Pulses, Schedule, Traffic
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.errors import UserError
-from ..golden.ports import Port
+from ..golden.contract.errors import UserError
+from ..golden.contract.ports import Port
 
 PROFILES = ("none", "random", "bursty", "skewed", "ready_first")
 PERIOD = 1021  # cycles after which a pattern repeats; prime, so that channels do not lock in step

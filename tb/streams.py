@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.events import Event
-from ..golden.ports import Port
-from ..golden.schedule import Beats, Pulses
+from ..golden.contract.events import Event
+from ..golden.contract.ports import Port
+from ..golden.contract.schedule import Beats, Pulses
 
 
 class _Channel(ABC):

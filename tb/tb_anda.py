@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda import AndaLayer, GroupOperands, compute
-from ..golden.anda_config import AndaConfig, GroupArrayConfig
-from ..golden.anda_format import MANTISSA_MAX, Anda
+from ..golden.anda.config import AndaConfig, GroupArrayConfig
+from ..golden.anda.format import MANTISSA_MAX, Anda
+from ..golden.anda.schedule import AndaLayer, GroupOperands, compute
+from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 
 SMALL = (
@@ -231,3 +232,17 @@ def with_mantissa(config: AndaConfig, mantissa: int, seed: int) -> AndaLayer:
     rng = np.random.default_rng(seed)
     operands = layer(config, rng, 2 * config.rows - 1, 3 * config.group - 5, config.columns + 1)
     return replace(operands, mantissa=np.array(mantissa))
+
+
+ARRAY = Stimuli(
+    operands=AndaLayer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL,
+    exhaustive=exhaustive_products,
+    bins=bins,
+    all_bins=all_bins,
+    few=lambda config: False,
+    waiting=waiting_layer,
+)

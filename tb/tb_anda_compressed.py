@@ -4,11 +4,12 @@ from dataclasses import fields
 
 import numpy as np
 
-from ..golden.anda import AndaLayer
-from ..golden.anda_compressed import CompressedLayer, compute
-from ..golden.anda_config import AndaConfig
-from ..golden.anda_format import MANTISSA_MAX
+from ..golden.anda.compressed import CompressedLayer, compute
+from ..golden.anda.config import AndaConfig
+from ..golden.anda.format import MANTISSA_MAX
+from ..golden.anda.schedule import AndaLayer
 from . import tb_anda
+from .stimuli import Stimuli
 
 SMALL = (
     AndaConfig(group=16, rows=8, columns=8, max_mantissa=11, output="anda"),
@@ -89,3 +90,16 @@ def all_bins(config: AndaConfig) -> set[str]:
     }
     whole = {"single tile", "ragged output edge"}  # seldom, never: outputs are whole groups
     return names | tb_anda.all_shared_bins(config) - whole
+
+
+ARRAY = Stimuli(
+    operands=CompressedLayer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL,
+    exhaustive=exhaustive_products,
+    bins=bins,
+    all_bins=all_bins,
+    few=lambda config: False,
+)

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda_compressor import CompressorConfig, LaneGroups
-from ..golden.anda_format import MANTISSA_MAX
+from ..golden.anda.compressor import CompressorConfig, LaneGroups
+from ..golden.anda.format import MANTISSA_MAX
+from .stimuli import Stimuli
 
 SMALL = (
     CompressorConfig(group=16, lanes=64, lanes_per_beat=64),
@@ -147,3 +148,16 @@ def all_bins(config: CompressorConfig) -> set[str]:
     if config.beats < MANTISSA_MAX:
         names.add("more planes than beats")
     return names
+
+
+COMPRESSOR = Stimuli(
+    operands=LaneGroups,
+    config=random_config,
+    random=random_groups,
+    corners=corner_groups,
+    small=SMALL,
+    exhaustive=exhaustive_groups,
+    bins=bins,
+    all_bins=all_bins,
+    few=lambda config: False,
+)

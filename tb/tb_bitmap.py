@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from ..golden.bitmap import BitmapConfig, Groups
+from .stimuli import Stimuli
 
+EXHAUSTIVE_BITS = 12  # largest group of which every bitmap is tried on every mutant
 GROUPS = 120
 
 SMALL_DECODERS = (
@@ -113,3 +115,33 @@ def exhaustive_groups(config: BitmapConfig) -> Groups:
     last = np.arange(len(masks)) % 5 == 4
     last[-1] = True
     return Groups((masks * values).astype(np.uint16), last)
+
+
+def _few(config: BitmapConfig) -> bool:
+    return config.group <= EXHAUSTIVE_BITS
+
+
+DECODER = Stimuli(
+    operands=Groups,
+    config=random_config,
+    random=random_groups,
+    corners=corner_groups,
+    small=SMALL_DECODERS,
+    exhaustive=exhaustive_groups,
+    bins=bins,
+    all_bins=all_bins,
+    few=_few,
+)
+
+
+ENCODER = Stimuli(
+    operands=Groups,
+    config=random_config,
+    random=random_groups,
+    corners=corner_groups,
+    small=SMALL_ENCODERS,
+    exhaustive=exhaustive_groups,
+    bins=bins,
+    all_bins=all_bins,
+    few=_few,
+)

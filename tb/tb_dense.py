@@ -1,11 +1,13 @@
 """Stimuli of the dense array."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
-from ..golden.layer import Layer
+from .stimuli import Stimuli
 
 SMALL = (
     DenseConfig(rows=16, columns=4, passes=2),
@@ -49,6 +51,11 @@ def layer(
     w = rng.integers(-8, 8, (outputs, features))
     w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
     return Layer(x.astype(np.int16), w.astype(np.int8))
+
+
+def waiting_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
+    """Two tiles of a few input features, in each of two blocks of tokens."""
+    return layer(config, rng, 2 * config.rows, 4, config.columns + 1)
 
 
 def corner_layer(config: DenseConfig) -> Layer:
@@ -108,3 +115,17 @@ def exhaustive_products(config: DenseConfig) -> Layer:
         np.arange(low, high + 1)[:, None].astype(np.int32),
         np.arange(-8, 8)[:, None].astype(np.int8),
     )
+
+
+ARRAY = Stimuli(
+    operands=Layer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=[config for config in SMALL if config.passes == 2],
+    exhaustive=exhaustive_products,
+    bins=bins,
+    all_bins=all_bins,
+    waiting=waiting_layer,
+)
+ARRAY_2K = replace(ARRAY, small=[config for config in SMALL if config.passes == 1])

@@ -1,10 +1,13 @@
 """Stimuli of the dequantizer."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden.arithmetic.floating import add, int_to_fp32, multiply
 from ..golden.dequantizer import DequantizerConfig, GroupSums, compute, terms
-from ..golden.floating import add, int_to_fp32, multiply
+from .stimuli import Stimuli
 
 SMALL = (
     DequantizerConfig(columns=2, acc_bits=4),
@@ -47,6 +50,12 @@ def random_sums(config: DequantizerConfig, rng: np.random.Generator) -> GroupSum
     if not config.asymmetric:
         return GroupSums(acc, d, last)
     return GroupSums(acc, d, last, ones, minimum)
+
+
+def waiting_sums(config: DequantizerConfig, rng: np.random.Generator) -> GroupSums:
+    """All groups of one tile."""
+    sums = random_sums(config, rng)
+    return replace(sums, last=np.arange(len(sums.last)) == len(sums.last) - 1)
 
 
 def _integers(rng: np.random.Generator, bits: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -168,3 +177,17 @@ def corner_sums(config: DequantizerConfig) -> GroupSums:
         return GroupSums(acc, d, last)
     ones = np.clip(acc[:, :, 0], -(1 << config.ones_bits - 1), (1 << config.ones_bits - 1) - 1)
     return GroupSums(acc, d, last, ones, np.roll(d, 3, axis=0))
+
+
+DEQUANTIZER = Stimuli(
+    operands=GroupSums,
+    config=random_config,
+    random=random_sums,
+    corners=corner_sums,
+    small=SMALL,
+    exhaustive=exhaustive_scales,
+    bins=bins,
+    all_bins=all_bins,
+    few=lambda config: False,
+    waiting=waiting_sums,
+)

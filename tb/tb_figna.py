@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..golden.figna import FignaConfig, FignaLayer, compute
+from .stimuli import Stimuli
 from .tb_anda import all_shared_bins, corners, drawn, random_shape, shared_bins, waiting
 
 SMALL = (
@@ -79,3 +80,16 @@ def exhaustive_products(config: FignaConfig) -> FignaLayer:
     d = np.full((16, 1), 2.0**10, np.float16)
     optional = {"minimum": -d} if config.asymmetric else {}
     return FignaLayer(x, w, d, np.array(config.group), **optional)
+
+
+ARRAY = Stimuli(
+    operands=FignaLayer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL,
+    exhaustive=exhaustive_products,
+    bins=bins,
+    all_bins=all_bins,
+    waiting=waiting_layer,
+)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.fp16 import Fp16Config, Fp16Layer, sums
+from .stimuli import Stimuli
 
 SMALL = (
     Fp16Config(rows=4, columns=8, lanes=1),
@@ -49,6 +50,12 @@ def layer(
     back = np.flatnonzero(rng.random(max(0, features - config.sums)) < 0.3)
     x[:, back + config.sums], w[:, back + config.sums] = -x[:, back], w[:, back]
     return Fp16Layer(x, w)
+
+
+def waiting_layer(config: Fp16Config, rng: np.random.Generator) -> Fp16Layer:
+    """Two blocks of outputs of a few beats each."""
+    features = 4 * config.add_latency * config.lanes
+    return layer(config, rng, config.rows, features, 2 * config.columns + 1)
 
 
 def halves(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float16]:
@@ -143,3 +150,17 @@ def all_bins(config: Fp16Config) -> set[str]:
     if config.add_latency > 1:
         names.add("turn filled up")
     return names
+
+
+ARRAY = Stimuli(
+    operands=Fp16Layer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL,
+    exhaustive=exhaustive_products,
+    bins=bins,
+    all_bins=all_bins,
+    few=lambda config: False,
+    waiting=waiting_layer,
+)

@@ -1,17 +1,19 @@
 """Stimuli of integer arrays joined to the dequantizer, made from those of the array alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import FloatLatencies
-from ..golden.grouped import GroupedLayer, compute, group_sums
-from ..golden.layer import Layer
-from ..golden.sparqle_config import SparqleConfig
+from ..golden.grouped import GroupedLayer, GroupScales, compute, group_sums
+from ..golden.sparqle.config import SparqleConfig
 from . import tb_dense, tb_sparqle
+from .stimuli import Stimuli
 from .tb_dequantizer import random_config as random_dequantizer
 from .tb_dequantizer import random_scales
 
@@ -19,13 +21,13 @@ Draw = Callable[[Any, np.random.Generator, int, int, int], Layer]
 """Random operands of a shape: ``draw(config, rng, tokens, features, outputs)``."""
 
 SMALL_DENSE = (
-    DenseConfig(rows=16, columns=4, dequant="group", weight_group=4),
-    DenseConfig(rows=4, columns=4, dequant="group", weight_group=4, passes=1, k=2),
+    DenseConfig(rows=16, columns=4, dequant=GroupScales(weight_group=4)),
+    DenseConfig(rows=4, columns=4, dequant=GroupScales(weight_group=4), passes=1, k=2),
 )
 SMALL_SPARQLE = (
-    SparqleConfig(rows=16, columns=4, dequant="group", weight_group=8, group=8, chunk=8),
+    SparqleConfig(rows=16, columns=4, dequant=GroupScales(weight_group=8), group=8, chunk=8),
     SparqleConfig(
-        rows=4, columns=4, dequant="group", weight_group=8, group=4, chunk=8, beat=4,
+        rows=4, columns=4, dequant=GroupScales(weight_group=8), group=4, chunk=8, beat=4,
         asymmetric=True,
     ),
 )  # fmt: skip
@@ -48,10 +50,11 @@ def _with_groups(config: Any, rng: np.random.Generator, sizes: list[int]) -> Any
     group = int(rng.choice(sizes))
     latencies = random_dequantizer(rng)
     return config.replace(
-        dequant="group",
-        weight_group=group,
+        dequant=GroupScales(
+            weight_group=group,
+            **{name: getattr(latencies, name) for name in FloatLatencies.model_fields},
+        ),
         max_k=group * int(rng.integers(1, MOST_GROUPS + 1)),
-        **{name: getattr(latencies, name) for name in FloatLatencies.model_fields},
     )
 
 
@@ -160,3 +163,28 @@ def all_bins(config: Any) -> set[str]:
     if config.columns > 1:
         names.add("ragged output edge")
     return names
+
+
+DENSE = Stimuli(
+    operands=GroupedLayer,
+    config=random_dense,
+    random=random_dense_layer,
+    corners=corner_dense,
+    small=[config for config in SMALL_DENSE if config.passes == 2],
+    exhaustive=exhaustive_dense,
+    bins=bins,
+    all_bins=all_bins,
+)
+DENSE_2K = replace(DENSE, small=[config for config in SMALL_DENSE if config.passes == 1])
+
+
+SPARQLE = Stimuli(
+    operands=GroupedLayer,
+    config=random_sparqle,
+    random=random_sparqle_layer,
+    corners=corner_sparqle,
+    small=SMALL_SPARQLE,
+    exhaustive=exhaustive_sparqle,
+    bins=bins,
+    all_bins=all_bins,
+)

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.reglu import schedule
-from ..golden.reglu_config import RegluConfig, ports
-from ..golden.reglu_ffn import INT8_LIMIT, INT16_LIMIT
-from ..golden.reglu_fixed import SHIFTS, FixedPoint, exact_product, multiply_shift
-from ..golden.reglu_predictor import scores
-from ..golden.reglu_run import FfnRun, compute
-from ..golden.reglu_thresholds import ALWAYS
-from ..golden.schedule import Beats, Schedule
+from ..golden.contract.schedule import Beats, Schedule
+from ..golden.reglu.config import RegluConfig, ports
+from ..golden.reglu.ffn import INT8_LIMIT, INT16_LIMIT
+from ..golden.reglu.format import SHIFTS, FixedPoint, exact_product, multiply_shift
+from ..golden.reglu.predictor import scores
+from ..golden.reglu.thresholds import ALWAYS
+from ..golden.reglu.unit import schedule
+from ..golden.reglu.values import FfnRun, compute
+from .stimuli import Stimuli
 
 LARGEST_LATENCY = 200
 MOST_EXHAUSTED = 4  # neurons
@@ -226,9 +227,8 @@ def exhaustive_neurons(config: RegluConfig) -> FfnRun:
     )
 
 
-def waiting_run(config: RegluConfig) -> FfnRun:
+def waiting_run(config: RegluConfig, rng: np.random.Generator) -> FfnRun:
     """Tokens that need every port more than once."""
-    rng = np.random.default_rng(0)
     d = min(config.max_features, 2 * config.lanes + 1)
     rank = min(config.max_rank, config.lanes) if config.predictor else 0
     return drawn(config, rng, 2, (d, min(config.max_neurons, 8), rank), 0.5)
@@ -348,3 +348,17 @@ def all_bins(config: RegluConfig) -> set[str]:
     if config.max_neurons > config.mask_group:
         names.add("several words of the mask")
     return names
+
+
+FFN = Stimuli(
+    operands=FfnRun,
+    config=random_config,
+    random=random_run,
+    corners=corner_run,
+    small=SMALL,
+    exhaustive=exhaustive_neurons,
+    bins=bins,
+    all_bins=all_bins,
+    waiting=waiting_run,
+    illegal=illegal_run,
+)

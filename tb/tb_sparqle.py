@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..golden import hybrid
-from ..golden.layer import Layer
-from ..golden.sparqle_config import SparqleConfig
+from ..golden.contract.layer import Layer
+from ..golden.sparqle import format as hybrid
+from ..golden.sparqle.config import SparqleConfig
+from .stimuli import Stimuli
 
 SMALL = (
     SparqleConfig(rows=16, columns=4, max_k=64),
@@ -62,6 +63,14 @@ def layer(
     w = rng.integers(-8, 8, (outputs, features))
     w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
     return Layer(x.astype(np.int16), w.astype(np.int8))
+
+
+def waiting_layer(config: SparqleConfig, rng: np.random.Generator) -> Layer:
+    """Tiles without zero high halves, of more chunks than there are weight banks."""
+    features = config.span * (config.weight_banks + 2)
+    low, _ = config.activation_range
+    w = rng.integers(-8, 8, (2 * config.columns, features)).astype(np.int8)
+    return Layer(np.full((config.rows, features), low, np.int16), w)
 
 
 def corner_layer(config: SparqleConfig) -> Layer:
@@ -155,3 +164,16 @@ def exhaustive_products(config: SparqleConfig) -> Layer:
         np.arange(low, high + 1)[:, None].astype(np.int32),
         np.arange(-8, 8)[:, None].astype(np.int8),
     )
+
+
+ARRAY = Stimuli(
+    operands=Layer,
+    config=random_config,
+    random=random_layer,
+    corners=corner_layer,
+    small=SMALL,
+    exhaustive=exhaustive_products,
+    bins=bins,
+    all_bins=all_bins,
+    waiting=waiting_layer,
+)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden import dense
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.layer import Layer, compute
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.errors import UserError
-from nibbleforge.golden.layer import Layer, compute
 
 # --- an independent model: scalar state machine, one loop turn per cycle --------------------------
 
@@ -109,7 +110,7 @@ def check_schedule(config, layer):
     assert [port.name for port in dense.ports(config)] == list(ports)
     counts = schedule.counts()
     assert counts.cycles == total
-    law = dense.cycles(config, *layer.x.shape, len(layer.w))
+    law = dense.cycles(config, Workload(*layer.x.shape, len(layer.w)))
     assert (law.cycles, law.events) == (counts.cycles, counts.events)
 
 
@@ -177,7 +178,7 @@ def test_law_of_the_docstring(drawn):
     end = [config.passes * features]
     while len(end) < count:
         end.append(end[-1] + max(config.passes * features, config.rows))
-    counts = dense.cycles(config, *layer.x.shape, len(layer.w))
+    counts = dense.cycles(config, Workload(*layer.x.shape, len(layer.w)))
     assert counts.cycles == end[-1] + config.rows + 1
     assert counts.ideal_cycles == count * config.passes * features
     cycles = dense.schedule(config, layer).cycles
@@ -278,7 +279,7 @@ def test_bandwidth():
 def test_law_of_large_layers(shape, passes):
     tokens, features, outputs = shape
     config = DenseConfig(passes=passes)
-    counts = dense.cycles(config, *shape)
+    counts = dense.cycles(config, Workload(*shape))
     number = -(-tokens // 16) * -(-outputs // 16)
     steps = number * passes * features
     idle = (number - 1) * max(0, 16 - passes * features)
@@ -313,8 +314,7 @@ def test_law_of_large_layers(shape, passes):
         (
             {"mode": 1},
             "mode is not a parameter here; "
-            "the parameters are convert_latency, multiply_latency, add_latency, dequant, "
-            "weight_group, rows, columns, k, passes, recode, max_k.",
+            "the parameters are dequant, rows, columns, k, passes, recode, max_k.",
         ),
     ],
 )
@@ -381,7 +381,7 @@ def test_illegal_operands(function, config, layer, sentence):
 )
 def test_illegal_shapes(shape, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        dense.cycles(DenseConfig(max_k=4), *shape)
+        dense.cycles(DenseConfig(max_k=4), Workload(*shape))
 
 
 def test_legal_extremes():

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden import dequantizer
-from nibbleforge.golden.dequantizer import DequantizerConfig, GroupSums
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
+from nibbleforge.golden.dequantizer import DequantizerConfig, GroupSums, TileGroups
 
 # --- independent models: float32 one by one; one loop turn per cycle ------------------------------
 
@@ -134,7 +135,7 @@ def check_schedule(config, sums):
     assert [port.name for port in dequantizer.ports(config)] == list(ports)
     counts = schedule.counts()
     assert counts.cycles == total
-    law = dequantizer.cycles(config, sizes(sums))
+    law = cycles_of(config, sizes(sums))
     assert (law.cycles, law.events) == (counts.cycles, counts.events)
 
 
@@ -239,7 +240,7 @@ def test_law_of_the_docstring(drawn):
     assert cycles["scale"].tolist() == starts[:: config.passes]
     assert cycles["x"].tolist() == [s + r for s in starts[:: config.passes] for r in range(rows)]
     assert cycles["y"].tolist() == outputs
-    law = dequantizer.cycles(config, sizes(sums))
+    law = cycles_of(config, sizes(sums))
     tiles = [(config.passes * size - 1) * loop + rows for size in sizes(sums)]
     assert law.cycles == config.latency + sum(tiles)
     assert law.ideal_cycles == config.passes * rows * len(sums.acc)
@@ -310,7 +311,7 @@ def test_bandwidth():
 
 def test_law_of_large_runs():
     config = DequantizerConfig(rows=1, asymmetric=True, add_latency=3)
-    counts = dequantizer.cycles(config, np.full(1000, 32))
+    counts = dequantizer.cycles(config, Workload(20, 32 * 64, 50 * 16, weight_group=64))
     assert counts.cycles == 1000 * (63 * 3 + 1) + 6
     assert counts.events["stall_loop"] == 1000 * 63 * 2
     assert counts.events["products"] == 1000 * 64 * 16
@@ -422,8 +423,20 @@ def test_illegal_operands(function, config, sums, sentence):
         function(config, sums)
 
 
+def cycles_of(config, groups):
+    """Of tiles with so many weight groups each."""
+    profile = TileGroups(np.array(groups, np.int64))
+    return dequantizer.cycles(config, Workload(1, 1, profile=profile))
+
+
 @pytest.mark.parametrize("groups", [[], [1, 0]])
 def test_illegal_runs(groups):
     sentence = "a run needs at least one tile, and every tile at least one weight group."
     with pytest.raises(UserError, match=f"^{sentence}$"):
-        dequantizer.cycles(TWO, groups)
+        cycles_of(TWO, groups)
+
+
+def test_a_layer_needs_its_weight_group():
+    sentence = "the workload of the dequantizer needs weight_group."
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        dequantizer.cycles(TWO, Workload(1, 1, 1))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibbleforge.golden import floating, fp16
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden import fp16
+from nibbleforge.golden.arithmetic import floating
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.fp16 import Fp16Config, Fp16Layer
 from nibbleforge.tb import tb_fp16
 
@@ -131,7 +133,7 @@ def check_schedule(config, layer):
     assert [port.name for port in fp16.ports(config)] == list(ports)
     counts = schedule.counts()
     assert counts.cycles == total
-    law = fp16.cycles(config, *layer.x.shape, len(layer.w))
+    law = fp16.cycles(config, Workload(*layer.x.shape, len(layer.w)))
     assert (law.cycles, law.events) == (counts.cycles, counts.events)
 
 
@@ -172,7 +174,7 @@ def test_law_of_the_docstring(drawn):
         kept.append(kept[-1] + max(steps, config.rows))
     rows = [c + turns * (1 + levels) + r for c in kept for r in range(config.rows)]
     assert fp16.schedule(config, layer).cycles["y"].tolist() == rows
-    counts = fp16.cycles(config, *layer.x.shape, len(layer.w))
+    counts = fp16.cycles(config, Workload(*layer.x.shape, len(layer.w)))
     assert counts.cycles == rows[-1] + 1
     assert counts.ideal_cycles == count * -(-layer.x.shape[1] // lanes)
 
@@ -225,7 +227,7 @@ def test_order_of_the_tree_matters_and_is_as_defined():
 )
 def test_law_of_large_layers(shape, period):
     tokens, features, outputs = shape
-    counts = fp16.cycles(Fp16Config(), *shape)
+    counts = fp16.cycles(Fp16Config(), Workload(*shape))
     number, beats = -(-tokens // 16) * -(-outputs // 16), -(-features // 4)
     assert counts.cycles == 1 + beats + (number - 1) * period + 16 + 1 + 3
     assert counts.ideal_cycles == number * beats
@@ -316,4 +318,4 @@ def test_illegal_operands(function, layer, sentence):
 )
 def test_illegal_shapes(shape, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        fp16.cycles(Fp16Config(max_k=4), *shape)
+        fp16.cycles(Fp16Config(max_k=4), Workload(*shape))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib.wiring import In, Out
-from nibbleforge.golden.config import Config
-from nibbleforge.hw import emission
-from nibbleforge.hw.base import Part
-from nibbleforge.hw.readable import Description, readable
+from nibbleforge.golden.contract.config import Config
+from nibbleforge.hw.lib import emission
+from nibbleforge.hw.lib.base import Part
+from nibbleforge.hw.lib.readable import Description, readable
 
 OPERANDS = 4
 RESULTS = 3

@@ -1,12 +1,12 @@
 """AndaArray: emitted Verilog against golden."""
 
 import pytest
-from nibbleforge.golden.anda import ARRAY
-from nibbleforge.golden.anda_config import AndaConfig
+from nibbleforge.golden.anda.config import AndaConfig
+from nibbleforge.golden.anda.schedule import ARRAY
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb import tb_anda
 
 PRESETS = list(unit("anda").presets)

@@ -1,12 +1,12 @@
 """AndaCompressed: emitted Verilog against golden."""
 
 import pytest
-from nibbleforge.golden.anda_compressed import COMPRESSED
-from nibbleforge.golden.anda_config import AndaConfig
+from nibbleforge.golden.anda.compressed import COMPRESSED
+from nibbleforge.golden.anda.config import AndaConfig
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import Variation
 from nibbleforge.tb import tb_anda_compressed
 
 CHAINED = unit("anda").presets["chained"]

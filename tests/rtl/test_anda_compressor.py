@@ -1,12 +1,12 @@
 """Compressor of the Anda format: emitted Verilog against golden."""
 
 import pytest
-from nibbleforge.golden.anda_compressor import COMPRESSOR, CompressorConfig
+from nibbleforge.golden.anda.compressor import COMPRESSOR, CompressorConfig
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.jams import BEATS, check_jams
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation, variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.jams import BEATS, check_jams
+from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_anda_compressor
 
 CONFIGS = {

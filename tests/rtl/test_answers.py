@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nibbleforge.golden import dense
+from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.contract.schedule import Answers
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.layer import Layer
-from nibbleforge.golden.schedule import Answers
-from nibbleforge.sim.native import Model
+from nibbleforge.sim.run.native import Model
 
 CONFIG = DenseConfig(rows=2, columns=2, max_k=8, passes=1)
 FEATURES = 5

@@ -4,9 +4,9 @@ import pytest
 from nibbleforge.golden import bitmap
 from nibbleforge.golden.bitmap import BitmapConfig
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import variations
 
 PRESETS = list(unit("bitmap").presets)
 VARIATIONS = variations(["bitmap"], PRESETS)

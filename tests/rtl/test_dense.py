@@ -3,9 +3,9 @@
 import pytest
 from nibbleforge.golden.dense import ARRAY
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb import tb_dense
 
 PRESETS = list(unit("dense").presets)

@@ -3,9 +3,9 @@
 import pytest
 from nibbleforge.golden.dequantizer import DEQUANTIZER, DequantizerConfig
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation, variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_dequantizer
 
 SMALL = DequantizerConfig(rows=3, columns=2, acc_bits=20, multiply_latency=1, add_latency=2)

@@ -4,15 +4,17 @@ import re
 
 import numpy as np
 import pytest
-from nibbleforge.golden import anda, figna
-from nibbleforge.golden.anda_config import AndaConfig
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden import figna
+from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda.config import AndaConfig
+from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.figna import ARRAY, FignaConfig, FignaLayer
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.jams import check_jams
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation, variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.jams import check_jams
+from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_figna
 
 ODD_SHAPES = {
@@ -84,15 +86,18 @@ def test_cycles_equal_the_schedule(seed):
     rng = np.random.default_rng(seed)
     config = tb_figna.random_config(rng)
     layer = tb_figna.random_layer(config, rng)
-    shape = (len(layer.x), layer.x.shape[1], len(layer.w), int(layer.weight_group))
-    counted, found = ARRAY.schedule(config, layer).counts(), figna.cycles(config, *shape)
+    extent, group = (*layer.x.shape, len(layer.w)), int(layer.weight_group)
+    counted = ARRAY.schedule(config, layer).counts()
+    found = figna.cycles(config, Workload(*extent, weight_group=group))
     assert (found.cycles, found.events) == (counted.cycles, counted.events)
 
 
 @pytest.mark.parametrize("preset", ["paper", "m11", "m8"])
 def test_a_group_takes_sixteen_cycles_whatever_the_mantissa(preset):
     config = unit("figna").presets[preset]
-    one, two = (figna.cycles(config, 16, features, 16).cycles for features in (1024, 2048))
+    one, two = (
+        figna.cycles(config, Workload(16, features, 16)).cycles for features in (1024, 2048)
+    )
     assert two - one == 16 * 1024 // config.group
 
 
@@ -118,7 +123,7 @@ def test_wrong_operands():
     with refuses("group must divide the weight group, got group 16, weight group 24."):
         figna.compute(config, FignaLayer(x, w, d.astype(np.float16), np.array(24)))
     with refuses("tokens, in_features and outputs must be at least 1, got 1, 0 and 1."):
-        figna.cycles(config, 1, 0, 1)
+        figna.cycles(config, Workload(1, 0, 1))
 
 
 # --- Verilog --------------------------------------------------------------------------------------

@@ -3,23 +3,22 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from nibbleforge.golden import floating
-from nibbleforge.golden.config import Config
-from nibbleforge.golden.design import Design
-from nibbleforge.golden.events import Event
-from nibbleforge.golden.floating import (
+from nibbleforge.golden.arithmetic import floating
+from nibbleforge.golden.arithmetic.floating import (
     FloatAddConfig,
     FloatMultiplyConfig,
     FloatToHalfConfig,
     HalfToFloatConfig,
     IntToFloatConfig,
 )
-from nibbleforge.golden.ports import Field, Port
-from nibbleforge.golden.schedule import Beats, Pulses, Schedule
-from nibbleforge.hw import units
-from nibbleforge.hw.base import Unit
-from nibbleforge.hw.emission import place
-from nibbleforge.hw.floating import (
+from nibbleforge.golden.contract.config import Config
+from nibbleforge.golden.contract.design import Design
+from nibbleforge.golden.contract.events import Event
+from nibbleforge.golden.contract.ports import Field, Port
+from nibbleforge.golden.contract.schedule import Beats, Pulses, Schedule
+from nibbleforge.hw.lib.base import Unit
+from nibbleforge.hw.lib.emission import place
+from nibbleforge.hw.lib.floating import (
     WIDE_BITS,
     FloatAdd,
     FloatMultiply,
@@ -27,8 +26,8 @@ from nibbleforge.hw.floating import (
     Fp16ToFp32,
     IntToFloat,
 )
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
 
 OPERANDS = 1_000_000
 
@@ -129,7 +128,18 @@ def schedule(config, operands):
 
 
 RESULTS = Event("results", "work", "results taken")
-PROBE = Design("probe", "", "", ports, lambda _: (RESULTS,), lambda _: {"x": 1}, schedule, None)
+PROBE = Design(
+    name="probe",
+    summary="",
+    law="",
+    ports=ports,
+    events=lambda _: (RESULTS,),
+    bandwidth=lambda _: {"x": 1},
+    schedule=schedule,
+    traffic=None,
+    hardware=f"{__name__}:Probe",
+    stimuli="",
+)
 
 
 class Probe(Unit):
@@ -186,12 +196,6 @@ class Probe(Unit):
                 result = late
             m.d.comb += self.y.payload[name].eq(result)
         return m
-
-
-@pytest.fixture
-def probe(monkeypatch):
-    monkeypatch.setitem(units.COMPONENTS, "probe", Probe)
-    return PROBE
 
 
 # --- operands -------------------------------------------------------------------------------------
@@ -306,9 +310,9 @@ CONFIGS = [  # every number of stages; conversions without, with and with much r
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
-def test_parts_equal_golden(probe, config):
+def test_parts_equal_golden(config):
     """A million operands each, results in the cycle that the number of stages says."""
-    model = Model(probe, config, optimise="quick")
+    model = Model(PROBE, config, optimise="quick")
     checked = verify.check_schedule(model, schedule(config, operands(config, 0, OPERANDS)))
     few = schedule(config, operands(config, 1, 20_000))
     for profile in ("random", "bursty", "skewed"):
@@ -357,5 +361,5 @@ def test_operands_are_worth_it():
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
-def test_lint(probe, config):
-    assert not verify.check_lint(probe, config)
+def test_lint(config):
+    assert not verify.check_lint(PROBE, config)

@@ -3,10 +3,10 @@
 import pytest
 from nibbleforge.golden.fp16 import ARRAY, Fp16Config
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.jams import check_jams
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation, variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.jams import check_jams
+from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_fp16
 
 ODD_SHAPES = {  # few columns: every one is the same

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
-from nibbleforge.golden.reglu import SKIPPING_FFN, schedule
-from nibbleforge.golden.reglu_config import Matrix, RegluConfig, ports
-from nibbleforge.golden.reglu_run import compute
-from nibbleforge.golden.reglu_thresholds import ALWAYS
-from nibbleforge.golden.schedule import Beats
+from nibbleforge.golden.contract.schedule import Beats
+from nibbleforge.golden.reglu.config import Matrix, RegluConfig, ports
+from nibbleforge.golden.reglu.thresholds import ALWAYS
+from nibbleforge.golden.reglu.unit import SKIPPING_FFN, schedule
+from nibbleforge.golden.reglu.values import compute
 from nibbleforge.golden.units import unit
-from nibbleforge.hw.reglu import SkippingFFN
-from nibbleforge.sim import verify
-from nibbleforge.sim.jams import check_jams
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import Variation, variations
+from nibbleforge.hw.reglu.ffn import SkippingFFN
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.jams import check_jams
+from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_reglu
 from nibbleforge.tb.stalls import PROFILES
 

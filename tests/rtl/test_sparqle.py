@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from nibbleforge.golden import hybrid, sparqle
-from nibbleforge.golden.layer import Layer
-from nibbleforge.golden.sparqle_config import SparqleConfig, y_port
+from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.sparqle import format as hybrid
+from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle.config import SparqleConfig, y_port
 from nibbleforge.golden.units import unit
-from nibbleforge.sim import verify
-from nibbleforge.sim.native import Model
-from nibbleforge.sim.regress import variations
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify import verify
+from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb import tb_sparqle
 
 PRESETS = list(unit("sparqle").presets)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TINY = Path(__file__).parents[1] / "sim" / "tiny.lib"
+TINY = Path(__file__).parents[1] / "sim" / "silicon" / "tiny.lib"
 DENSE = ("area", "dense", "--preset", "tiny")
 QUICK = ("--liberty", TINY, "--runs", 2, "--no-timing")
 PATIENCE = 60  # seconds; the machine may be busy

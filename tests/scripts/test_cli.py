@@ -12,8 +12,8 @@ import typer
 from nibbleforge.golden.units import UNITS
 from nibbleforge.golden.version import VERSION
 from nibbleforge.scripts import main
-from nibbleforge.sim import toolchain
-from nibbleforge.sim.cache import Cache
+from nibbleforge.sim.tools import toolchain
+from nibbleforge.sim.tools.cache import Cache
 
 COMMANDS = (
     "units",

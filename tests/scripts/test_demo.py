@@ -7,12 +7,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.dense import cycles
-from nibbleforge.golden.reglu_config import RegluConfig
+from nibbleforge.golden.reglu.config import RegluConfig
 from nibbleforge.golden.units import UNITS
 from nibbleforge.sim import demo, demo_ffn
-from nibbleforge.sim.simulate import Simulation
-from nibbleforge.sim.tensors import Capture, sample_path
+from nibbleforge.sim.tensors.files import Capture, sample_path
+from nibbleforge.sim.units.simulate import Simulation
 from nibbleforge.tb.scoreboard import Mismatch
 
 EQUAL = "Every beat, event and cycle of the RTL equals golden: "
@@ -80,7 +81,8 @@ def test_a_small_capture(run, small, monkeypatch):
     assert bits == pytest.approx(9 - 4 * share, abs=0.005)
     assert padded >= bits
     for cell, unit in zip(figures[5:7], ("dense", "dense2k"), strict=True):
-        assert int(cell.replace(",", "")) == cycles(UNITS[unit].presets["tiny"], 33, 40, 34).cycles
+        golden = cycles(UNITS[unit].presets["tiny"], Workload(33, 40, 34))
+        assert int(cell.replace(",", "")) == golden.cycles
     assert figures[-1] == "yes"
     assert [cells[1] for cells in events] == sorted(demo.RUNS)
     assert all(re.search(r"\w+=[\d,]*[1-9]", cells[2]) for cells in events)
@@ -118,7 +120,7 @@ def test_a_difference_in_either_harness_ends_with_1(run, monkeypatch, found, com
     monkeypatch.setattr(demo_ffn, "run", lambda *_: [])
     good = result(dense_array="")
     for results, status in ([good], 0), ([good, found], 1):
-        monkeypatch.setattr("nibbleforge.scripts.demo.run", lambda *_, r=results: r)
+        monkeypatch.setattr("nibbleforge.scripts.commands.demo.run", lambda *_, r=results: r)
         done = run("demo")
         assert done.status == status
         assert (EQUAL in done.out) == (status == 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from nibbleforge.sim.cache import Cache
+from nibbleforge.sim.tools.cache import Cache
 
 # A compiler that starts a child, tells both process numbers and never ends.
 ENDLESS = """#!/bin/sh

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from nibbleforge.golden.reglu_file import load
-from nibbleforge.sim.reglu_sample import FfnSample, sample_path
+from nibbleforge.golden.reglu.file import load
+from nibbleforge.sim.tensors.ffns import FfnSample, sample_path
 
 D, FEATURES = 40, 12
 BUILD = ("predictor", "build", "--rank", 4, "-o", "p.npz")
@@ -66,6 +66,22 @@ def test_of_files(run, ffn):
     assert np.array_equal(other.thresholds, first.thresholds)
     done = run(*BUILD, *files, "--double-relu")
     assert figures(done.out)["natural sparsity"] > first.info.natural_sparsity + 0.05
+
+
+def test_of_one_ffn_of_several(run, ffn):
+    files = ffn()
+    assert run(*BUILD, *files).status == 0
+    expected = load("p.npz")
+    with np.load("ffn.npz") as archive:
+        parts = {f"model.layers.3.mlp.{name}_proj.weight": archive[name] for name in archive}
+    np.savez("llm.npz", **parts, **{"model.norm.weight": np.ones(3)})
+    x = np.load("x.npy")
+    np.savez("x.npz", x=x[:150], x2=x[150:])
+    named = ("--weights", "llm.npz:model.layers.3.mlp", "--activations", "x.npz:x")
+    assert run(*BUILD, *named, "--held-out", "x.npz:x2").status == 0
+    found = load("p.npz")
+    assert found.info == expected.info
+    assert np.array_equal(found.thresholds, expected.thresholds)
 
 
 def test_int8_inputs_are_taken_as_they_are(run, ffn):

@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from nibbleforge.golden.nm_format import quantise_sparse
-from nibbleforge.golden.nm_prune import METHODS
-from nibbleforge.golden.nm_prune import prune as golden_prune
-from nibbleforge.scripts import prune
-from nibbleforge.sim.llm import Source
-from nibbleforge.sim.prune import Outcome, Perplexities
+from nibbleforge.golden.nm.format import quantise_sparse
+from nibbleforge.golden.nm.prune import METHODS
+from nibbleforge.golden.nm.prune import prune as golden_prune
+from nibbleforge.scripts.commands import prune
+from nibbleforge.sim.llm.model import Source
+from nibbleforge.sim.llm.prune import Outcome, Perplexities
 
 SMALL = ("--model", "smollm2", "--tokens", 8, "-o", "out")
 

@@ -1,9 +1,10 @@
-"""``python -m nibbleforge.scripts.reglu_quality``."""
+"""``python -m nibbleforge.scripts.studies.reglu_quality``."""
 
 import sys
 
 import pytest
-from nibbleforge.scripts import main, reglu_quality
+from nibbleforge.scripts import main
+from nibbleforge.scripts.studies import reglu_quality
 
 
 @pytest.fixture

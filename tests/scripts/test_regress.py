@@ -8,8 +8,10 @@ import shlex
 import junitparser
 import pytest
 from nibbleforge.golden.units import UNITS
-from nibbleforge.sim import cocotb, regress, toolchain
-from nibbleforge.sim.regress import variations
+from nibbleforge.sim.run import cocotb
+from nibbleforge.sim.tools import toolchain
+from nibbleforge.sim.verify import regress
+from nibbleforge.sim.verify.regress import variations
 
 TESTS = ("free_flow", "stalls", "reset_in_mid_work", "negative_control")
 TINY = ("--preset", "tiny")

@@ -1,14 +1,16 @@
-"""``nibbleforge search`` and ``python -m nibbleforge.scripts.perplexity``."""
+"""``nibbleforge search`` and ``python -m nibbleforge.scripts.studies.perplexity``."""
 
 import importlib.util
 import json
 import sys
 
 import pytest
-from nibbleforge.golden.errors import UserError
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.llm import Linear
-from nibbleforge.scripts import main, perplexity, search
-from nibbleforge.sim.llm import Source
+from nibbleforge.scripts import main
+from nibbleforge.scripts.commands import search
+from nibbleforge.scripts.studies import perplexity
+from nibbleforge.sim.llm.model import Source
 
 SMALL = ("--model", "smollm2", "--tokens", 8, "-o", "out")
 LINEARS = tuple((kind, Linear(kind, 64, 64)) for kind in ("qkv", "o", "u", "d"))

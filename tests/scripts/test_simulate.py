@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nibbleforge.golden import bitmap, hybrid
+from nibbleforge.golden import bitmap
+from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.dense import cycles
+from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.units import UNITS
-from nibbleforge.sim import toolchain
-from nibbleforge.sim.tensors import Capture, sample_path
+from nibbleforge.sim.tensors.files import Capture, sample_path
+from nibbleforge.sim.tools import toolchain
 
 TOKENS, FEATURES, OUTPUTS = 37, 300, 45
 ARRAYS = {"y", "y_int", "x_q", "x_scale", "w_q", "w_scale"}
@@ -52,6 +54,30 @@ def results(folder: Path) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, json.loads((folder / "counts.json").read_text())
 
 
+def test_tensors_by_name(run, save, tmp_path, monkeypatch):
+    """A checkpoint of several files in bfloat16, and one array of several."""
+    monkeypatch.chdir(tmp_path)
+    x, w = operands("float32")
+    w = (w.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    upper = (w.view(np.uint32) >> 16).astype("<u2")
+    entry = {"dtype": "BF16", "shape": list(w.shape), "data_offsets": [0, upper.nbytes]}
+    header = json.dumps({"q.weight": entry}).encode()
+    Path("one.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + upper.tobytes()
+    )
+    names = {"q.weight": "one.safetensors", "k.weight": "two.safetensors"}
+    Path("model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    np.savez("x.npz", first=x, second=x + 1)
+    save("x", x)
+    save("w", w)
+    dense = ("simulate", "dense", "--preset", "tiny", "--set", "max_k=512")
+    for number, files in enumerate((("x.npz:first", ".:q.weight"), ("x.npy", "w.npy"))):
+        done = run(*dense, "--activations", files[0], "--weights", files[1], "-o", str(number))
+        assert done.status == 0, done.err
+    named, plain = results(Path("0"))[0], results(Path("1"))[0]
+    assert all(np.array_equal(named[name], plain[name]) for name in ARRAYS)
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
 def test_a_dense_layer(run, save, tmp_path, kind):
     x, w = operands(kind)
@@ -86,7 +112,7 @@ def test_a_dense_layer(run, save, tmp_path, kind):
         "in_features": FEATURES,
         "out_features": OUTPUTS,
     }
-    golden = cycles(UNITS["dense2k"].presets["paper"], TOKENS, FEATURES, OUTPUTS)
+    golden = cycles(UNITS["dense2k"].presets["paper"], Workload(TOKENS, FEATURES, OUTPUTS))
     assert counts["cycles"] == counts["golden_cycles"] == golden.cycles
     assert counts["events"] == golden.events
     assert counts["mismatches"] == 0
@@ -331,13 +357,13 @@ def test_policies_for_int8_beyond_the_range(run, save, tmp_path, policy, most):
 
 def test_a_difference_is_reported_and_ends_with_1(run, save, tmp_path, monkeypatch):
     """Negative control: golden of the decoder one cycle off."""
-    law = bitmap.decoder_cycles
 
-    def wrong(config, words):
-        right = law(config, words)
+    def wrong(config, workload):
+        right = bitmap.decoder_cycles(config, workload)
         return dataclasses.replace(right, cycles=right.cycles + 1)
 
-    monkeypatch.setattr(bitmap, "decoder_cycles", wrong)
+    design = dataclasses.replace(bitmap.DECODER, cycles=wrong)
+    monkeypatch.setattr("nibbleforge.sim.units.bitmap.DECODER", design)
     x = np.ones((1, 5), np.int8)
     options = ("--preset", "tiny", "-o", tmp_path / "out")
     done = run("simulate", "bitmap", "--activations", save("a", x), *options)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nibbleforge.sim import toolchain
-from nibbleforge.sim.tensors import sample_path
+from nibbleforge.sim.tensors.files import sample_path
+from nibbleforge.sim.tools import toolchain
 
 # --- bad operands ---------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ def test_a_file_cut_short(refused, good):
             [*DENSE, "--activations", "a.npy", "--weights", "absent.npy"],
             "absent.npy does not exist",
         ),
-        ([*BITMAP, "--activations", "a.txt"], "a.txt must end in .npy, .npz or .safetensors."),
+        ([*BITMAP, "--activations", "a.txt"], "a.txt must end in .npy, .npz, .safetensors or "),
         ([*BITMAP, "--activations", "."], ". is a directory; give one of its files."),
         ([*BITMAP, "--activations", "folder.npy"], "folder.npy"),
         ([*DENSE, *OPERANDS, "--layer", "q"], "--layer goes with --capture."),

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from nibbleforge.golden.reglu_ffn import reference
-from nibbleforge.sim.tensors import CAPTURE_FORMAT
+from nibbleforge.golden.reglu.ffn import reference
+from nibbleforge.sim.tensors.files import CAPTURE_FORMAT
 
 FEATURES, NEURONS, RANK = 19, 23, 6
 

@@ -1,0 +1,1 @@
+"""Anda: grouped shared-exponent activations in bit planes."""

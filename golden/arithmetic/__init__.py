@@ -1,0 +1,1 @@
+"""Number arithmetic that several formats share: floating point and quantisers."""

@@ -1,0 +1,1 @@
+"""What every unit declares: configuration, ports, events, schedule, tiling, operands, errors."""

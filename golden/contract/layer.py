@@ -1,0 +1,141 @@
+"""A linear layer as integer arrays take it: operands, their checks, the exact result."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UserError
+from .tiling import Tiling
+from .workload import Workload
+
+WEIGHT_BITS = 4
+WEIGHT_MAX = 8  # largest magnitude of an INT4 weight
+
+
+class ArrayConfig(Protocol):
+    """What the configurations of all integer arrays have in common."""
+
+    @property
+    def rows(self) -> int:
+        """Tokens a tile."""
+
+    @property
+    def columns(self) -> int:
+        """Outputs a tile."""
+
+    @property
+    def max_k(self) -> int:
+        """Largest in_features."""
+
+    @property
+    def activation_range(self) -> tuple[int, int]:
+        """Smallest and largest activation that the array multiplies exactly."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Integer operands of one layer.
+
+    Attributes
+    ----------
+    x
+        Activations, ``(tokens, in_features)``, within the configuration's activation range.
+    w
+        Weights in [-8, 7], ``(outputs, in_features)``.
+    """
+
+    x: NDArray[np.signedinteger]
+    w: NDArray[np.int8]
+
+    @property
+    def groups(self) -> int:
+        """Weight groups along in_features, each a tile of its own."""
+        return 1
+
+    @property
+    def features(self) -> int:
+        """Input features of a tile."""
+        return self.x.shape[1] // self.groups
+
+    def tiling(self, config: ArrayConfig) -> Tiling:
+        """Tiles of the layer on an array."""
+        return Tiling(len(self.x), len(self.w), config.rows, config.columns, self.groups)
+
+
+def check(config: ArrayConfig, layer: Layer) -> None:
+    """Raise :class:`UserError` unless the array takes the operands."""
+    for name, matrix in (("activations", layer.x), ("weights", layer.w)):
+        if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
+            raise UserError(
+                f"{name} must be a matrix of integers, got {matrix.dtype} {matrix.shape}."
+            )
+    features = layer.x.shape[1]
+    if layer.w.shape[1] != features:
+        raise UserError(
+            f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
+        )
+    check_shape(config, len(layer.x), layer.features, len(layer.w))
+    low, high = config.activation_range
+    if layer.x.min() < low or layer.x.max() > high:
+        raise UserError(
+            f"activations must be in {low}..{high}, got {layer.x.min()}..{layer.x.max()}."
+        )
+    if layer.w.min() < -WEIGHT_MAX or layer.w.max() >= WEIGHT_MAX:
+        raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
+
+
+def check_shape(config: ArrayConfig, tokens: int, in_features: int, outputs: int) -> None:
+    """Raise :class:`UserError` unless the array takes a layer of this shape."""
+    if min(tokens, in_features, outputs) < 1:
+        raise UserError(
+            "tokens, in_features and outputs must be at least 1, "
+            f"got {tokens}, {in_features} and {outputs}."
+        )
+    if in_features > config.max_k:
+        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
+
+
+def check_integer(name: str, number: NDArray) -> None:
+    """Raise :class:`UserError` unless a number is a 0-d integer array."""
+    if number.shape or not np.issubdtype(number.dtype, np.integer):
+        raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
+
+
+def workload(_: Any, layer: Layer) -> Workload:
+    """Shape of the layer, on which alone the cycles of a dense array depend."""
+    tokens, in_features = layer.x.shape
+    return Workload(tokens, in_features, len(layer.w))
+
+
+def compute(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
+    """Exact ``x @ w.T``, ``(tokens, outputs)`` int64."""
+    return sums(config, layer).sum(axis=0)
+
+
+def sums(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
+    """Exact ``x @ w.T`` of each weight group, ``(groups, tokens, outputs)`` int64.
+
+    Float64 products and sums are exact here: every partial sum stays below 2**53.
+    """
+    check(config, layer)
+    x, w = (
+        matrix.reshape(len(matrix), layer.groups, -1).transpose(1, 0, 2).astype(np.float64)
+        for matrix in (layer.x, layer.w)
+    )
+    return (x @ w.transpose(0, 2, 1)).astype(np.int64)
+
+
+def ones(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
+    """Sum of each token's activations over each weight group, ``(tokens, groups)`` int64.
+
+    What a further column gives whose weights are 1.
+    """
+    check(config, layer)
+    return layer.x.reshape(len(layer.x), layer.groups, -1).sum(axis=2, dtype=np.int64)
+
+
+def accumulator_bits(k: int, max_k: int) -> int:
+    """Bits that hold max_k products of any 2k-bit activation and INT4 weight."""
+    return (max_k * (1 << (2 * k - 1)) * WEIGHT_MAX).bit_length() + 1

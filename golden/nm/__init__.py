@@ -1,0 +1,1 @@
+"""N:M structured-sparse INT4 weights."""

@@ -1,0 +1,1 @@
+"""Contextual sparsity of ReGLU FFNs: neuron predictor and skipping FFN."""

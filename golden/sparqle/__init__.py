@@ -1,0 +1,1 @@
+"""SPARQLe: hybrid nibbles with a precision bitmap."""

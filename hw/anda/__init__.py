@@ -1,0 +1,1 @@
+"""Anda: the bit-serial array, the run-time compressor, and their parts."""

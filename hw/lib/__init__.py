@@ -1,0 +1,1 @@
+"""Parts that several units are made of, and the emission of Verilog."""

@@ -1,0 +1,186 @@
+"""Verilog emission: every distinct module once, readable names, one pass of Yosys.
+
+Amaranth emits one module per instance. Here :func:`place` puts a part into a design either as a
+submodule (for Amaranth's simulator) or as an instance of a module that the :class:`Emitter`
+converts once per class and configuration.
+"""
+
+import contextlib
+import gc
+import itertools
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth import hdl
+from amaranth.back import rtlil
+from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowhere public
+from amaranth.lib.wiring import Flow, In, Out
+from pyosys import libyosys
+
+from ...golden.contract.config import Config
+from ...golden.contract.errors import UserError
+from .base import Part, Unit
+from .readable import Description, readable
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A module converted to RTLIL."""
+
+    name: str
+    text: str
+    description: Description
+
+    @property
+    def clocked(self) -> bool:
+        """Whether the module has clock and reset inputs."""
+        return re.search(r"^\s*wire .*input \d+\s+\\clk$", self.text, re.MULTILINE) is not None
+
+
+class Emitter:
+    """The platform of an emission: converts each distinct part once.
+
+    Parameters
+    ----------
+    top
+        Name of the top module and prefix of all others, so that two generated designs can be
+        used side by side.
+    """
+
+    def __init__(self, top: str):
+        self.top = top
+        self.modules: dict[tuple[str, str], Converted] = {}
+
+    def convert(self, part: Part, name: str) -> Converted:
+        """RTLIL of one module; the parts it places are converted on the way."""
+        if part.key not in self.modules:
+            ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
+            text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
+            description = Description(part.summary, ["clk", "rst", *ports])
+            self.modules[part.key] = Converted(name, text, description)
+        return self.modules[part.key]
+
+    def instance(self, part: Part, inputs: Mapping[str, hdl.ValueLike]) -> hdl.Instance:
+        """An instance of the part's module; other ports are connected to the part's own."""
+        module = self.convert(part, self._name(part))
+        part._MustUse__used = True  # only the first part of its kind is elaborated
+        connections: list[tuple[str, str, object]] = []
+        if module.clocked:
+            connections += [("i", "clk", hdl.ClockSignal()), ("i", "rst", hdl.ResetSignal())]
+        for port, flow, value in _ports(part):
+            connections.append(("i" if flow == In else "o", port, inputs.get(port, value)))
+        return hdl.Instance(module.name, *connections)
+
+    def _name(self, part: Part) -> str:
+        """Module name after what the part is; further parts of that title get a number."""
+        name = f"{self.top}_{part.title}"
+        taken = {module.name for key, module in self.modules.items() if key != part.key}
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        return next(free for free in names if free not in taken)
+
+
+def place(m: hdl.Module, platform: object, name: str, part: Part, **inputs: hdl.ValueLike) -> None:
+    """Put ``part`` into ``m`` under ``name``: as an instance when emitting, else as a submodule.
+
+    Inputs may be given at once, exactly as wide as the port: what the parent need not hold in
+    signals of its own makes emission faster.
+    """
+    for port, value in inputs.items():
+        wanted, given = (len(hdl.Value.cast(v)) for v in (getattr(part, port), value))
+        if wanted != given:
+            raise ValueError(f"{port} of {name} has {wanted} bits, got {given}")
+    if not isinstance(platform, Emitter):
+        m.submodules[name] = part
+        m.d.comb += [getattr(part, port).eq(value) for port, value in inputs.items()]
+        return
+    m.submodules[name] = platform.instance(part, inputs)
+    for port, _, value in _ports(part):
+        value.name = f"{name}_{port}"  # a wire of the parent now
+
+
+def _ports(part: Part) -> Iterator[tuple[str, Flow, hdl.Signal]]:
+    """Verilog name, direction and signal of every port of a part."""
+    for path, member, value in part.signature.flatten(part):
+        yield "_".join(map(str, path)), member.flow, hdl.Value.cast(value)
+
+
+_DIRECTION = {In: PortDirection.Input, Out: PortDirection.Output}
+
+
+class ActiveLowReset(Part[Config]):
+    """Wrapper that gives a unit an active-low synchronous reset ``rst_n``."""
+
+    def __init__(self, unit: Unit):
+        self.unit = unit
+        clocking = {"clk": In(1), "rst_n": In(1)}
+        super().__init__(unit.config, {**clocking, **unit.signature.members})
+
+    def elaborate(self, platform: object) -> hdl.Module:
+        m = hdl.Module()
+        m.domains.sync = hdl.ClockDomain("sync")
+        m.d.comb += [hdl.ClockSignal().eq(self.clk), hdl.ResetSignal().eq(~self.rst_n)]
+        place(m, platform, "unit", self.unit)
+        outer = {port: value for port, _, value in _ports(self)}
+        for port, flow, inside in _ports(self.unit):
+            m.d.comb += inside.eq(outer[port]) if flow == In else outer[port].eq(inside)
+        return m
+
+
+def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Verilog of a unit under the name ``top``.
+
+    Returns
+    -------
+    Verilog text, the top module first, and the names of its modules, leaves first.
+
+    Raises
+    ------
+    UserError
+        ``top`` is a keyword.
+    """
+    emitter = Emitter(top)
+    with _without_collection():
+        emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
+    modules = list(emitter.modules.values())
+    text = _yosys("\n".join(module.text for module in modules))
+    if not re.search(rf"^module {top}\(", text, re.MULTILINE):  # Yosys had to escape it
+        raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
+    text = readable(text, {module.name: module.description for module in reversed(modules)})
+    return text, tuple(module.name for module in modules)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Amaranth makes many small objects that live until the end: looking for garbage is in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+_ONE_AT_A_TIME = threading.Lock()  # Yosys keeps global state
+
+
+def _yosys(text: str) -> str:
+    """Turn RTLIL into Verilog in this process."""
+    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+        source, result = Path(folder, "design.il"), Path(folder, "design.v")
+        source.write_text(text)
+        design = libyosys.Design()
+        for command in (
+            f"read_rtlil {source}",
+            "proc -nomux -norom",
+            "memory_collect",
+            "opt_merge",
+            "opt_clean -purge",
+            f"write_verilog -noattr {result}",
+        ):
+            libyosys.Pass.call(design, f"tee -q {command}")
+        return result.read_text().replace("= ! ", "= ~| ")  # a vector equals zero

@@ -1,0 +1,1 @@
+"""N:M sparsity: the systolic array and its parts."""

@@ -1,0 +1,273 @@
+"""Systolic array on N:M-sparse INT4 weights."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data
+
+from ...golden.nm.config import ACTIVATION_BITS, NMConfig
+from ...golden.nm.unit import ARRAY, GROUPED
+from ..grouped import GroupedArray
+from ..lib.base import Unit
+from ..lib.delays import delayed
+from ..lib.emission import place
+from .cell import NMCell, slot_layout
+from .unpack import UnpackConfig, Unpacker, UnpackSequence, unpack_layout
+
+
+class NMArray(Unit[NMConfig]):
+    """R x C systolic array on N:M-sparse weights: ``y = x @ w.T`` for R tokens and C outputs.
+
+    Weights come packed as they are stored: ``w`` brings a byte of each of C packed rows a beat, and
+    with the first one N, any of 1..M. ``x`` brings the blocks of M activations of R tokens, one
+    block a beat, ``last`` on the final one of a weight group, ``end`` on the final one of the
+    packed rows, after which the rest of their byte is dropped. ``y`` gives the sums of a weight
+    group, D rows of C a beat, row 0 first; ``error``, once set, stays until reset.
+
+    A block is unpacked to N slots, a value and its index in each. Slots flow south from the
+    northern edge and blocks of activations east from the western one, a register every P elements;
+    an element selects an activation by the slot's index, multiplies and accumulates. Token R - 1 is
+    in the northernmost row, token 0 in the southernmost. Sums go to result registers and leave
+    through the southern edge while the next group accumulates.
+
+    * Throughput: N cycles a block; weight groups follow each other without a bubble as long as
+      they have at least R / D slots.
+    * Latency: a slot issued in cycle t is multiplied in cell (i, j) of P x P elements in cycle
+      t + 1 + i + j.
+    * Schedule: the L bits of block b are pulled, a byte a cycle, from ``taken[b-1]`` on (0 for the
+      first), a beat of ``w`` being taken where what is left of the byte before does not suffice.
+      ``taken[b] = max(taken[b-1] + ceil(L/8), issue of the slot before)`` takes the block of
+      activations; its slots issue from ``taken[b] + 1`` on, one a cycle, but the final one of a
+      weight group not before ``R / D`` cycles after that of the group before. A group whose
+      final slot issues in cycle f leaves from ``f + R/P + C/P`` on, a beat a cycle.
+
+    Stalls while bits or activations are missing, at a group's end while the sums before have not
+    left the result registers, and while the consumer is not ready: then the array stands still.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.nm.config.NMConfig`.
+    """
+
+    def __init__(self, config: NMConfig):
+        super().__init__(config, ARRAY)
+        self.unpack = UnpackConfig(m=config.m)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        move = Signal()
+        control = Signal(unpack_layout(self.unpack))
+        slot = Signal(slot_layout)
+        activations = Signal(config.rows * config.m * ACTIVATION_BITS, reset_less=True)
+        self._issue(m, move, control, slot, activations)
+        values, indices = self._unpack(m, platform, control)
+        edges = _Edges(m, config, move, slot, activations, values, indices)
+        shifts, leaves = self._drain(m, move, slot)
+        souths = self._cells(m, platform, move, edges, shifts)
+        self._results(m, move, leaves, souths)
+        return m
+
+    def _issue(
+        self, m: Module, move: Signal, control: data.View, slot: data.View, activations: Signal
+    ) -> None:
+        """Blocks of weights and activations that belong together, slot after slot."""
+        config, x = self.config, self.x
+        sequence = UnpackSequence(self.unpack)
+        sequence.elaborate(m, self.w, control)
+        with m.If(sequence.error):
+            m.d.sync += self.y.payload.error.eq(1)
+        busy = Signal()
+        ends = Signal()
+        begins = Signal(init=1)
+        count = Signal(range(config.m))
+        slots = Signal.like(sequence.slots)
+        sparse = Signal()
+        bitmap = Signal()
+        waits = Signal(range(config.drain))  # cycles until result registers are free
+        final = Signal()
+        held = Signal()
+        finishing = Signal()
+        m.d.comb += [
+            final.eq(count == slots - 1),
+            held.eq(final & ends & (waits != 0)),
+            slot.step.eq(busy & move & ~held),
+            slot.first.eq(begins),
+            slot.last.eq(final & ends),
+            finishing.eq(slot.step & final),
+            x.ready.eq(sequence.full & (~busy | finishing)),
+            sequence.load.eq(x.valid & x.ready),
+            sequence.end.eq(x.payload.end),
+            control.load.eq(sequence.load),
+            control.step.eq(slot.step),
+            control.slot.eq(count),
+            control.final.eq(final),
+            control.sparse.eq(sparse),
+            control.bitmap.eq(bitmap),
+        ]
+        with m.If(sequence.load):
+            m.d.sync += [
+                busy.eq(1),
+                activations.eq(x.payload.value.as_value()),
+                ends.eq(x.payload.last),
+                slots.eq(sequence.slots),
+                sparse.eq(sequence.sparse()),
+                bitmap.eq(sequence.bitmap()),
+            ]
+        with m.Elif(finishing):
+            m.d.sync += busy.eq(0)
+        with m.If(slot.step):
+            m.d.sync += [count.eq(Mux(final, 0, count + 1)), begins.eq(slot.last)]
+        with m.If(slot.step & slot.last):
+            m.d.sync += waits.eq(config.drain - 1)
+        with m.Elif(move & (waits != 0)):
+            m.d.sync += waits.eq(waits - 1)
+        m.d.comb += [
+            self.events.macs.eq(Mux(slot.step, config.macs_per_step, 0)),
+            self.events.x_beats.eq(sequence.load),
+            self.events.w_beats.eq(control.beat),
+            self.events.tiles.eq(slot.step & slot.last),
+            self.events.stall_operands.eq(move & ~begins & ~busy),
+            self.events.stall_drain.eq(move & busy & held),
+            self.events.stall_out.eq(~move),
+        ]
+
+    def _unpack(
+        self, m: Module, platform: object, control: data.View
+    ) -> tuple[list[Value], list[Value]]:
+        """Value and index of every column's slot."""
+        config = self.config
+        values, indices, errors = [], [], []
+        for c in range(config.columns):
+            unpacker = Unpacker(self.unpack)
+            bits = self.w.payload.bits[c]
+            place(m, platform, f"unpacker_{c}", unpacker, control=control, bits=bits)
+            values.append(unpacker.value)
+            indices.append(unpacker.index)
+            errors.append(unpacker.error)
+        with m.If(Cat(errors).any()):
+            m.d.sync += self.y.payload.error.eq(1)
+        return values, indices
+
+    def _cells(
+        self,
+        m: Module,
+        platform: object,
+        move: Signal,
+        edges: "_Edges",
+        shifts: Value,
+    ) -> list[Value]:
+        """The grid of cells; the sums that each column of them has at the south."""
+        config = self.config
+        north, west = config.stages
+        eastward = list(edges.west)
+        souths = []
+        for j in range(west):
+            values, indices, control = edges.north[j]
+            sums: Value = Const(0, config.dequant_rows * config.span * config.accumulator_bits)
+            for i in range(north):
+                cell = NMCell(config)
+                place(
+                    m,
+                    platform,
+                    f"cell_{i}_{j}",
+                    cell,
+                    move=move,
+                    x=eastward[i],
+                    value=values,
+                    index=indices,
+                    control=control,
+                    shift=shifts[i],
+                    above=sums,
+                )
+                eastward[i] = cell.x_east
+                values, indices = cell.value_south, cell.index_south
+                control, sums = cell.control_south, cell.below
+            souths.append(sums)
+            shifts = delayed(m, shifts, 1, f"shifts_{j}", move)
+        return souths
+
+    def _drain(self, m: Module, move: Signal, slot: data.View) -> tuple[Signal, data.View]:
+        """When rows of cells of the first column shift; what leaves it.
+
+        A row of cells shifts only until what it has is from above: then it may get new results.
+        """
+        config = self.config
+        north, _ = config.stages
+        done = Signal()
+        m.d.comb += done.eq(slot.step & slot.last)
+        done = delayed(m, done, north, "done", move)
+        left = Signal(range(config.drain + 1))
+        with m.If(move):
+            m.d.sync += left.eq(Mux(done, config.drain, Mux(left == 0, 0, left - 1)))
+        shifts = Signal(north)
+        leaves = Signal(_leaves_layout)
+        each = config.drain // north
+        m.d.comb += [
+            *(shifts[i].eq(left > config.drain - (i + 1) * each) for i in range(north)),
+            leaves.valid.eq(left != 0),
+            leaves.last.eq(left == 1),
+        ]
+        return shifts, leaves
+
+    def _results(self, m: Module, move: Signal, leaves: data.View, souths: list[Value]) -> None:
+        """Sums of all columns, western ones as late as the eastern ones."""
+        config, y = self.config, self.y
+        _, west = config.stages
+        rows: list[list[Value]] = [[] for _ in range(config.dequant_rows)]
+        for j, south in enumerate(souths):
+            late = delayed(m, south, west - 1 - j, f"sums_{j}", move, reset_less=True)
+            for d, row in enumerate(reversed(rows)):  # token 0 is southernmost
+                row.append(late.word_select(d, config.span * config.accumulator_bits))
+        leaves = delayed(m, leaves, west - 1, "leaves", move)
+        m.d.comb += [
+            y.payload.value.as_value().eq(Cat(*(Cat(*row) for row in rows))),
+            y.valid.eq(leaves.valid),
+            y.payload.last.eq(leaves.last),
+            move.eq(~y.valid | y.ready),
+            self.events.y_beats.eq(y.valid & y.ready),
+        ]
+
+
+class NMGrouped(GroupedArray[NMConfig]):
+    """The N:M array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
+
+    def __init__(self, config: NMConfig):
+        super().__init__(config, GROUPED, NMArray)
+
+
+_leaves_layout = data.StructLayout({"valid": 1, "last": 1})
+
+
+class _Edges:
+    """What enters the grid: each stage a cycle later than the one before it."""
+
+    def __init__(
+        self,
+        m: Module,
+        config: NMConfig,
+        move: Signal,
+        slot: data.View,
+        activations: Signal,
+        values: list[Value],
+        indices: list[Value],
+    ):
+        north, west = config.stages
+        blocks = [
+            activations.word_select(row, config.m * ACTIVATION_BITS)
+            for row in reversed(range(config.rows))
+        ]
+        span = config.span
+
+        def edge(parts: list[Value], stage: int, name: str) -> Value:
+            chosen = Cat(parts[stage * span : (stage + 1) * span])
+            return delayed(m, chosen, stage, f"{name}_{stage}", move, reset_less=True)
+
+        self.west = [edge(blocks, i, "blocks") for i in range(north)]
+        self.north = [
+            (
+                edge(values, j, "values"),
+                edge(indices, j, "indices"),
+                delayed(m, slot, j, f"slot_{j}", move),
+            )
+            for j in range(west)
+        ]

@@ -1,0 +1,1 @@
+"""Contextual sparsity: the neuron-skipping FFN and its parts."""

@@ -1,0 +1,1 @@
+"""SPARQLe: the hybrid-precision array and its parts."""

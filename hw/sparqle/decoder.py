@@ -1,0 +1,317 @@
+"""Decoder of the hybrid array: precision bitmaps and packed high halves to a list of steps."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ...golden.sparqle.config import SparqleConfig, bitmap_port, values_port
+from ..lib.base import Part, payload_layout
+from ..lib.networks import count_set, prefix_counts
+
+
+def index_bits(config: SparqleConfig) -> int:
+    """Bits of an index within a chunk."""
+    return (config.chunk - 1).bit_length()
+
+
+def extent_bits(config: SparqleConfig) -> int:
+    """Bits of an entry's extent; one that is 0 where group and chunk are the same."""
+    return max(1, (config.span // min(config.group, config.chunk) - 1).bit_length())
+
+
+def entry_layout(config: SparqleConfig) -> data.StructLayout:
+    """One step on high halves: the index of a feature, and the half of each row that has one.
+
+    A chunk without high halves has one entry that no row uses. ``extent``, on the final entry of a
+    tile, tells how far its bitmap goes: chunks left in its word, or words in its chunk less 1.
+    """
+    return data.StructLayout(
+        {
+            "index": index_bits(config),
+            "used": config.sharing,
+            "value": data.ArrayLayout(config.k, config.sharing),
+            "chunk_last": 1,
+            "tile_last": 1,
+            "extent": extent_bits(config),
+        }
+    )
+
+
+class ListDecoder(Part[SparqleConfig]):
+    """Turns the bitmaps of g rows into one list of indices, and gives each row its high halves.
+
+    Two mask buffers of ``max(group, chunk)`` bits a row take turns: one is filled, a word a cycle,
+    while the lowest set bit of the OR of the other's masks is taken, one a cycle. A queue of
+    ``queue`` entries lets the list run ahead.
+
+    Rows of a group take their words together. A row whose bitmap has ended before the others' has
+    no more high halves in this tile, and ``error`` is 1 for a cycle.
+    """
+
+    def __init__(self, config: SparqleConfig):
+        bitmap, values = (payload_layout(port(config, 0)) for port in (bitmap_port, values_port))
+        rows = range(config.sharing)
+        super().__init__(
+            config,
+            {
+                **{f"bitmap_{row}": In(stream.Signature(bitmap)) for row in rows},
+                **{f"values_{row}": In(stream.Signature(values)) for row in rows},
+                "entries": Out(stream.Signature(entry_layout(config))),
+                "words": Out(range(config.sharing + 1)),
+                "beats": Out(range(config.sharing + 1)),
+                "error": Out(1),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        buffers = [_MaskBuffer(self.config, i) for i in range(2)]
+        self._fill(m, buffers)
+        entry = Signal(entry_layout(self.config))
+        queue = _Queue(entry, self.config.queue)
+        fire = self._take_lowest(m, buffers, entry, queue.room)
+        queue.connect(m, fire, entry, self.entries)
+        return m
+
+    # bitmap words into mask buffers
+
+    def _fill(self, m: Module, buffers: list["_MaskBuffer"]) -> None:
+        config = self.config
+        words = config.span // config.group
+        bitmaps = [getattr(self, f"bitmap_{row}") for row in range(config.sharing)]
+        which = Signal()
+        word = Signal(range(max(2, words)))
+        ended = Signal(config.sharing)
+        offered = Signal.like(ended)
+        last = Signal.like(ended)
+        room = Signal()
+        take = Signal()
+        complete = Signal()
+        m.d.comb += [
+            offered.eq(ended | Cat(bitmap.valid for bitmap in bitmaps)),
+            last.eq(ended | Cat(bitmap.payload.last for bitmap in bitmaps)),
+            room.eq(~Mux(which, buffers[1].full, buffers[0].full)),
+            take.eq(room & offered.all()),
+            complete.eq(take & (last.all() | (word == words - 1))),
+            self.words.eq(Mux(take, count_set(~ended), 0)),
+            self.error.eq(take & last.any() & ~last.all() & ~ended.any()),
+        ]
+        for row, bitmap in enumerate(bitmaps):
+            others = [offered[other] for other in range(config.sharing) if other != row]
+            m.d.comb += bitmap.ready.eq(room & ~ended[row] & Cat(others).all())
+        with m.If(take):
+            m.d.sync += ended.eq(Mux(last.all(), 0, last))
+            m.d.sync += word.eq(Mux(complete, 0, word + 1))
+            m.d.sync += which.eq(which ^ complete)
+        masks = [
+            Mux(ended[row], 0, bitmap.payload.mask.as_value()) for row, bitmap in enumerate(bitmaps)
+        ]
+        for i, buffer in enumerate(buffers):
+            with m.If(take & (which == i)):
+                buffer.write(m, masks, word, complete, last.all())
+
+    # lowest set bits into the queue
+
+    def _take_lowest(
+        self, m: Module, buffers: list["_MaskBuffer"], entry: data.View, room: Value
+    ) -> Signal:
+        config = self.config
+        chunk = config.chunk
+        which = Signal()
+        done = Signal()
+        fire = Signal()
+        full = Signal()
+        last = Signal()
+        masks = [Signal(config.span, name=f"mask_{row}") for row in range(config.sharing)]
+        m.d.comb += [
+            full.eq(Mux(which, buffers[1].full, buffers[0].full)),
+            last.eq(Mux(which, buffers[1].last, buffers[0].last)),
+            *(
+                mask.eq(Mux(which, buffers[1].masks[row], buffers[0].masks[row]))
+                for row, mask in enumerate(masks)
+            ),
+        ]
+        shared = Signal(config.span)
+        lowest = Signal(chunk)
+        m.d.comb += shared.eq(_or(masks))
+        below = prefix_counts(m, shared[:chunk], limit=1)
+        m.d.comb += [
+            lowest.eq(shared[:chunk] & ~Cat(below[:-1])),
+            entry.index.eq(_encode(lowest)),
+            entry.used.eq(Cat((mask[:chunk] & lowest).any() for mask in masks)),
+            entry.chunk_last.eq((shared[:chunk] & ~lowest) == 0),
+            done.eq(entry.chunk_last & self._ends_buffer(m, entry, shared, last, fire, done)),
+            entry.tile_last.eq(done & last),
+        ]
+        if config.chunk > config.group:
+            m.d.comb += entry.extent.eq(Mux(which, buffers[1].extent, buffers[0].extent))
+        with m.If(fire):
+            m.d.sync += which.eq(which ^ done)
+        for i, buffer in enumerate(buffers):
+            with m.If(fire & (which == i)):
+                buffer.consume(m, masks, lowest, entry.chunk_last, done)
+        ready = Signal()
+        m.d.comb += ready.eq(full & room)
+        m.d.comb += fire.eq(ready & self._values(m, entry, ready, fire))
+        return fire
+
+    def _ends_buffer(
+        self,
+        m: Module,
+        entry: data.View,
+        shared: Signal,
+        last: Signal,
+        fire: Signal,
+        done: Signal,
+    ) -> Value:
+        """Whether the buffer's present chunk is its final one that matters."""
+        chunks = self.config.span // self.config.chunk
+        if chunks == 1:
+            return Cat(1)
+        left = Signal(range(chunks), init=chunks - 1)
+        m.d.comb += entry.extent.eq(left)
+        with m.If(fire & entry.chunk_last):
+            m.d.sync += left.eq(Mux(done, chunks - 1, left - 1))
+        return (left == 0) | (last & (shared[self.config.chunk :] == 0))
+
+    def _values(self, m: Module, entry: data.View, ready: Signal, fire: Signal) -> Value:
+        """Give each row its next value; whether all that are needed are here."""
+        rows = range(self.config.sharing)
+        feeds = [_ValueFeed(self.config, row) for row in rows]
+        here = Signal(self.config.sharing)
+        for row, feed in enumerate(feeds):
+            values = getattr(self, f"values_{row}")
+            used = entry.used[row]
+            needs = used & (feed.left == 0)
+            m.d.comb += here[row].eq(~needs | values.valid)
+            others = Cat(here[other] for other in rows if other != row)
+            m.d.comb += values.ready.eq(ready & needs & others.all())
+            incoming = [values.payload.value[i] for i in range(self.config.beat)]
+            m.d.comb += entry.value[row].eq(feed.next(incoming))
+            with m.If(fire):
+                feed.advance(m, used, incoming, entry.tile_last)
+        taken = Cat(getattr(self, f"values_{row}").ready for row in rows) & Cat(
+            getattr(self, f"values_{row}").valid for row in rows
+        )
+        m.d.comb += self.beats.eq(count_set(taken))
+        return here.all()
+
+
+class _MaskBuffer:
+    """Masks of g rows, ``max(group, chunk)`` bits each."""
+
+    def __init__(self, config: SparqleConfig, number: int):
+        self.config = config
+        self.full = Signal(name=f"full_{number}")
+        self.last = Signal(name=f"last_{number}", reset_less=True)
+        self.extent = Signal(extent_bits(config), name=f"extent_{number}", reset_less=True)
+        self.masks = [
+            Signal(config.span, name=f"masks_{number}_{row}", reset_less=True)
+            for row in range(config.sharing)
+        ]
+
+    def write(
+        self, m: Module, words: list[Value], word: Signal, complete: Signal, last: Value
+    ) -> None:
+        """Take one word of every row; the first clears what is left of the chunk before."""
+        group = self.config.group
+        count = self.config.span // group
+        for mask, bits in zip(self.masks, words, strict=True):
+            if count == 1:
+                m.d.sync += mask.eq(bits)
+                continue
+            with m.If(word == 0):
+                m.d.sync += mask.eq(bits)
+            for i in range(1, count):
+                with m.If(word == i):
+                    m.d.sync += mask[i * group : (i + 1) * group].eq(bits)
+        m.d.sync += [self.full.eq(complete), self.last.eq(last)]
+        if count > 1:
+            m.d.sync += self.extent.eq(word)
+
+    def consume(
+        self, m: Module, masks: list[Signal], lowest: Signal, chunk_last: Value, done: Signal
+    ) -> None:
+        """Clear one bit; at a chunk's end go on to the next, or be empty."""
+        chunk = self.config.chunk
+        m.d.sync += self.full.eq(~done)
+        for register, mask in zip(self.masks, masks, strict=True):
+            cleared = Cat(mask[:chunk] & ~lowest, mask[chunk:])
+            if self.config.span == chunk:
+                m.d.sync += register.eq(cleared)
+            else:
+                m.d.sync += register.eq(Mux(chunk_last, mask[chunk:], cleared))
+
+
+class _ValueFeed:
+    """Unpacks beats of high halves of one row."""
+
+    def __init__(self, config: SparqleConfig, row: int):
+        self.left = Signal(range(config.beat), name=f"left_{row}")
+        self.held = [
+            Signal(config.k, name=f"held_{row}_{i}", reset_less=True)
+            for i in range(config.beat - 1)
+        ]
+
+    def next(self, incoming: list[Value]) -> Value:
+        """The value that comes next."""
+        if not self.held:
+            return incoming[0]
+        return Mux(self.left == 0, incoming[0], self.held[0])
+
+    def advance(self, m: Module, used: Value, incoming: list[Value], ends: Value) -> None:
+        """Go on to the next value where this one is used; at a token's end drop the rest."""
+        if not self.held:
+            return
+        with m.If(used):
+            fresh = self.left == 0
+            shifted = [*self.held[1:], self.held[-1]]
+            m.d.sync += self.left.eq(Mux(fresh, len(self.held), self.left - 1))
+            m.d.sync += [
+                register.eq(Mux(fresh, new, old))
+                for register, new, old in zip(self.held, incoming[1:], shifted, strict=True)
+            ]
+        with m.If(ends):
+            m.d.sync += self.left.eq(0)
+
+
+class _Queue:
+    """Shift register of entries; a full one takes an entry in the cycle in which one leaves."""
+
+    def __init__(self, entry: data.View, depth: int):
+        self.slots = [Signal.like(entry, name=f"queue_{i}", reset_less=True) for i in range(depth)]
+        self.count = Signal(range(depth + 1))
+        self.room = Signal()
+
+    def connect(self, m: Module, push: Signal, entry: data.View, output: stream.Interface) -> None:
+        """Push into the queue, offer its head."""
+        depth = len(self.slots)
+        pop = Signal()
+        m.d.comb += [
+            output.valid.eq(self.count != 0),
+            output.payload.eq(self.slots[0]),
+            pop.eq(output.valid & output.ready),
+            self.room.eq((self.count != depth) | output.ready),
+        ]
+        m.d.sync += self.count.eq(self.count + push - pop)
+        for i, slot in enumerate(self.slots):
+            with m.If(push & (self.count - pop == i)):
+                m.d.sync += slot.eq(entry)
+            if i + 1 < depth:
+                with m.Elif(pop):
+                    m.d.sync += slot.eq(self.slots[i + 1])
+
+
+def _or(values: list[Signal]) -> Value:
+    total: Value = values[0]
+    for value in values[1:]:
+        total = total | value
+    return total
+
+
+def _encode(onehot: Signal) -> Value:
+    """Index of the only set bit; 0 if there is none."""
+    bits = (len(onehot) - 1).bit_length()
+    return Cat(
+        Cat(onehot[i] for i in range(len(onehot)) if i >> bit & 1).any() for bit in range(bits)
+    )

@@ -1,0 +1,139 @@
+"""``nibbleforge area``: area and critical path of a unit."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...golden.contract.errors import UserError
+from ...golden.version import VERSION
+from ...sim.silicon.area import RUNS, AreaReport, Spread, area
+from ...sim.silicon.memories import PRICINGS, Pricing
+from ...sim.tools import toolchain
+from ...sim.tools.results import check_output, new_files, write_json
+from ..options import ConfigFile, Preset, Settings, UnitName, check_number, configure
+from ..show import console, progress, table
+
+MOST_RUNS = 1000
+
+
+def command(
+    unit: UnitName,
+    preset: Preset = "paper",
+    config: ConfigFile = None,
+    settings: Settings = None,
+    liberty: Annotated[
+        Path | None, typer.Option(metavar="F.lib", help="Liberty library; default: installed.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(metavar="N", help="Runs; each takes the cells in another order.")
+    ] = RUNS,
+    memories: Annotated[
+        str, typer.Option(metavar="table|registers", help="How memories are priced.")
+    ] = "table",
+    memory_table: Annotated[
+        Path | None, typer.Option(metavar="F.toml", help="Prices of memories for the library.")
+    ] = None,
+    timing: Annotated[bool, typer.Option(help="Whether to look for the critical path.")] = True,
+    full_adders: Annotated[
+        bool, typer.Option("--full-adders", help="Make adders of the library's full adder.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for area.json.")
+    ] = None,
+) -> None:
+    """Measure area and critical path of a unit."""
+    check_number("--runs", runs, 1, MOST_RUNS)
+    if memories not in PRICINGS:
+        raise UserError(f"--memories must be {' or '.join(PRICINGS)}, got {memories!r}.")
+    pricing: Pricing = "registers" if memories == "registers" else "table"
+    owner, configuration, _ = configure(unit, preset, config, settings)
+    if output is not None:
+        check_output(output)
+    with progress() as report:
+        reports = [
+            area(
+                design,
+                configuration,
+                liberty,
+                runs,
+                pricing,
+                table=memory_table,
+                timing=timing,
+                full_adders=full_adders,
+                progress=report,
+            )
+            for design in owner.designs(configuration)
+        ]
+    for found in reports:
+        _show(found)
+    _totals(reports)
+    for note in dict.fromkeys(note for found in reports for note in found.notes):
+        console.print(note, markup=False)
+    if output is None:
+        return
+    with new_files(output) as folder:
+        write_json(folder / "area.json", _result(owner.name, runs, reports))
+    console.print(f"results in {output / 'area.json'}", markup=False)
+
+
+def _show(found: AreaReport) -> None:
+    """Modules and memories of one design."""
+    known = found.area
+    whole = known.median if known else found.transistors
+    rows: list[list[object]] = []
+    for module in found.modules:
+        each = _number(module.area) if module.area else module.transistors
+        buffers = _number(module.buffers)
+        total = round(module.total)
+        rows.append([module.name, module.instances, each, buffers, total, _share(total, whole)])
+    for memory in found.memories:
+        kind = memory.kind or memory.transistors_kind
+        name = f"{memory.memory.module}.{memory.memory.name}: {memory.memory} ({kind.kind})"
+        each = round(memory.transistors if memory.area is None else memory.area)
+        total = round(memory.total)
+        rows.append([name, memory.instances, each, None, total, _share(total, whole)])
+    measure = f"{found.unit}, {found.library.name}" if found.library else "transistors"
+    columns = ["module", "instances", "each", "buffers", "total", "share"]
+    table(columns, rows, f"{found.design.name} ({measure})")
+
+
+def _totals(reports: list[AreaReport]) -> None:
+    """A row per design."""
+    rows = []
+    for found in reports:
+        known, period = found.area, found.period
+        rows.append(
+            [
+                found.design.name,
+                found.transistors,
+                _number(known),
+                f"{round(known.least):,}..{round(known.most):,}" if known else None,
+                _number(found.buffers),
+                None if found.memory_area is None else round(found.memory_area),
+                period.median if period else None,
+                f"{period.least:.3f}..{period.most:.3f}" if period else None,
+                f"{found.path.start} to {found.path.end}" if found.path else None,
+            ]
+        )
+    columns = ["design", "transistors", "area", "min..max", "buffers", "memories"]
+    table([*columns, "path (ns)", "min..max", "from .. to"], rows, "totals")
+
+
+def _number(spread: Spread | None) -> int | None:
+    return None if spread is None else round(spread.median)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _result(unit: str, runs: int, reports: list[AreaReport]) -> dict[str, Any]:
+    sta = toolchain.find("sta")
+    return {
+        "generator": f"nibbleforge {VERSION}",
+        "unit": unit,
+        "seeds": list(range(runs)),
+        "versions": {**toolchain.versions(), "sta": sta.version if sta else "missing"},
+        "designs": {found.design.name: found.to_json() for found in reports},
+    }

@@ -1,0 +1,28 @@
+"""``nibbleforge doctor``: which tools are there, and what to do about the others."""
+
+import typer
+
+from ...sim.tools.toolchain import report
+from ..show import console, table
+
+
+def command() -> None:
+    """Show tools, versions, what they are for and what to do when one is missing."""
+    rows = report()
+    table(
+        ["tool", "version", "where", "for"],
+        [
+            [
+                row.tool.name,
+                row.found.version if row.found else "missing",
+                row.found.path if row.found else "-",
+                row.tool.purpose,
+            ]
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row.found is None:
+            console.print(row.tool.missing, markup=False)
+    if any(row.found is None and row.tool.required for row in rows):
+        raise typer.Exit(2)

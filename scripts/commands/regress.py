@@ -1,0 +1,101 @@
+"""``nibbleforge regress``: the cocotb regression."""
+
+from typing import Annotated
+
+import typer
+
+from ...golden.units import UNITS
+from ...sim.tools.results import check_output, new_files, write_json
+from ...sim.verify.regress import DEFAULT_PRESETS, Report, junit, regress, variations
+from ..options import Output, check_number, check_tools
+from ..show import console, errors, progress, table
+
+MOST_SEEDS = 1_000_000  # each takes a second
+
+
+def command(
+    output: Output,
+    units: Annotated[
+        list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="P", help="Preset, or `all`; may be given several times."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Random seeds per design.")] = 5,
+    first_seed: Annotated[int, typer.Option(metavar="S", help="First seed.")] = 0,
+    jobs: Annotated[int, typer.Option(metavar="J", help="Simulations at once.")] = 2,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Write a waveform for every seed.")
+    ] = False,
+) -> None:
+    """Run the cocotb regression; writes JUnit XML."""
+    check_number("--seeds", seeds, 1, MOST_SEEDS)
+    check_number("--first-seed", first_seed, 0)
+    check_number("--jobs", jobs, 1)
+    names = units or list(UNITS)
+    presets = _presets(names, preset)
+    chosen = variations(names, presets)
+    check_output(output)
+    check_tools()
+    with new_files(output) as folder, progress() as report:
+        reports = regress(
+            chosen,
+            range(first_seed, first_seed + seeds),
+            jobs,
+            waves=folder if waves else None,
+            progress=report,
+        )
+        junit(reports).write(str(folder / "junit.xml"), pretty=True)
+        write_json(
+            folder / "summary.json", {found.variation.name: _summary(found) for found in reports}
+        )
+    _show(reports)
+    console.print(f"results in {output}", markup=False)
+    if any(found.failures for found in reports):
+        raise typer.Exit(1)
+
+
+def _presets(names: list[str], wanted: list[str] | None) -> list[str]:
+    if wanted == ["all"]:
+        return sorted({preset for name in names if name in UNITS for preset in UNITS[name].presets})
+    return wanted or list(DEFAULT_PRESETS)
+
+
+def _summary(report: Report) -> dict[str, object]:
+    return {
+        "config": report.variation.config.model_dump(mode="json"),
+        "config_hash": report.variation.config.config_hash,
+        "seeds": report.seeds,
+        "tests": len(report.verdicts),
+        "failures": [f"{verdict.test}: {verdict.message}" for verdict in report.failures],
+        "scalars": report.scalars,
+        "cycles": report.cycles,
+        "bins_hit": sorted(report.hit & report.bins),
+        "bins_missed": sorted(report.bins - report.hit),
+    }
+
+
+def _show(reports: list[Report]) -> None:
+    rows = [
+        [
+            report.variation.name,
+            len(report.seeds),
+            len(report.verdicts),
+            len(report.failures),
+            report.scalars,
+            report.cycles,
+            round(report.cycles / max(report.seconds, 1e-9)),
+            f"{len(report.hit & report.bins)}/{len(report.bins)}",
+        ]
+        for report in reports
+    ]
+    table(
+        ["design", "seeds", "tests", "failed", "scalars compared", "cycles", "cycles/s", "bins"],
+        rows,
+    )
+    for report in reports:
+        for verdict in report.failures:
+            seed = int(verdict.test.rpartition("=")[2]) if "=" in verdict.test else report.seeds[0]
+            errors.print(f"{report.variation.name} {verdict.test}: {verdict.message}", markup=False)
+            errors.print(f"  repeat: {report.variation.command(seed)}", markup=False)

@@ -1,0 +1,1 @@
+"""Studies behind the documents: modules to run, no commands."""

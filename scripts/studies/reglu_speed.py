@@ -1,0 +1,82 @@
+"""``python -m nibbleforge.scripts.studies.reglu_speed``: cycles of the neuron-skipping FFN."""
+
+from typing import Annotated
+
+import typer
+
+from ...golden.contract.errors import UserError
+from ...golden.reglu.config import RegluConfig
+from ...sim.run.measure import Runner
+from ...sim.studies.reglu_speed import DROPPED, SETUPS, measure, speed
+from ...sim.tools.workers import Workers
+from ..main import run_app
+from ..options import check_number
+from ..show import progress, table
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def command(
+    latency: Annotated[int, typer.Option(help="Cycles from a request to its first beat.")] = 100,
+    natural: Annotated[float, typer.Option(help="Share of neurons that add nothing.")] = 0.9,
+    rtl: Annotated[bool, typer.Option("--rtl", help="Run the RTL on one token, too.")] = False,
+) -> None:
+    """Cycles beside the law, a dense FFN and early exit, at several shares of dropped neurons."""
+    check_number("--latency", latency, 1)
+    if not 0 <= natural <= 1:
+        raise UserError(f"--natural must be in 0..1, got {natural}.")
+    wrong = 0
+    with Workers(1) as workers, progress() as report:
+        runner = Runner(workers, report)
+        for config, shape in SETUPS:
+            rows: list[list[object]] = []
+            for dropped in DROPPED:
+                found = speed(config, shape, natural, dropped, latency)
+                row: list[object] = [
+                    dropped,
+                    found.counts.cycles,
+                    found.over_law,
+                    found.counts.cycles / found.dense,
+                    found.share,
+                    found.early_exit / found.dense,
+                    found.early_exit / found.counts.cycles,
+                ]
+                if rtl:
+                    measured = measure(config, shape, natural, dropped, latency, runner)
+                    wrong += len(measured.mismatches)
+                    row += [measured.cycles, len(measured.mismatches)]
+                rows.append(row)
+            _show(config, shape, natural, latency, rows, rtl)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _show(
+    config: RegluConfig,
+    shape: tuple[int, int, int],
+    natural: float,
+    latency: int,
+    rows: list[list[object]],
+    rtl: bool,
+) -> None:
+    """One preset."""
+    columns = [
+        "dropped",
+        "cycles, 4 tokens",
+        "of the law",
+        "of dense FFN",
+        "by the paper",
+        "early exit, of dense",
+        "x early exit",
+    ]
+    d, D, rank = shape
+    title = (
+        f"d = {d}, D = {D}, r = {rank}, L = {config.lanes}, F = {config.in_flight},"
+        f" sparsity {natural:g}, latency {latency}"
+    )
+    table([*columns, *(("RTL, 1 token", "mismatches") if rtl else ())], rows, title=title)
+
+
+if __name__ == "__main__":
+    run_app(app)

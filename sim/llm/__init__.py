@@ -1,0 +1,1 @@
+"""Real language models: loading, capture, perplexity, and what is searched or built on them."""

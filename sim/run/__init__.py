@@ -1,0 +1,1 @@
+"""Designs under Verilator: builds, the cocotb harness, the native harness."""

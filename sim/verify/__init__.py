@@ -1,0 +1,1 @@
+"""Verification beyond a single run: regression, soak, formal, fuzz, mutation."""

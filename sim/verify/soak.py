@@ -1,0 +1,239 @@
+"""Every verification in full: what ``make soak`` runs and docs/verification.md shows."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ...golden.anda.format import MANTISSA_MAX
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.reglu import unit as reglu
+from ...golden.units import UNITS
+from ...tb.stimuli import stimuli_of
+from .. import demo, demo_ffn
+from ..run.native import Model
+from ..tools.workers import Workers
+from . import formal, fuzz
+from .mutation import mutate
+from .regress import Variation, variations
+from .verify import (
+    Checked,
+    check_exhaustive,
+    check_harnesses,
+    check_lint,
+    check_random,
+    missing_bins,
+)
+
+SCALARS = 1_000_000  # values of a unit's design, over all presets, compared with golden
+SEEDS = range(10)  # of the regression in both harnesses
+BIN_SEEDS = range(200)
+CONFIGURATIONS = 60  # random ones of the parameter fuzz
+MUTATED = ("tiny",)  # presets whose Verilog is mutated
+MUTANTS = 40  # of each
+KILLED = 0.95  # share of the mutants that are not equivalent
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one verification of one design found.
+
+    Attributes
+    ----------
+    row
+        The figure of the verification plan that this belongs to.
+    subject
+        What was verified.
+    figure
+        What was found, in words.
+    wrong
+        Why it failed; empty if it passed.
+    seconds
+        Wall time.
+    """
+
+    row: str
+    subject: str
+    figure: str
+    wrong: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+ROWS = {
+    "values": "Values, work events, cycles and time events equal golden under every stall profile, "
+    "with garbage while valid is 0, and after a reset in mid-work",
+    "harnesses": "cocotb and the native driver count the same cycles and events in every run; "
+    "a corrupted golden value fails",
+    "sample": "Embedded sample of a real model: whole layers in the native harness, the first 32 "
+    "tokens and outputs in cocotb under every stall profile; with every mantissa where it is a "
+    "run-time setting",
+    "exhaustive": "Small spaces in full: every product, every bitmap of 16 elements",
+    "bins": "Functional bins hit",
+    "formal": "Formal proofs",
+    "mutants": "Random mutants of the emitted Verilog killed by the regression",
+    "lint": "Warnings of verilator -Wall on the emitted Verilog, both levels of the reset",
+    "fuzz": "Random configurations that work",
+}
+"""Row to what it verifies."""
+
+Task = Callable[[], Finding]
+
+
+def soak(
+    names: Sequence[str] = tuple(UNITS),
+    jobs: int = 2,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Finding]:
+    """Run every verification of these units.
+
+    Parameters
+    ----------
+    names
+        Units.
+    jobs
+        Verifications at once.
+    progress
+        Called with what has ended.
+
+    Returns
+    -------
+    list of Finding
+        In the order of :data:`ROWS`.
+    """
+    presets = sorted({preset for name in names for preset in UNITS[name].presets})
+    chosen = variations(names, presets)
+    tasks = [*_of_variations(chosen), *_of_sample(names), *_of_designs(chosen)]
+    findings: list[Finding] = []
+    with Workers(jobs) as workers:
+        running = [workers.start(_timed, task) for task in tasks]
+        for done, finished in enumerate(as_completed(running), 1):
+            findings.append(finished.result())
+            if progress:
+                progress("verification", done, len(tasks))
+    order = list(ROWS)
+    return sorted(findings, key=lambda finding: (order.index(finding.row), finding.subject))
+
+
+def _timed(task: Task) -> Finding:
+    start = time.perf_counter()
+    found = task()
+    return Finding(found.row, found.subject, found.figure, found.wrong, time.perf_counter() - start)
+
+
+def _of_variations(chosen: Sequence[Variation]) -> Iterator[Task]:
+    """What is verified for every design in every preset."""
+    for variation in chosen:
+        alike = [v for v in chosen if (v.unit, v.design) == (variation.unit, variation.design)]
+        yield partial(_values, variation, -(-SCALARS // len(alike)))
+    for function in (_harnesses, _bins, _lint):
+        yield from (partial(function, variation) for variation in chosen)
+
+
+def _values(variation: Variation, least: int) -> Finding:
+    model = Model(variation.design, variation.config)
+    total, seed = Checked(0, []), 0
+    while total.scalars < least and not total.wrong:
+        total += check_random(model, [seed])
+        seed += 1
+    figure = f"{total.scalars:,} values of {seed} seeds, {len(total.wrong)} mismatches"
+    return Finding("values", variation.name, figure, tuple(total.wrong))
+
+
+def _harnesses(variation: Variation) -> Finding:
+    model = Model(variation.design, variation.config)
+    checked = check_harnesses(variation, model, SEEDS)
+    figure = f"{checked.scalars:,} values of {len(SEEDS)} seeds, {len(checked.wrong)} differences"
+    return Finding("harnesses", variation.name, figure, tuple(checked.wrong))
+
+
+def _bins(variation: Variation) -> Finding:
+    missing = missing_bins(variation, BIN_SEEDS)
+    bins = len(stimuli_of(variation.design).all_bins(variation.config))
+    figure = f"{bins - len(missing)} of {bins} by {len(BIN_SEEDS)} seeds"
+    return Finding("bins", variation.name, figure, tuple(sorted(missing)))
+
+
+def _lint(variation: Variation) -> Finding:
+    warnings = check_lint(variation.design, variation.config)
+    return Finding("lint", variation.name, f"{len(warnings)} warnings", tuple(warnings))
+
+
+def _of_sample(names: Sequence[str]) -> Iterator[Task]:
+    """The embedded sample on every unit that takes tensors."""
+    for shown, case in demo.RUNS.items():
+        if case.unit in names:
+            many = "mantissa" in UNITS[case.unit].settings.model_fields
+            every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
+            for settings in every:
+                yield partial(_sample, shown, replace(case, settings=settings))
+    if any(UNITS[name].takes == "ffn" for name in names):
+        yield _sample_of_ffns
+
+
+def _sample(shown: str, case: demo.Case) -> Finding:
+    settings = "".join(f" {name}={value}" for name, value in case.settings.items())
+    return _sampled(shown, demo.run(jobs=1, runs={shown: case}, tests=""), shown + settings)
+
+
+def _sample_of_ffns() -> Finding:
+    name = reglu.UNIT.name
+    return _sampled(name, demo_ffn.run(jobs=1, tests=""), f"{name} paper, FFNs of the ReGLU model")
+
+
+def _sampled(shown: str, results: list[demo.LayerResult], subject: str) -> Finding:
+    wrong = [f"{result.layer}: {failure}" for result in results for failure in result.failures]
+    cycles = sum(result.simulations[shown].counts["cycles"] for result in results)
+    figure = f"{len(results)} layers, {cycles:,} cycles, {len(wrong)} differences"
+    return Finding("sample", subject, figure, tuple(wrong))
+
+
+def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
+    """What is verified once for every design."""
+    designs = {variation.design.name: variation.design for variation in chosen}
+    for design in designs.values():
+        yield from (partial(_exhaustive, design, c) for c in stimuli_of(design).small)
+    for variation in chosen:
+        if variation.preset in MUTATED:
+            yield partial(_mutants, variation.design, variation.config)
+    for goal in formal.GOALS:
+        if goal.design.name in designs:
+            yield partial(_proofs, goal)
+    for seed in range(CONFIGURATIONS):
+        if fuzz.draw(seed)[0].name in designs:
+            yield partial(_fuzz, seed)
+
+
+def _exhaustive(design: Design, config: Config) -> Finding:
+    checked = check_exhaustive(Model(design, config, optimise="quick"))
+    figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
+    return Finding("exhaustive", f"{design.name} {config}", figure, tuple(checked.wrong))
+
+
+def _fuzz(seed: int) -> Finding:
+    design, config = fuzz.draw(seed)
+    checked = fuzz.check(seed)
+    figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
+    return Finding("fuzz", f"{design.name} {config}", figure, tuple(checked.wrong))
+
+
+def _mutants(design: Design, config: Config) -> Finding:
+    campaign = mutate(design, config, MUTANTS, seed=0)
+    counts = {status: len(campaign.having(status)) for status in ("killed", "equivalent")}
+    figure = (
+        f"{counts['killed']} killed, {counts['equivalent']} proved equivalent, "
+        f"{len(campaign.having('survived'))} survived of {len(campaign.mutants)}"
+    )
+    enough = campaign.killed_share >= KILLED
+    survivors = [f"{mutant.change} {mutant.place}" for mutant in campaign.having("survived")]
+    return Finding("mutants", f"{design.name} {config}", figure, () if enough else tuple(survivors))
+
+
+def _proofs(goal: formal.Goal) -> Finding:
+    claims = formal.claims(goal)
+    depth = claims[0].depth
+    bound = "all runs" if depth is None else f"{depth} cycles"
+    wrong = tuple(f"{c.property}: {c.status}" for c in claims if c.status != "PASS")
+    figure = f"{len(claims) - len(wrong)} of {len(claims)} claims, {bound}"
+    return Finding("formal", goal.name, figure, wrong)

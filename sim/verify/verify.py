@@ -1,0 +1,153 @@
+"""Verification of one design against golden, beyond what a single run shows.
+
+Each function returns what it found wrong, as sentences; an empty list is a pass.
+"""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...golden.contract.config import Config
+from ...golden.contract.design import Design
+from ...golden.contract.schedule import Schedule
+from ...hw.generate import RESETS, WAIVED, generate
+from ...tb.scoreboard import Observation, check_counts, check_timing, check_values
+from ...tb.stalls import PROFILES, gates
+from ...tb.stimuli import stimuli_of
+from ..run import cocotb, verilator
+from ..run.native import Model
+from ..tools.workers import Workers
+from .regress import Variation
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Result of a check.
+
+    Attributes
+    ----------
+    scalars
+        Values compared with golden.
+    wrong
+        Differences, one sentence each.
+    """
+
+    scalars: int
+    wrong: list[str]
+
+    def __add__(self, other: "Checked") -> "Checked":
+        return Checked(self.scalars + other.scalars, self.wrong + other.wrong)
+
+
+def check_schedule(
+    model: Model,
+    schedule: Schedule,
+    profile: str = "none",
+    seed: int = 0,
+    *,
+    garbage: bool = False,
+    reset_after: int = 0,
+    label: str = "",
+) -> Checked:
+    """Play a schedule in the native harness and compare everything that can be compared.
+
+    Values and work events always; in free-flowing runs also the cycle of every beat of every port
+    and of every event.
+    """
+    free_flow = profile == "none"
+    run = model.run(
+        schedule.beats,
+        gates=gates(profile, model.ports, seed),
+        trace=free_flow,
+        garbage=garbage,
+        reset_after=reset_after,
+    )
+    found = check_values(model.ports, schedule.beats, run.seen)
+    found += check_counts(
+        model.design, model.config, schedule.counts(), run.seen, free_flow=free_flow
+    )
+    if free_flow:
+        found += check_timing(schedule, run.seen)
+    where = f"{model.design.name} {label} {profile} seed {seed}"
+    return Checked(_scalars(model, run.seen), [f"{where}: {mismatch}" for mismatch in found])
+
+
+def _scalars(model: Model, seen: Observation) -> int:
+    per_beat = {port.name: sum(field.count or 1 for field in port.fields) for port in model.ports}
+    return sum(len(words) * per_beat[name] for name, words in seen.words.items())
+
+
+def random_operands(design: Design, config: Config, seed: int) -> Schedule:
+    """Golden schedule of a seed's random operands."""
+    operands = stimuli_of(design).random(config, np.random.default_rng(seed))
+    return design.schedule(config, operands)
+
+
+def check_random(model: Model, seeds: Sequence[int]) -> Checked:
+    """Random operands under every stall profile, with garbage; and a reset in mid-work."""
+    total = Checked(0, [])
+    for seed in seeds:
+        schedule = random_operands(model.design, model.config, seed)
+        for profile in PROFILES:
+            stalled = profile != "none"
+            total += check_schedule(model, schedule, profile, seed, garbage=stalled)
+        middle = 1 + seed % schedule.counts().cycles
+        total += check_schedule(model, schedule, seed=seed, reset_after=middle, label="reset")
+    return total
+
+
+def check_exhaustive(model: Model) -> Checked:
+    """The unit's small space in full, free-flowing and under random stalls."""
+    operands = stimuli_of(model.design).exhaustive(model.config)
+    schedule = model.design.schedule(model.config, operands)
+    return check_schedule(model, schedule, label="exhaustive") + check_schedule(
+        model, schedule, "random", label="exhaustive"
+    )
+
+
+def check_harnesses(variation: Variation, model: Model, seeds: Sequence[int]) -> Checked:
+    """Every cocotb test, and the same cycles and events from the native harness in every run."""
+    with Workers(1) as workers:
+        executable = cocotb.build(variation.design, variation.config)
+        outcome = cocotb.run(executable, variation.job(seeds), workers)
+    wrong = [f"{variation.name} {v.test}: {v.message}" for v in outcome.verdicts if not v.passed]
+    if not outcome.verdicts:
+        wrong.append(f"{variation.name}: no cocotb test ran")
+    for note in outcome.notes:
+        schedule = random_operands(variation.design, variation.config, note["seed"])
+        profile = note["run"].partition("stalls ")[2] or "none"
+        seen = model.run(schedule.beats, gates=gates(profile, model.ports, note["seed"])).seen
+        if (seen.span, seen.totals) != (note["cycles"], note["events"]):
+            wrong.append(
+                f"{variation.name} {note['run']} seed {note['seed']}: cocotb counted "
+                f"{note['cycles']} cycles, {note['events']}, native {seen.span}, {seen.totals}"
+            )
+    return Checked(sum(note["scalars"] for note in outcome.notes), wrong)
+
+
+def check_lint(design: Design, config: Config) -> list[str]:
+    """Warnings of ``verilator -Wall`` under the emitted waivers, for both levels of the reset."""
+    warnings = []
+    for reset in RESETS:
+        generated = generate(design, config, reset=reset)
+        with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
+            generated.write(Path(folder))
+            source, waivers = (Path(folder, f"{generated.name}.{end}") for end in ("v", "vlt"))
+            warnings += verilator.lint([source], generated.name, [waivers])
+        rules = set(re.findall(r"-rule (\w+)", generated.waivers))
+        warnings += [f"{rule} is waived without need" for rule in sorted(rules - WAIVED.keys())]
+    return warnings
+
+
+def missing_bins(variation: Variation, seeds: Sequence[int]) -> set[str]:
+    """Functional bins that the random operands of these seeds do not hit."""
+    stimuli = stimuli_of(variation.design)
+    hit: set[str] = set()
+    for seed in seeds:
+        operands = stimuli.random(variation.config, np.random.default_rng(seed))
+        hit |= stimuli.bins(variation.config, operands)
+    return stimuli.all_bins(variation.config) - hit

@@ -1,0 +1,40 @@
+"""Closed ports: every waiting cycle is counted by the events that are meant to, and by no other."""
+
+import pytest
+from nibbleforge.golden.anda.config import AndaConfig
+from nibbleforge.golden.dequantizer import DequantizerConfig
+from nibbleforge.golden.sparqle.config import SparqleConfig
+from nibbleforge.golden.units import UNITS
+from nibbleforge.sim.run.native import Model
+from nibbleforge.sim.verify.jams import check_jams, declared
+
+DESIGNS = {
+    design.name: (design, config)
+    for unit in UNITS.values()
+    for config in (unit.presets["tiny"],)
+    for design in unit.designs(config)
+}
+CASES = [
+    *(case for case in DESIGNS.values() if declared(*case)),
+    (
+        DESIGNS["anda_array"][0],
+        AndaConfig(group=16, rows=1, columns=2, fp_share=1, sign_plane="serial", asymmetric=True),
+    ),
+    (
+        DESIGNS["anda_array"][0],
+        AndaConfig(group=32, rows=4, columns=4, weight_beat=4, add_latency=1, output="fp16"),
+    ),
+    (DESIGNS["dequantizer"][0], DequantizerConfig(rows=1, columns=2)),
+    (DESIGNS["dequantizer"][0], DequantizerConfig(rows=4, columns=2, asymmetric=True)),
+    (
+        DESIGNS["sparqle_array"][0],
+        SparqleConfig(rows=4, columns=2, group=32, chunk=8, max_k=200, weight_banks=3),
+    ),
+]
+
+
+@pytest.mark.parametrize(("design", "config"), CASES, ids=lambda value: getattr(value, "name", ""))
+def test_waiting_cycles_are_counted_one_for_one(design, config):
+    model = Model(design, config, optimise="quick")
+    found = check_jams(design, config, lambda s, gates: model.run(s.beats, gates=gates).seen)
+    assert not found, found[0]
