@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-_WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
+_WIDTH = None if sys.stdout and sys.stdout.isatty() else 200  # columns where no terminal sets them
 
 console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -24,9 +24,12 @@ Report = Callable[[str, int, int], None]
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str | None = None,
+    width: int | None = None,
 ) -> None:
-    """Print a table; numbers are aligned to the right."""
+    """Print a table, at most so wide; numbers are aligned to the right."""
     if title:
         console.print(title, style="bold", markup=False)
     grid = Table(header_style="bold")
@@ -35,7 +38,7 @@ def table(
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
-    console.print(grid, soft_wrap=False)
+    console.print(grid, soft_wrap=False, width=width and min(width, console.width))
 
 
 def _is_number(cell: object) -> bool:

@@ -9,22 +9,19 @@ import contextlib
 import gc
 import itertools
 import re
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from amaranth import hdl
 from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowhere public
 from amaranth.lib.wiring import Flow, In, Out
-from pyosys import libyosys
 
 from ...golden.contract.config import Config
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import ToolError, UserError
 from .base import Part, Unit
 from .readable import Description, readable
+from .yosys import run_yosys
 
 
 @dataclass(frozen=True)
@@ -141,12 +138,14 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
     ------
     UserError
         ``top`` is a keyword.
+    ToolError
+        Yosys did not write all of it.
     """
     emitter = Emitter(top)
     with _without_collection():
         emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
-    text = _yosys("\n".join(module.text for module in modules))
+    text = _yosys(modules)
     if not re.search(rf"^module {top}\(", text, re.MULTILINE):  # Yosys had to escape it
         raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
     text = readable(text, {module.name: module.description for module in reversed(modules)})
@@ -165,22 +164,27 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-_ONE_AT_A_TIME = threading.Lock()  # Yosys keeps global state
+def _yosys(modules: Sequence[Converted]) -> str:
+    """Verilog of modules as Yosys writes it.
+
+    A comparison with zero comes as logical not of a vector: make it a reduction. The order of
+    connections depends on what Yosys did before in this process: sort them, as builds are cached.
+    """
+    text = run_yosys(
+        "\n".join(module.text for module in modules),
+        "read_rtlil {source}",
+        "proc -nomux -norom",
+        "memory_collect",
+        "opt_merge",
+        "opt_clean -purge",
+        "write_verilog -noattr {result}",
+    )
+    written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
+    if written != len(modules) or not text.endswith("endmodule\n"):
+        raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
+    text = re.sub(r"(?:^  assign .*;\n)+(?=endmodule)", _sorted_lines, text, flags=re.MULTILINE)
+    return text.replace("= ! ", "= ~| ")
 
 
-def _yosys(text: str) -> str:
-    """Turn RTLIL into Verilog in this process."""
-    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        source, result = Path(folder, "design.il"), Path(folder, "design.v")
-        source.write_text(text)
-        design = libyosys.Design()
-        for command in (
-            f"read_rtlil {source}",
-            "proc -nomux -norom",
-            "memory_collect",
-            "opt_merge",
-            "opt_clean -purge",
-            f"write_verilog -noattr {result}",
-        ):
-            libyosys.Pass.call(design, f"tee -q {command}")
-        return result.read_text().replace("= ! ", "= ~| ")  # a vector equals zero
+def _sorted_lines(found: re.Match[str]) -> str:
+    return "".join(sorted(found[0].splitlines(keepends=True)))

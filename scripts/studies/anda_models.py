@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ...golden.anda.config import AndaConfig
+from ...golden.contract.errors import DifferenceError
 from ...sim.run.measure import Runner
 from ...sim.studies.anda_models import LOSSES, TOKENS, geometric_means, measure, shapes, speeds
 from ...sim.tools.workers import Workers
@@ -55,7 +56,7 @@ def _run_shapes() -> None:
     columns = ["unit", "M", "in_features", "outputs", "RTL cycles", "golden cycles", "mismatches"]
     table(columns, rows, title="16 tokens, 16 x 16 arrays")
     if wrong:
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
 if __name__ == "__main__":

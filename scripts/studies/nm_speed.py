@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ...golden.contract.errors import DifferenceError
 from ...sim.run.measure import Runner
 from ...sim.studies.nm_speed import PATTERNS, Shape, measure, speed
 from ...sim.tools.workers import Workers
@@ -46,7 +47,7 @@ def command(
     title = f"{tokens} x {in_features} x {outputs}, 16 x 16 arrays, groups of 128, two rows a cycle"
     table([*columns, *(("RTL cycles", "mismatches") if rtl else ())], rows, title=title)
     if wrong:
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import DifferenceError, UserError
 from ...golden.reglu.config import RegluConfig
 from ...sim.run.measure import Runner
 from ...sim.studies.reglu_speed import DROPPED, SETUPS, measure, speed
@@ -49,7 +49,7 @@ def command(
                 rows.append(row)
             _show(config, shape, natural, latency, rows, rtl)
     if wrong:
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
 def _show(

@@ -96,7 +96,7 @@ def two_ways(seed: int) -> tuple[str, str]:
     for name in ("one", "other"):
         emitter = emission.Emitter(name)
         module = emitter.convert(Drawn(Drawing(seed=seed)), name)
-        texts.append((emission._yosys(module.text), {name: module.description}))
+        texts.append((emission._yosys([module]), {name: module.description}))
     return texts[0][0], readable(*texts[1])
 
 
