@@ -55,7 +55,9 @@ class AndaCompressed(Unit[AndaConfig]):
     def _results(self, m: Module) -> None:
         """Rows of results to the compressor, the first of a group with its mantissa."""
         y, mantissa, x = self.array.y, self.y_mantissa, self.compressor.x
-        opens, there, taken = Signal(), Signal(), Signal()
+        opens = Signal()
+        there = Signal()
+        taken = Signal()
         row = Signal(range(self.compressor.config.beats))  # of the group
         m.d.comb += [
             opens.eq(row == 0),
