@@ -103,8 +103,8 @@ class FignaLayer(GroupOperands):
     d
         Scales, finite float16, ``(outputs, weight groups)``.
     weight_group
-        Input features that share a scale, a 0-d integer array; a multiple of the activations'
-        group, or at least in_features.
+        Input features that share a scale; a multiple of the activations' group, or at least
+        in_features.
     minimum
         Minima, finite float16, ``(outputs, weight groups)``; empty for symmetric weights.
     """
@@ -112,7 +112,7 @@ class FignaLayer(GroupOperands):
     x: NDArray[np.float16]
     w: NDArray[np.int8]
     d: NDArray[np.float16]
-    weight_group: NDArray[np.integer]
+    weight_group: int
     minimum: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
     def encoded(self, config: FignaConfig) -> Anda:
@@ -249,7 +249,7 @@ def schedule(config: FignaConfig, layer: FignaLayer) -> Schedule:
 def workload(_: FignaConfig, layer: FignaLayer) -> Workload:
     """Shape of the layer, and features that share a scale."""
     tokens, in_features = layer.x.shape
-    return Workload(tokens, in_features, len(layer.w), weight_group=int(layer.weight_group))
+    return Workload(tokens, in_features, len(layer.w), weight_group=layer.weight_group)
 
 
 def cycles(config: FignaConfig, workload: Workload) -> Counts:

@@ -54,7 +54,7 @@ def _whole_groups(config: AndaConfig, layer: AndaLayer) -> AndaLayer:
 
 def _compressed(layer: AndaLayer, mantissa: int) -> CompressedLayer:
     values = {item.name: getattr(layer, item.name) for item in fields(layer)}
-    return CompressedLayer(**values, result_mantissa=np.array(mantissa))
+    return CompressedLayer(**values, result_mantissa=mantissa)
 
 
 def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:

@@ -37,10 +37,10 @@ class CompressedLayer(AndaLayer):
     Attributes
     ----------
     result_mantissa
-        Bits of a result's mantissa, 1..16, a 0-d integer array.
+        Bits of a result's mantissa, 1..16.
     """
 
-    result_mantissa: NDArray[np.integer] = field(kw_only=True)
+    result_mantissa: int = field(kw_only=True)
 
 
 def array_config(config: AndaConfig) -> AndaConfig:
@@ -59,7 +59,7 @@ def check(config: AndaConfig, layer: CompressedLayer) -> None:
     """Raise :class:`UserError` unless the unit takes the operands."""
     anda.check(array_config(config), layer)
     check_integer("result_mantissa", layer.result_mantissa)
-    check_mantissa(int(layer.result_mantissa))
+    check_mantissa(layer.result_mantissa)
     _check_outputs(config, len(layer.w))
 
 
@@ -72,7 +72,7 @@ def compute(config: AndaConfig, layer: CompressedLayer) -> Anda:
     """Results in the number format, ``(tokens, outputs)``."""
     check(config, layer)
     y = np.asarray(anda.compute(array_config(config), layer), np.float16)
-    return encode(config, int(layer.result_mantissa), y)
+    return encode(config, layer.result_mantissa, y)
 
 
 def lane_groups(config: AndaConfig, layer: CompressedLayer) -> LaneGroups:
@@ -83,7 +83,7 @@ def lane_groups(config: AndaConfig, layer: CompressedLayer) -> LaneGroups:
     blocks = tiling.blocks_of_tokens(y)
     by_token = blocks.reshape(len(blocks), config.rows, groups, config.group)
     values = np.ascontiguousarray(by_token.swapaxes(1, 2)).reshape(-1, config.rows, config.group)
-    mantissa = np.full(len(values), int(layer.result_mantissa), np.uint8)
+    mantissa = np.full(len(values), layer.result_mantissa, np.uint8)
     return LaneGroups(values, mantissa)
 
 
@@ -150,7 +150,7 @@ def schedule(config: AndaConfig, layer: CompressedLayer) -> Schedule:
         "x_beats": rows.ravel(),
         "groups": final,
         "planes": planes,
-        "stall_input": ranges(*_waits(opened, final, int(layer.result_mantissa))),
+        "stall_input": ranges(*_waits(opened, final, layer.result_mantissa)),
         "stall_out": np.zeros(0, np.int64),
     }
     cycles = {
@@ -183,8 +183,7 @@ def workload(config: AndaConfig, layer: CompressedLayer) -> Workload:
     """That of the array, and the mantissa of the results."""
     front = anda.workload(config, layer)
     settings = front.settings_as(AndaSettings)
-    result_mantissa = int(layer.result_mantissa)
-    return replace(front, settings=settings.replace(result_mantissa=result_mantissa))
+    return replace(front, settings=settings.replace(result_mantissa=layer.result_mantissa))
 
 
 def cycles(config: AndaConfig, workload: Workload) -> Counts:

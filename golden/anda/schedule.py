@@ -42,7 +42,7 @@ class GroupOperands:
     x: NDArray[np.float16]
     w: NDArray[np.int8]
     d: NDArray[np.float16]
-    weight_group: NDArray[np.integer]
+    weight_group: int
     minimum: NDArray[np.float16]
 
     def groups(self, config: GroupArrayConfig) -> int:
@@ -55,13 +55,13 @@ class GroupOperands:
 
     def fresh(self, config: GroupArrayConfig) -> NDArray[np.bool_]:
         """Whether each group is the first of a weight group."""
-        scale = np.arange(self.groups(config)) * config.group // int(self.weight_group)
+        scale = np.arange(self.groups(config)) * config.group // self.weight_group
         return np.diff(scale, prepend=-1) > 0
 
     def weights(self, config: GroupArrayConfig) -> QuantisedWeights:
         """Weights with their scales and, if the array takes them, minima."""
         minimum = self.minimum if config.asymmetric else None
-        return QuantisedWeights(self.w, self.d, minimum, int(self.weight_group))
+        return QuantisedWeights(self.w, self.d, minimum, self.weight_group)
 
 
 @dataclass(frozen=True)
@@ -73,35 +73,34 @@ class AndaLayer(GroupOperands):
     x
         Activations, finite float16, ``(tokens, in_features)``.
     mantissa
-        Bits of a mantissa (M), a 0-d integer array.
+        Bits of a mantissa (M).
     w
         Weights in [-8, 7], int8, ``(outputs, in_features)``.
     d
         Scales, finite float16, ``(outputs, weight groups)``.
     weight_group
-        Input features that share a scale, a 0-d integer array; a multiple of the Anda group, or at
-        least in_features.
+        Input features that share a scale; a multiple of the Anda group, or at least in_features.
     minimum
         Minima, finite float16, ``(outputs, weight groups)``; empty for symmetric weights.
     """
 
     x: NDArray[np.float16]
-    mantissa: NDArray[np.integer]
+    mantissa: int
     w: NDArray[np.int8]
     d: NDArray[np.float16]
-    weight_group: NDArray[np.integer]
+    weight_group: int
     minimum: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
     def encoded(self, config: AndaConfig) -> Anda:
         """The activations in the number format."""
-        return encode(config, int(self.mantissa), self.x)
+        return encode(config, self.mantissa, self.x)
 
 
 def check(config: AndaConfig, layer: AndaLayer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
     check_operands(config, layer)
     check_integer("mantissa", layer.mantissa)
-    _check_mantissa(config, int(layer.mantissa))
+    _check_mantissa(config, layer.mantissa)
 
 
 def _check_mantissa(config: AndaConfig, mantissa: int) -> None:
@@ -129,7 +128,7 @@ def check_operands(config: GroupArrayConfig, layer: GroupOperands) -> None:
     if w.min() < INT4_MIN or w.max() > INT4_MAX:
         raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
     check_integer("weight_group", layer.weight_group)
-    check_weight_group(config, int(layer.weight_group), x.shape[1])
+    check_weight_group(config, layer.weight_group, x.shape[1])
     _check_scales(config, layer)
 
 
@@ -143,7 +142,7 @@ def check_weight_group(config: GroupArrayConfig, weight_group: int, in_features:
 
 
 def _check_scales(config: GroupArrayConfig, layer: GroupOperands) -> None:
-    group, features = int(layer.weight_group), layer.x.shape[1]
+    group, features = layer.weight_group, layer.x.shape[1]
     per_group = (len(layer.w), -(-features // group))
     expected = {"d": per_group, "minimum": per_group if config.asymmetric else (0, 0)}
     for name, shape in expected.items():
@@ -270,7 +269,7 @@ def scale_words(config: GroupArrayConfig, layer: GroupOperands) -> NDArray[np.ui
 def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
     """Golden schedule of a layer: every tile in one run."""
     check(config, layer)
-    mantissa = int(layer.mantissa)
+    mantissa = layer.mantissa
     beats = config.beats(mantissa)
     tiles = anda_timing.run(config, beats, layer.groups(config), len(layer.tiling(config)))
     steps = anda_timing.steps(beats, tiles)
@@ -304,8 +303,8 @@ def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
 def workload(_: AndaConfig, layer: AndaLayer) -> Workload:
     """Shape and mantissa of the layer, and features that share a scale."""
     tokens, in_features = layer.x.shape
-    settings = AndaSettings(mantissa=int(layer.mantissa))
-    return Workload(tokens, in_features, len(layer.w), settings, int(layer.weight_group))
+    settings = AndaSettings(mantissa=layer.mantissa)
+    return Workload(tokens, in_features, len(layer.w), settings, layer.weight_group)
 
 
 def cycles(config: AndaConfig, workload: Workload) -> Counts:

@@ -39,8 +39,7 @@ class NMLayer:
     indices
         Where in their block they stand, ascending, uint8, ``(outputs, blocks, N)``.
     weight_group
-        Input features whose sums leave together, a 0-d integer array: a multiple of M, or at least
-        in_features.
+        Input features whose sums leave together: a multiple of M, or at least in_features.
     d
         Scales of weight groups, finite float16, ``(outputs, groups)``; empty without.
     """
@@ -48,7 +47,7 @@ class NMLayer:
     x: NDArray[np.int8]
     values: NDArray[np.int8]
     indices: NDArray[np.uint8]
-    weight_group: NDArray[np.integer]
+    weight_group: int
     d: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
     @property
@@ -67,7 +66,7 @@ class NMLayer:
 
     def group_blocks(self, config: NMConfig) -> NDArray[np.int64]:
         """Blocks of each weight group; the final one may have fewer."""
-        return group_blocks(config, self.x.shape[1], int(self.weight_group))
+        return group_blocks(config, self.x.shape[1], self.weight_group)
 
 
 def group_blocks(config: NMConfig, in_features: int, weight_group: int) -> NDArray[np.int64]:
@@ -89,8 +88,8 @@ def check(config: NMConfig, layer: NMLayer) -> None:
         raise UserError(f"values must be (outputs, blocks, N), got shape {layer.values.shape}.")
     tokens, in_features = x.shape
     check_integer("weight_group", layer.weight_group)
-    check_weight_group(config, int(layer.weight_group), in_features)
-    summed = min(in_features, int(layer.weight_group))
+    check_weight_group(config, layer.weight_group, in_features)
+    summed = min(in_features, layer.weight_group)
     check_shape(config, tokens, summed, layer.outputs)
     dense(layer.values, layer.indices, config.pattern(layer.n), in_features)  # refuses others
 
@@ -276,8 +275,8 @@ def _beats_taken(pattern: Pattern, taken: NDArray[np.int64], blocks: int) -> NDA
 def workload(_: NMConfig, layer: NMLayer) -> Workload:
     """Shape and N of the layer, and features whose sums leave together."""
     tokens, in_features = layer.x.shape
-    settings, weight_group = NMSettings(n=layer.n), int(layer.weight_group)
-    return Workload(tokens, in_features, layer.outputs, settings, weight_group)
+    settings = NMSettings(n=layer.n)
+    return Workload(tokens, in_features, layer.outputs, settings, layer.weight_group)
 
 
 def cycles(config: NMConfig, workload: Workload) -> Counts:

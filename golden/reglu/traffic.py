@@ -85,8 +85,8 @@ def _inputs(config: RegluConfig, operands: FfnRun, port: Port) -> NDArray[np.uin
     value = _by_lane(operands.x, config.lanes)
     tokens, beats, _ = value.shape
     first = np.tile(np.arange(beats) == 0, tokens)
-    h_mult, h_shift = int(operands.h_mult), int(operands.h_shift)
-    numbers = {"neurons": D, "rank": rank, "h_mult": h_mult, "h_shift": h_shift}
+    factor = {"h_mult": operands.h_mult, "h_shift": operands.h_shift}
+    numbers = {"neurons": D, "rank": rank, **factor}
     return port.pack(
         value=value.reshape(-1, config.lanes),
         last=final_of(beats, tokens),

@@ -111,7 +111,7 @@ def measure(shape: Shape, runner: Runner, tokens: int = 16) -> Measured:
         return runner.measure(fp16.ARRAY, rival, fp16.traffic(rival, operands), golden)
     config, group = AndaConfig(), 128
     d = rng.uniform(0.001, 0.1, (shape.outputs, -(-shape.in_features // group)))
-    layer = AndaLayer(x, np.array(shape.mantissa), w, d.astype(np.float16), np.array(group))
+    layer = AndaLayer(x, shape.mantissa, w, d.astype(np.float16), group)
     golden = anda.cycles(config, anda.workload(config, layer))
     return runner.measure(anda.ARRAY, config, anda.traffic(config, layer), golden)
 

@@ -99,6 +99,6 @@ def measure(pattern: Pattern, shape: Shape, runner: Runner) -> Measured:
     groups = -(-shape.in_features // config.weight_group)
     d = rng.uniform(0.001, 0.1, (shape.outputs, groups)).astype(np.float16)
     packed = slots(np.where(keep, q, np.int8(0)), keep, pattern)
-    layer = NMLayer(x, *packed, np.array(config.weight_group), d)
+    layer = NMLayer(x, *packed, config.weight_group, d)
     golden = nm.cycles(config, nm.workload(config, layer))
     return runner.measure(nm.GROUPED, config, nm.GROUPED.traffic(config, layer), golden)

@@ -103,7 +103,7 @@ class ChainedLayer(FloatLayer):
             np.pad(layer.d, padding),
             layer.weight_group,
             np.pad(minimum, padding) if minimum.size else minimum,
-            result_mantissa=np.array(settings.result_mantissa),
+            result_mantissa=settings.result_mantissa,
         )
 
     def finish(self, *measured: Measured) -> Finished:
@@ -127,8 +127,7 @@ def prepare(config: AndaConfig, settings: AndaSettings, tensors: Tensors) -> Flo
     w = weights_of(config, settings.weight_group, tensors, weights)
     minimum = [] if w.minimum is None else [w.minimum]
     x = to_fp16("activations", tensors.activations)
-    mantissa, group = np.array(settings.mantissa), np.array(w.group)
-    layer = AndaLayer(x, mantissa, w.q, w.scale, group, *minimum)
+    layer = AndaLayer(x, settings.mantissa, w.q, w.scale, w.group, *minimum)
     chained = config.output == "anda"
     anda.check(anda_compressed.array_config(config) if chained else config, layer)
     return (ChainedLayer if chained else PlaneLayer)(config, settings, tensors, w, layer)

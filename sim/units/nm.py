@@ -46,8 +46,8 @@ class SparseLayer(Prepared):
         """Operands of the array."""
         q = self.x.q.astype(np.int8)
         if self.config.grouped:
-            return NMLayer(q, *self.packed, np.array(self.w.group), self.w.scale)
-        return NMLayer(q, *self.packed, np.array(q.shape[1]))
+            return NMLayer(q, *self.packed, self.w.group, self.w.scale)
+        return NMLayer(q, *self.packed, q.shape[1])
 
     @property
     def runs(self) -> tuple[Run, ...]:

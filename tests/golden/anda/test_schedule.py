@@ -52,15 +52,15 @@ def rounded(config, y):
 
 def results(config, layer):
     """Results of a layer, one element after the other, each group by group."""
-    mantissa, size = int(layer.mantissa), config.group
+    mantissa, size = layer.mantissa, config.group
     tokens, features = layer.x.shape
     y = [[np.float32(0)] * len(layer.w) for _ in range(tokens)]
     for t, at in product(range(tokens), range(0, features, size)):
         integers, exponent = encode(layer.x[t, at : at + size], mantissa)
         for n, weights in enumerate(layer.w[:, at : at + size].tolist()):
-            scales = [layer.d[n, at // int(layer.weight_group)]]
+            scales = [layer.d[n, at // layer.weight_group]]
             if config.asymmetric:
-                scales.append(layer.minimum[n, at // int(layer.weight_group)])
+                scales.append(layer.minimum[n, at // layer.weight_group])
             y[t][n] = add_group(y[t][n], integers, exponent, mantissa, weights, *scales)
     return rounded(config, y)
 
@@ -205,7 +205,7 @@ class Receiver:
 def truncated(config, layer):
     """Values that the format keeps, ``(tokens, in_features)``."""
     values = np.zeros(layer.x.shape)
-    mantissa = int(layer.mantissa)
+    mantissa = layer.mantissa
     for t, at in product(range(len(values)), range(0, values.shape[1], config.group)):
         integers, exponent = encode(layer.x[t, at : at + config.group], mantissa)
         step = 2.0 ** (exponent - 15 - (mantissa - 1))
@@ -316,8 +316,8 @@ def simulate(config, mantissa, groups, tiles, fresh):
 def check_timing(config, layer):
     groups = -(-layer.x.shape[1] // config.group)
     tiles = -(-len(layer.x) // config.rows) * -(-len(layer.w) // config.columns)
-    fresh = {g for g in range(groups) if g * config.group % int(layer.weight_group) == 0}
-    log = simulate(config, int(layer.mantissa), groups, tiles, fresh)
+    fresh = {g for g in range(groups) if g * config.group % layer.weight_group == 0}
+    log = simulate(config, layer.mantissa, groups, tiles, fresh)
     schedule = anda.schedule(config, layer)
     assert list(schedule.cycles) == [port.name for port in anda.ports(config)]
     for name, cycles in schedule.cycles.items():
@@ -358,12 +358,12 @@ def test_schedule_of_wide_arrays_equals_the_state_machine():
 
 
 def law(config, layer):
-    return cycles_of(config, int(layer.mantissa), *layer.x.shape, len(layer.w), layer.weight_group)
+    return cycles_of(config, layer.mantissa, *layer.x.shape, len(layer.w), layer.weight_group)
 
 
 def cycles_of(config, mantissa, tokens, features, outputs, weight_group=128):
     settings = AndaSettings(mantissa=mantissa)
-    workload = Workload(tokens, features, outputs, settings, int(weight_group))
+    workload = Workload(tokens, features, outputs, settings, weight_group)
     return anda.cycles(config, workload)
 
 
@@ -378,7 +378,7 @@ def test_law_equals_the_schedule(seed):
 def test_law_of_long_runs_equals_the_state_machine(seed):
     """Enough tiles that each takes what the one before it took."""
     config, layer = wide(2000 + seed)
-    mantissa, groups, tiles = int(layer.mantissa), 1 + seed % 5, 30
+    mantissa, groups, tiles = layer.mantissa, 1 + seed % 5, 30
     log = simulate(config, mantissa, groups, tiles, {0})
     shape = tiles * config.rows, groups * config.group, config.columns
     counts = cycles_of(config, mantissa, *shape, 8 * config.group)
@@ -392,7 +392,7 @@ def test_law_of_long_runs_equals_the_state_machine(seed):
 @pytest.mark.parametrize("seed", range(60))
 def test_steady_state(seed):
     config, layer = drawn(seed)
-    mantissa, passes = int(layer.mantissa), 1 + config.asymmetric
+    mantissa, passes = layer.mantissa, 1 + config.asymmetric
     beats = mantissa + (config.sign_plane == "serial")
     period = passes * max(config.fp_share, config.add_latency)
     group = max(beats, period, config.group // config.weight_beat)
@@ -514,10 +514,10 @@ def ones(**changes):
     """3 tokens, 40 in_features, 5 outputs, 2 weight groups."""
     operands = {
         "x": np.ones((3, 40), np.float16),
-        "mantissa": np.array(4),
+        "mantissa": 4,
         "w": np.ones((5, 40), np.int8),
         "d": np.ones((5, 2), np.float16),
-        "weight_group": np.array(32),
+        "weight_group": 32,
         **changes,
     }
     return anda.AndaLayer(**operands)
@@ -533,12 +533,12 @@ A_MATRIX = "activations must be a matrix of float16 and not empty, got "
 INT8 = "weights must be int8 of shape (outputs, 40), got "
 NESTED = "group must divide the weight group, got group 16, weight group "
 ILLEGAL = [
-    (SMALL, {"mantissa": np.array(0)}, "mantissa must be in 1..16, got 0."),
-    (SMALL, {"mantissa": np.array(17)}, "mantissa must be in 1..16, got 17."),
-    (SMALL, {"mantissa": np.array(12)}, "mantissa must not exceed max_mantissa = 11, got 12."),
-    (SMALL, {"weight_group": np.array(24)}, NESTED + "24."),
-    (SMALL, {"weight_group": np.array(8)}, NESTED + "8."),
-    (SMALL, {"weight_group": np.array(0)}, NESTED + "0."),
+    (SMALL, {"mantissa": 0}, "mantissa must be in 1..16, got 0."),
+    (SMALL, {"mantissa": 17}, "mantissa must be in 1..16, got 17."),
+    (SMALL, {"mantissa": 12}, "mantissa must not exceed max_mantissa = 11, got 12."),
+    (SMALL, {"weight_group": 24}, NESTED + "24."),
+    (SMALL, {"weight_group": 8}, NESTED + "8."),
+    (SMALL, {"weight_group": 0}, NESTED + "0."),
     (SMALL, {"x": np.ones((3, 40), np.float32)}, A_MATRIX + "float32 (3, 40)."),
     (SMALL, {"x": np.ones(40, np.float16)}, A_MATRIX + "float16 (40,)."),
     (SMALL, {"x": np.ones((0, 40), np.float16)}, A_MATRIX + "float16 (0, 40)."),
@@ -558,7 +558,7 @@ ILLEGAL = [
     ),
     (
         SMALL,
-        {"weight_group": np.array(16)},
+        {"weight_group": 16},
         "d must be float16 of shape (5, 3), got float16 (5, 2).",
     ),
     (
@@ -580,7 +580,7 @@ def test_illegal_operands(function, config, changes, sentence):
 
 
 def test_one_weight_group_of_any_length():
-    layer = ones(d=np.full((5, 1), 0.5, np.float16), weight_group=np.array(40))
+    layer = ones(d=np.full((5, 1), 0.5, np.float16), weight_group=40)
     assert (anda.compute(SMALL, layer) == 20).all()
 
 

@@ -109,7 +109,7 @@ def legal(config=TINY, n=2, features=32):
         np.zeros((3, features), np.int8),
         np.zeros(slots, np.int8),
         indices,
-        np.array(16 if config.grouped else features),
+        16 if config.grouped else features,
         np.ones(d, np.float16),
     )
 
@@ -140,15 +140,15 @@ OPERANDS = [
     ),
     (legal(n=5), "N must be in 1..4, got 5."),
     (
-        replace(legal(), weight_group=np.array(16.0)),
-        "weight_group must be a 0-d integer array, got float64 16.0.",
+        replace(legal(), weight_group=16.0),
+        "weight_group must be a plain integer, got 16.0.",
     ),
     (
-        replace(legal(), weight_group=np.array(10)),
+        replace(legal(), weight_group=10),
         "m must divide the weight group, got m 4, weight group 10.",
     ),
     (
-        replace(legal(), weight_group=np.array(0)),
+        replace(legal(), weight_group=0),
         "m must divide the weight group, got m 4, weight group 0.",
     ),
     (legal(features=68), "in_features must not exceed max_k = 64, got 68."),
@@ -187,7 +187,7 @@ SCALED = [
         "d must be finite, got inf.",
     ),
     (
-        replace(legal(GROUPED), weight_group=np.array(32)),
+        replace(legal(GROUPED), weight_group=32),
         "the weight group must be 16, got 32.",
     ),
     (legal(GROUPED, features=80), "in_features must not exceed max_k = 64, got 80."),

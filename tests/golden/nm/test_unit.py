@@ -45,7 +45,7 @@ def padded(config, layer):
 def edges(config, layer):
     """First feature of each weight group, and the end of the padded row."""
     end = layer.values.shape[1] * config.m
-    group = int(layer.weight_group)
+    group = layer.weight_group
     return [0, end] if group >= layer.x.shape[1] else [*range(0, end, group), end]
 
 
@@ -307,7 +307,7 @@ def test_schedule_equals_the_registers(shape):
     values, n, tokens, features, outputs, group = shape
     config = NMConfig(**values, max_k=64)
     layer = tb_nm.layer(config, np.random.default_rng(n), n, tokens, features, outputs)
-    check_simulation(config, replace(layer, weight_group=np.array(group)))
+    check_simulation(config, replace(layer, weight_group=group))
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -373,7 +373,7 @@ def test_law_equals_the_schedule(draw):
         design = nm.GROUPED if config.grouped else nm.ARRAY
         counted = design.schedule(config, layer).counts()
         settings, shape = NMSettings(n=layer.n), (*layer.x.shape, layer.outputs)
-        law = design.cycles(config, Workload(*shape, settings, int(layer.weight_group)))
+        law = design.cycles(config, Workload(*shape, settings, layer.weight_group))
         assert (law.cycles, law.events) == (counted.cycles, counted.events)
         assert list(law.events) == [event.name for event in design.events(config)]
 
@@ -393,7 +393,7 @@ def test_groups_shorter_than_the_drain_wait_for_it():
 def test_more_in_features_than_max_k_in_groups_that_fit():
     config = NMConfig(rows=2, columns=2, span=1, max_k=8)
     layer = tb_nm.layer(config.replace(max_k=20), np.random.default_rng(0), 2, 3, 20, 3)
-    layer = replace(layer, weight_group=np.array(8))
+    layer = replace(layer, weight_group=8)
     law = nm.cycles(config, Workload(3, 20, 3, NMSettings(n=2), 8))
     assert law.events == nm.schedule(config, layer).counts().events
 
