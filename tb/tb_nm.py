@@ -13,16 +13,9 @@ from ..golden.contract.schedule import Beats, Schedule
 from ..golden.grouped import GroupScales
 from ..golden.nm.config import NMConfig, ports
 from ..golden.nm.format import slots
+from ..golden.nm.schedule import schedule, traffic
 from ..golden.nm.unit import GROUPED as GROUPED_DESIGN
-from ..golden.nm.unit import (
-    NMLayer,
-    compute,
-    dequantised,
-    group_sums,
-    schedule,
-    sums,
-    traffic,
-)
+from ..golden.nm.values import NMLayer, compute, dequantised, group_sums, sums
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 

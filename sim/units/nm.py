@@ -18,7 +18,7 @@ from ...golden.nm import unit as nm
 from ...golden.nm.config import ACTIVATION_BITS, BEAT_BITS, NMConfig, NMSettings
 from ...golden.nm.format import Slots, pack, slots
 from ...golden.nm.prune import Calibration, prune
-from ...golden.nm.unit import NMLayer
+from ...golden.nm.values import NMLayer
 from ..run.measure import Measured, fp32_results, results
 from .dense import baselines
 from .simulate import Finished, Prepared, Run, Tensors, layer_sqnr_db, times

@@ -9,9 +9,12 @@ from nibbleforge.golden import dense
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.grouped import GroupScales
+from nibbleforge.golden.nm import schedule as nm_schedule
+from nibbleforge.golden.nm import timing as nm_timing
 from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm import values as nm_values
 from nibbleforge.golden.nm.config import NMConfig, NMSettings
-from nibbleforge.golden.nm.unit import NMLayer
+from nibbleforge.golden.nm.values import NMLayer
 from nibbleforge.golden.units import UNITS, unit
 
 # --- figures --------------------------------------------------------------------------------------
@@ -24,7 +27,9 @@ def utilisation(config, counts, n, tokens, features, outputs):
 
 
 def cycles_of(config, n, tokens, features, outputs, weight_group=None):
-    return nm.cycles(config, Workload(tokens, features, outputs, NMSettings(n=n), weight_group))
+    return nm_timing.cycles(
+        config, Workload(tokens, features, outputs, NMSettings(n=n), weight_group)
+    )
 
 
 def test_utilisation_of_a_large_layer():
@@ -167,7 +172,9 @@ OPERANDS = [
 
 
 @pytest.mark.parametrize(("layer", "sentence"), OPERANDS)
-@pytest.mark.parametrize("function", [nm.check, nm.compute, nm.schedule, nm.traffic])
+@pytest.mark.parametrize(
+    "function", [nm_values.check, nm_values.compute, nm_schedule.schedule, nm_schedule.traffic]
+)
 def test_illegal_operands(function, layer, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(TINY, layer)
@@ -195,7 +202,9 @@ SCALED = [
 
 
 @pytest.mark.parametrize(("layer", "sentence"), SCALED)
-@pytest.mark.parametrize("function", [nm.dequantised, nm.GROUPED.schedule, nm.GROUPED.traffic])
+@pytest.mark.parametrize(
+    "function", [nm_values.dequantised, nm.GROUPED.schedule, nm.GROUPED.traffic]
+)
 def test_illegal_operands_of_the_joined_unit(function, layer, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(GROUPED, layer)
