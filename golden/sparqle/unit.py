@@ -27,7 +27,7 @@ from .config import (
     w_port,
     y_port,
 )
-from .schedule import Run
+from .run import Run
 from .timing import cycles
 
 # --- payloads ---------------------------------------------------------------------------------
