@@ -100,5 +100,5 @@ def measure(pattern: Pattern, shape: Shape, runner: Runner) -> Measured:
     d = rng.uniform(0.001, 0.1, (shape.outputs, groups)).astype(np.float16)
     packed = slots(np.where(keep, q, np.int8(0)), keep, pattern)
     layer = NMLayer(x, *packed, config.weight_group, d)
-    golden = nm.GROUPED.cycles(config, nm_timing.workload(config, layer))
+    golden = nm.GROUPED.cycles(config, nm.GROUPED.workload(config, layer))
     return runner.measure(nm.GROUPED, config, nm.GROUPED.traffic(config, layer), golden)
