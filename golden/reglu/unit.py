@@ -16,7 +16,7 @@ from ..contract.schedule import Pulses, Schedule, Traffic, ranges
 from ..contract.workload import Workload
 from .config import Matrix, RegluConfig, RegluSettings, bandwidth, events, ports
 from .timing import HIDDEN, SCALED, FfnProfile, Neurons, TokenRun, TokenTiming
-from .traffic import Requests, traffic_of
+from .schedule import Requests, traffic_of
 from .values import FfnRun, Outcome, check_shape, compute
 
 # --- schedule ---------------------------------------------------------------------------------

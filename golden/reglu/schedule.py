@@ -1,4 +1,4 @@
-"""Neuron-skipping ReGLU FFN: payloads of its ports."""
+"""Schedule of the neuron-skipping FFN: payloads of its ports, and when they pass them."""
 
 import numpy as np
 from numpy.typing import NDArray
