@@ -11,8 +11,8 @@ from ..golden.reglu.config import RegluConfig, ports
 from ..golden.reglu.ffn import INT8_LIMIT, INT16_LIMIT
 from ..golden.reglu.format import SHIFTS, FixedPoint, exact_product, multiply_shift
 from ..golden.reglu.predictor import scores
+from ..golden.reglu.schedule import schedule
 from ..golden.reglu.thresholds import ALWAYS
-from ..golden.reglu.unit import schedule
 from ..golden.reglu.values import FfnRun, compute
 from .stimuli import Stimuli
 

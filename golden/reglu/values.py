@@ -15,7 +15,6 @@ from .config import RegluConfig
 from .ffn import IntegerFfn, run
 from .format import MULT_BITS, SHIFTS, Factor, FixedPoint
 from .predictor import scores
-from .timing import Neurons
 
 
 @dataclass(frozen=True)
@@ -148,6 +147,25 @@ def _check_range(name: str, values: NDArray, least: int, most: int | None) -> No
 
 
 # --- values -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """What becomes of the neurons of a token, bool ``(D,)`` each.
+
+    Attributes
+    ----------
+    predicted
+        Gate row is needed.
+    positive
+        Predicted ones that survive the gate: up row is needed.
+    adding
+        Those of them that survive the up: down row is needed.
+    """
+
+    predicted: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    adding: NDArray[np.bool_]
 
 
 class Outcome(NamedTuple):

@@ -12,9 +12,9 @@ from ...golden.contract.workload import Workload
 from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, ports
 from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
-from ...golden.reglu.timing import FfnProfile, Neurons
-from ...golden.reglu.unit import SKIPPING_FFN, dense_cycles
-from ...golden.reglu.values import FfnRun, compute
+from ...golden.reglu.timing import FfnProfile, dense_cycles
+from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.reglu.values import FfnRun, Neurons, compute
 from ..run.measure import Measured
 from ..tensors.ffns import FfnWeights
 from .simulate import Finished, Prepared, Run, Tensors, sqnr_db

@@ -8,10 +8,11 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.reglu.config import Matrix, RegluConfig, RegluSettings, ports
 from nibbleforge.golden.reglu.quality import share
+from nibbleforge.golden.reglu.schedule import schedule
 from nibbleforge.golden.reglu.thresholds import ALWAYS
-from nibbleforge.golden.reglu.timing import FfnProfile, Neurons
-from nibbleforge.golden.reglu.unit import UNIT, cycles, dense_cycles, schedule
-from nibbleforge.golden.reglu.values import compute
+from nibbleforge.golden.reglu.timing import FfnProfile, cycles, dense_cycles
+from nibbleforge.golden.reglu.unit import UNIT
+from nibbleforge.golden.reglu.values import Neurons, compute
 from nibbleforge.tb import tb_reglu
 
 ONE = RegluConfig(lanes=4, max_features=4, max_neurons=1, max_rank=1, in_flight=1, predictor=False)
