@@ -2,7 +2,7 @@
 
 After FIGNA (HPCA 2024); the definition is ours. Number format and results are those of the
 bit-plane array with the same mantissa (:mod:`nibbleforge.golden.anda.format`,
-:mod:`nibbleforge.golden.anda.values`), and so are post-processors and their timing
+:mod:`nibbleforge.golden.anda.dots`), and so are post-processors and their timing
 (:mod:`nibbleforge.golden.anda.timing`). The schedule is the one that the docstring of
 :class:`nibbleforge.hw.figna.FignaArray` states.
 """
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
+from .anda import dots as anda_dots
 from .anda import timing as anda_timing
-from .anda import values as anda_dot
 from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
 from .anda.format import MANTISSA_MAX, Anda, encode
 from .anda.schedule import (
@@ -123,7 +123,7 @@ class FignaLayer(GroupOperands):
 def compute(config: FignaConfig, layer: FignaLayer) -> NDArray[np.float32]:
     """Results, ``(tokens, outputs)``."""
     check_operands(config, layer)
-    return anda_dot.compute(layer.encoded(config), layer.weights(config))
+    return anda_dots.compute(layer.encoded(config), layer.weights(config))
 
 
 # --- ports and events -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Anda: bit-serial array that multiplies planes of mantissas by INT4 weights.
 
 Source: Anda, arXiv 2411.15982; what is ours is said in :mod:`.config`. The number format is
-:mod:`.format`, the arithmetic :mod:`.values`. The schedule is the one that the docstring of
+:mod:`.format`, the arithmetic :mod:`.dots`. The schedule is the one that the docstring of
 :class:`nibbleforge.hw.anda.array.AndaArray` states; :mod:`.timing` computes it.
 """
 
@@ -21,8 +21,8 @@ from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
 from ..contract.tiling import Tiling
 from ..contract.workload import Workload
 from ..grouped import check_scales
+from . import dots as anda_dots
 from . import timing as anda_timing
-from . import values as anda_dot
 from .config import (
     AndaConfig,
     AndaSettings,
@@ -152,7 +152,7 @@ def _check_scales(config: GroupArrayConfig, layer: GroupOperands) -> None:
 def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:
     """Results, ``(tokens, outputs)``, float32 or float16 as the array gives them."""
     check(config, layer)
-    y = anda_dot.compute(layer.encoded(config), layer.weights(config))
+    y = anda_dots.compute(layer.encoded(config), layer.weights(config))
     return y if config.output == "fp32" else fp32_to_fp16(y)
 
 

@@ -5,9 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+from nibbleforge.golden.anda import dots as anda_dots
 from nibbleforge.golden.anda import schedule as anda
 from nibbleforge.golden.anda import unit as anda_unit
-from nibbleforge.golden.anda import values as anda_dot
 from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
@@ -98,7 +98,7 @@ def test_every_operation_rounds(asymmetric):
     d = rng.uniform(-1, 1, random.d.shape).astype(np.float16)
     w = np.where([[True], [False], [True]], np.maximum(random.w, 5), np.minimum(random.w, -7))
     layer = replace(random, x=x, w=w, d=d)
-    acc = anda_dot.group_dots(layer.encoded(config), layer.w)
+    acc = anda_dots.group_dots(layer.encoded(config), layer.w)
     assert (acc.astype(np.float32) != acc).any()
     assert same(anda.compute(config, layer), results(config, layer))
 
