@@ -19,17 +19,9 @@ from .anda import dots as anda_dots
 from .anda import timing as anda_timing
 from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
 from .anda.format import MANTISSA_MAX, Anda, encode
-from .anda.schedule import (
-    GroupOperands,
-    check_operands,
-    check_weight_group,
-    exponent_words,
-    joined,
-    port_of,
-    scale_words,
-    shape_of,
-    weight_words,
-)
+from .anda.schedule import exponent_words, joined, port_of, scale_words, weight_words
+from .anda.timing import shape_of
+from .anda.values import GroupOperands, check_operands, check_weight_group
 from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.events import Counts, Event

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..golden.anda.config import AndaConfig, GroupArrayConfig
 from ..golden.anda.format import MANTISSA_MAX, Anda
-from ..golden.anda.schedule import AndaLayer, GroupOperands, compute
+from ..golden.anda.values import AndaLayer, GroupOperands, compute
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 

@@ -7,7 +7,7 @@ import numpy as np
 from ..golden.anda.compressed import CompressedLayer, compute
 from ..golden.anda.config import AndaConfig
 from ..golden.anda.format import MANTISSA_MAX
-from ..golden.anda.schedule import AndaLayer
+from ..golden.anda.values import AndaLayer
 from . import tb_anda
 from .stimuli import Stimuli
 

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ...golden import fp16
 from ...golden.anda import compressed as anda_compressed
-from ...golden.anda import schedule as anda
+from ...golden.anda import values as anda_values
 from ...golden.anda.compressed import COMPRESSED, CompressedLayer
 from ...golden.anda.config import AndaConfig, AndaSettings, GroupArrayConfig
 from ...golden.anda.format import to_fp16
-from ...golden.anda.schedule import ARRAY, AndaLayer
+from ...golden.anda.unit import ARRAY
+from ...golden.anda.values import AndaLayer
 from ...golden.arithmetic.quantise import QuantisedWeights, take_weights
 from ...golden.contract.config import Config
 from ...golden.contract.workload import Workload
@@ -129,7 +130,7 @@ def prepare(config: AndaConfig, settings: AndaSettings, tensors: Tensors) -> Flo
     x = to_fp16("activations", tensors.activations)
     layer = AndaLayer(x, settings.mantissa, w.q, w.scale, w.group, *minimum)
     chained = config.output == "anda"
-    anda.check(anda_compressed.array_config(config) if chained else config, layer)
+    anda_values.check(anda_compressed.array_config(config) if chained else config, layer)
     return (ChainedLayer if chained else PlaneLayer)(config, settings, tensors, w, layer)
 
 

@@ -1,7 +1,7 @@
 """Simulation of the mantissa array on a user's layer."""
 
 from ...golden.anda.format import to_fp16
-from ...golden.anda.schedule import check_operands
+from ...golden.anda.values import check_operands
 from ...golden.figna import ARRAY, FignaConfig, FignaLayer, FignaSettings
 from ..run.measure import Measured, fp32_results
 from .anda import FloatLayer, weights_of

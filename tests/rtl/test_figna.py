@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from nibbleforge.golden import figna
-from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import values as anda_values
 from nibbleforge.golden.anda.config import AndaConfig
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
@@ -56,8 +56,8 @@ def test_values_are_those_of_the_bit_planes(seed):
     planes = AndaConfig(
         group=config.group, columns=16, asymmetric=config.asymmetric, weight_beat=16
     )
-    same = anda.AndaLayer(mantissa=config.mantissa, **vars(layer))
-    expected, found = anda.compute(planes, same), figna.compute(config, layer)
+    same = anda_values.AndaLayer(mantissa=config.mantissa, **vars(layer))
+    expected, found = anda_values.compute(planes, same), figna.compute(config, layer)
     assert np.array_equal(expected.view(np.uint32), found.view(np.uint32))
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nibbleforge.golden.anda import compressed as anda_compressed
-from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import schedule as anda_schedule
+from nibbleforge.golden.anda import values as anda_values
 from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
-from nibbleforge.golden.anda.schedule import AndaLayer
+from nibbleforge.golden.anda.values import AndaLayer
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.units import unit
@@ -24,7 +25,7 @@ def drawn(seed=0, **changes):
 @pytest.mark.parametrize("seed", range(20))
 def test_results_are_truncated_to_the_step_of_their_group(seed):
     config, layer = drawn(seed)
-    half = np.asarray(anda.compute(config.replace(output="fp16"), layer), np.float64)
+    half = np.asarray(anda_values.compute(config.replace(output="fp16"), layer), np.float64)
     y = anda_compressed.compute(config, layer).decode()
     for start in range(0, half.shape[1], config.group):
         group = half[:, start : start + config.group]
@@ -37,7 +38,7 @@ def test_results_are_truncated_to_the_step_of_their_group(seed):
 
 def test_the_next_layer_takes_what_leaves():
     config, layer = drawn(3)
-    y = np.asarray(anda.compute(config.replace(output="fp16"), layer), np.float16)
+    y = np.asarray(anda_values.compute(config.replace(output="fp16"), layer), np.float16)
     mantissa = min(layer.result_mantissa, config.max_mantissa)
     outputs = config.columns  # one tile deep, so that every beat is taken once
     following = AndaLayer(
@@ -47,7 +48,7 @@ def test_the_next_layer_takes_what_leaves():
         d=np.ones((outputs, 1), np.float16),
         weight_group=y.shape[1],
     )
-    taken = anda.traffic(config.replace(output="fp16"), following)
+    taken = anda_schedule.traffic(config.replace(output="fp16"), following)
     given = anda_compressed.traffic(config, replace(layer, result_mantissa=mantissa))
     np.testing.assert_array_equal(taken["plane"].words, given["y_plane"].words)
     np.testing.assert_array_equal(taken["sign"].words, given["y_sign"].words)

@@ -5,9 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from nibbleforge.golden.anda import config as anda_config
 from nibbleforge.golden.anda import dots as anda_dots
-from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import schedule as anda_schedule
+from nibbleforge.golden.anda import timing as anda_timing
 from nibbleforge.golden.anda import unit as anda_unit
+from nibbleforge.golden.anda import values as anda_values
 from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
@@ -73,7 +76,7 @@ def same(a, b):
 @pytest.mark.parametrize("seed", range(30))
 def test_results(seed):
     config, layer = drawn(seed)
-    assert same(anda.compute(config, layer), results(config, layer))
+    assert same(anda_values.compute(config, layer), results(config, layer))
 
 
 def test_results_of_every_kind_were_drawn():
@@ -84,7 +87,7 @@ def test_results_of_every_kind_were_drawn():
 @pytest.mark.parametrize("config", tb_anda.SMALL, ids=["fp16", "asymmetric"])
 def test_results_of_the_largest_sums(config):
     layer = tb_anda.corner_layer(config)
-    assert same(anda.compute(config, layer), results(config, layer))
+    assert same(anda_values.compute(config, layer), results(config, layer))
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
@@ -100,7 +103,7 @@ def test_every_operation_rounds(asymmetric):
     layer = replace(random, x=x, w=w, d=d)
     acc = anda_dots.group_dots(layer.encoded(config), layer.w)
     assert (acc.astype(np.float32) != acc).any()
-    assert same(anda.compute(config, layer), results(config, layer))
+    assert same(anda_values.compute(config, layer), results(config, layer))
 
 
 # --- a receiver that knows only the ports ---------------------------------------------------------
@@ -110,7 +113,7 @@ class Stream:
     """Beats of a port, each ``{field: list or integer}``."""
 
     def __init__(self, config, traffic, name):
-        port = next(port for port in anda.ports(config) if port.name == name)
+        port = next(port for port in anda_config.ports(config) if port.name == name)
         self.beats = deque(self._fields(port, row) for row in traffic[name].expand())
 
     @staticmethod
@@ -142,7 +145,7 @@ class Receiver:
     """Takes the beats of all inputs, group after group."""
 
     def __init__(self, config, traffic):
-        assert set(traffic) == {port.name for port in anda.ports(config)}
+        assert set(traffic) == {port.name for port in anda_config.ports(config)}
         self.config, self.scale = config, None
         self.streams = {name: Stream(config, traffic, name) for name in traffic}
 
@@ -224,8 +227,8 @@ def block(matrix, start, size, width=None):
 @pytest.mark.parametrize("seed", range(30))
 def test_a_receiver_gets_the_operands_and_the_results(seed):
     config, layer = drawn(seed)
-    receiver = Receiver(config, anda.traffic(config, layer))
-    kept, y = truncated(config, layer), anda.compute(config, layer)
+    receiver = Receiver(config, anda_schedule.traffic(config, layer))
+    kept, y = truncated(config, layer), anda_values.compute(config, layer)
     width = -(-layer.x.shape[1] // config.group) * config.group
     starts = range(0, len(layer.x), config.rows), range(0, len(layer.w), config.columns)
     for token, output in product(*starts):
@@ -318,16 +321,16 @@ def check_timing(config, layer):
     tiles = -(-len(layer.x) // config.rows) * -(-len(layer.w) // config.columns)
     fresh = {g for g in range(groups) if g * config.group % layer.weight_group == 0}
     log = simulate(config, layer.mantissa, groups, tiles, fresh)
-    schedule = anda.schedule(config, layer)
-    assert list(schedule.cycles) == [port.name for port in anda.ports(config)]
+    schedule = anda_schedule.schedule(config, layer)
+    assert list(schedule.cycles) == [port.name for port in anda_config.ports(config)]
     for name, cycles in schedule.cycles.items():
         assert cycles.tolist() == log[name], name
         assert len(schedule.beats[name]) == len(cycles)
-    assert set(schedule.events) == {event.name for event in anda.events(config)}
+    assert set(schedule.events) == {event.name for event in anda_config.events(config)}
     for name, pulses in schedule.events.items():
         fired = list(zip(pulses.cycles.tolist(), pulses.increments.tolist(), strict=True))
         assert fired == log[name], name
-    for event in anda.events(config):
+    for event in anda_config.events(config):
         assert all(0 < increment < 1 << event.width for _, increment in log[event.name])
     return {name for name, fired in log.items() if fired}
 
@@ -364,13 +367,13 @@ def law(config, layer):
 def cycles_of(config, mantissa, tokens, features, outputs, weight_group=128):
     settings = AndaSettings(mantissa=mantissa)
     workload = Workload(tokens, features, outputs, settings, weight_group)
-    return anda.cycles(config, workload)
+    return anda_timing.cycles(config, workload)
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_law_equals_the_schedule(seed):
     for config, layer in (drawn(1000 + seed), wide(1000 + seed)):
-        counts, totals = law(config, layer), anda.schedule(config, layer).counts()
+        counts, totals = law(config, layer), anda_schedule.schedule(config, layer).counts()
         assert (counts.cycles, counts.events) == (totals.cycles, totals.events)
 
 
@@ -385,7 +388,7 @@ def test_law_of_long_runs_equals_the_state_machine(seed):
     assert counts.cycles == log["y"][-1] + 1
     assert counts.events == {
         event.name: sum(increment for _, increment in log[event.name])
-        for event in anda.events(config)
+        for event in anda_config.events(config)
     }
 
 
@@ -451,8 +454,8 @@ def test_bandwidth(name, mantissa, sign_plane):
         "w": config.group / config.weight_beat,
         "scale": config.group / 128,
     }
-    inputs = [port for port in anda.ports(config) if port.direction == "in"]
-    assert anda.bandwidth(config, mantissa) == pytest.approx(
+    inputs = [port for port in anda_config.ports(config) if port.direction == "in"]
+    assert anda_config.bandwidth(config, mantissa) == pytest.approx(
         {p.name: p.width * beats[p.name] / config.group_cycles(mantissa) for p in inputs}
     )
 
@@ -520,7 +523,7 @@ def ones(**changes):
         "weight_group": 32,
         **changes,
     }
-    return anda.AndaLayer(**operands)
+    return anda_values.AndaLayer(**operands)
 
 
 def last_is(value, *shape, dtype=np.float16):
@@ -573,7 +576,10 @@ ILLEGAL = [
 
 
 @pytest.mark.parametrize(("config", "changes", "sentence"), ILLEGAL)
-@pytest.mark.parametrize("function", [anda.check, anda.compute, anda.schedule, anda.traffic])
+@pytest.mark.parametrize(
+    "function",
+    [anda_values.check, anda_values.compute, anda_schedule.schedule, anda_schedule.traffic],
+)
 def test_illegal_operands(function, config, changes, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(config, ones(**changes))
@@ -581,7 +587,7 @@ def test_illegal_operands(function, config, changes, sentence):
 
 def test_one_weight_group_of_any_length():
     layer = ones(d=np.full((5, 1), 0.5, np.float16), weight_group=40)
-    assert (anda.compute(SMALL, layer) == 20).all()
+    assert (anda_values.compute(SMALL, layer) == 20).all()
 
 
 AT_LEAST_1 = "tokens, in_features and outputs must be at least 1, got "
