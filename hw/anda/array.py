@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In
 
 from ...golden.anda.config import AndaConfig
-from ...golden.anda.schedule import ARRAY
+from ...golden.anda.unit import ARRAY
 from ...golden.arithmetic.floating import FloatToHalfConfig
 from ...golden.contract.layer import WEIGHT_BITS
 from ..lib.adders import carry_save

@@ -9,8 +9,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ...golden.anda.config import GroupArrayConfig
+from ...golden.anda.dots import OFFSET
 from ...golden.anda.format import BIAS, EXPONENT_BITS
-from ...golden.anda.values import OFFSET
 from ...golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from ...golden.dequantizer import SCALE_BITS
 from ..lib.base import Part, Unit

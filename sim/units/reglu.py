@@ -12,9 +12,9 @@ from ...golden.contract.workload import Workload
 from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, ports
 from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
-from ...golden.reglu.timing import FfnProfile, Neurons
-from ...golden.reglu.unit import SKIPPING_FFN, dense_cycles
-from ...golden.reglu.values import FfnRun, compute
+from ...golden.reglu.timing import FfnProfile, dense_cycles
+from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.reglu.values import FfnRun, Neurons, compute
 from ..run.measure import Measured
 from ..tensors.ffns import FfnWeights
 from .simulate import Finished, Prepared, Run, Tensors, sqnr_db
@@ -150,8 +150,8 @@ def _operands(
         gate_shift=ffn.to_g16.shift,
         up_mult=ffn.to_u16.mult,
         up_shift=ffn.to_u16.shift,
-        h_mult=np.asarray(ffn.to_h.mult),
-        h_shift=np.asarray(ffn.to_h.shift),
+        h_mult=ffn.to_h.mult,
+        h_shift=ffn.to_h.shift,
         a=a,
         b=b,
         z_mult=mult,

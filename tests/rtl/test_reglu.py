@@ -8,8 +8,9 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 from nibbleforge.golden.contract.schedule import Beats
 from nibbleforge.golden.reglu.config import Matrix, RegluConfig, ports
+from nibbleforge.golden.reglu.schedule import schedule
 from nibbleforge.golden.reglu.thresholds import ALWAYS
-from nibbleforge.golden.reglu.unit import SKIPPING_FFN, schedule
+from nibbleforge.golden.reglu.unit import SKIPPING_FFN
 from nibbleforge.golden.reglu.values import compute
 from nibbleforge.golden.units import unit
 from nibbleforge.hw.reglu.ffn import SkippingFFN
