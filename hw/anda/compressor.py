@@ -189,7 +189,7 @@ class CompressorLane(Part[LaneConfig]):
         return Cat(found[0] | ~found.any(), found[1:])
 
 
-class Compressor(Unit[CompressorConfig]):
+class AndaCompressor(Unit[CompressorConfig]):
     """Compress groups of FP16 activations at run time: one exponent and M bit planes a group.
 
     ``x`` brings the same ``beat`` elements of ``lanes_per_beat`` lanes a beat, the blocks of lanes

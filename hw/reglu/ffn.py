@@ -3,7 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal
 
 from ...golden.reglu.config import Matrix, RegluConfig
-from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.reglu.unit import REGLU_FFN
 from ..lib.base import Unit, connect
 from ..lib.emission import place
 from ..lib.memories import address_bits
@@ -14,7 +14,7 @@ from .sums import OutputSums
 from .values import NeuronValues, factor_layout
 
 
-class SkippingFFN(Unit[RegluConfig]):
+class RegluFFN(Unit[RegluConfig]):
     """ReGLU FFN that reads only rows of neurons that add to its outputs, and of those predicted to.
 
     ``x`` brings a token, L features a beat; its first beat brings the number of neurons D, the rank
@@ -56,7 +56,7 @@ class SkippingFFN(Unit[RegluConfig]):
     """
 
     def __init__(self, config: RegluConfig):
-        super().__init__(config, SKIPPING_FFN)
+        super().__init__(config, REGLU_FFN)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

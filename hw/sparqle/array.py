@@ -15,7 +15,7 @@ from .decoder import index_bits
 from .rows import RowGroup, bank_bits, bank_layout, write_layout
 
 
-class HybridArray(Unit[SparqleConfig]):
+class SparqleArray(Unit[SparqleConfig]):
     """R x C array that multiplies all low halves of activations, and high halves that are not 0.
 
     ``y = x @ w.T`` for a tile of R tokens and C outputs, ``x = 2^k * high + low``, on k-bit
@@ -207,4 +207,4 @@ class SparqleGrouped(GroupedArray[SparqleConfig]):
     """The hybrid array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
 
     def __init__(self, config: SparqleConfig):
-        super().__init__(config, GROUPED, HybridArray)
+        super().__init__(config, GROUPED, SparqleArray)
