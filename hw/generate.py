@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +14,6 @@ from ..golden.contract.errors import UserError
 from ..golden.contract.events import Event
 from ..golden.contract.ports import Port
 from ..golden.version import VERSION
-from .lib.base import Part
 from .lib.emission import to_verilog
 from .units import component
 
@@ -26,6 +26,12 @@ WAIVED = {
     "PROCASSINIT": "registers have initial values and are assigned in processes",
     "WIDTHEXPAND": "operands of unequal width are extended implicitly, as Verilog defines",
     "UNUSEDSIGNAL": "some bits of intermediate results are not needed",
+}
+
+# No keywords, and yet no names for a top module.
+RESERVED = {
+    "TOP": "Verilator's own top level",
+    "std": "SystemVerilog's standard package",
 }
 
 
@@ -57,6 +63,42 @@ class Generated:
             f"{self.name}.vlt": self.waivers,
         }
 
+    def check_folder(self, folder: Path, *, replace: bool = False) -> None:
+        """See to it that nobody else's files are replaced, and that no two modules clash.
+
+        The files of this very design, configuration and reset level may be replaced.
+
+        Parameters
+        ----------
+        folder
+            Where the files are to go; need not exist.
+        replace
+            Files of the same names may be replaced, whatever they are.
+
+        Raises
+        ------
+        UserError
+            A file of the same name is not known to be of this design and configuration, or a
+            neighbour has a module of the same name.
+        """
+        files = [folder / name for name in self.files]
+        there = [path for path in files if path.is_file() or path.is_symlink()]
+        before = _read_manifest(folder / f"{self.name}.json")
+        same = before is not None and all(before[key] == self.manifest[key] for key in _IDENTITY)
+        if there and not same and not replace:
+            raise UserError(
+                f"{there[0]} is there already and not of this design and configuration: "
+                "choose another name (--name) or folder, or replace it (--force)."
+            )
+        for path in sorted(folder.glob("*.json")):
+            other = _read_manifest(path) if path.stem != self.name else None
+            clash = set(self.manifest["modules"]) & set(other["modules"] if other else ())
+            if clash:
+                raise UserError(
+                    f"{path.with_suffix('.v')} has a module {min(clash)}, too: "
+                    "choose another name (--name) or folder."
+                )
+
     def write(self, folder: Path) -> list[Path]:
         """Write all files; returns their paths, the Verilog first."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +108,22 @@ class Generated:
             partial.write_text(content)
             paths.append(partial.rename(folder / name))
         return paths
+
+
+_IDENTITY = ("design", "top", "config_hash", "reset")
+"""What the manifests of two runs have in common if one may replace the files of the other."""
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest beside generated Verilog; None if there is none."""
+    if not path.is_file() or not path.with_suffix(".v").is_file():
+        return None  # any other file, which may be large
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    wanted = {*_IDENTITY, "modules"}
+    return content if isinstance(content, dict) and wanted <= content.keys() else None
 
 
 def generate(
@@ -85,10 +143,11 @@ def generate(
     Raises
     ------
     UserError
-        The name is no Verilog identifier, or a keyword.
+        The name is no Verilog identifier, or one that tools refuse.
     """
     top = design.name if name is None else name
-    verilog, modules = named_verilog(component(design, config), top, active_low=reset == "low")
+    check_name(top, [name for _, name in _signals(design, config, reset)])
+    verilog, modules = to_verilog(component(design, config), top, active_low=reset == "low")
     return Generated(
         name=top,
         verilog=header(design, config, top) + verilog,
@@ -98,14 +157,14 @@ def generate(
     )
 
 
-def named_verilog(part: Part, top: str, *, active_low: bool = False) -> tuple[str, tuple[str, ...]]:
-    """Verilog of a part, as :func:`to_verilog`; a name that cannot be is a :class:`UserError`."""
+def check_name(top: str, signals: Iterable[str]) -> None:
+    """Raise :class:`UserError` unless a module with these signals can have the name."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", top):
         raise UserError(f"a module name must be a Verilog identifier, got {top!r}.")
-    verilog, modules = to_verilog(part, top, active_low=active_low)
-    if not re.search(rf"^module {top}\(", verilog, re.MULTILINE):  # Yosys had to escape it
-        raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
-    return verilog, modules
+    if top in RESERVED:
+        raise UserError(f"a module name must not be that of {RESERVED[top]}, got {top!r}.")
+    if top in signals:
+        raise UserError(f"a module name must not be that of one of its ports, got {top!r}.")
 
 
 def header(design: Design, config: Config, top: str) -> str:
@@ -114,11 +173,11 @@ def header(design: Design, config: Config, top: str) -> str:
         f"{top}: {design.summary}",
         f"Generated by nibbleforge {VERSION}; this file belongs to whoever generated it.",
         f"Cycles of a free-flowing run: {design.law}",
-        f"Configuration: {config.canonical_json()}",
+        f"Configuration: {json.dumps(json.loads(config.canonical_json()))}",
         f"Configuration hash: {config.config_hash}",
         *(f"Port {port.name} ({port.direction}): {port.meaning}" for port in design.ports(config)),
     ]
-    wrapped = [part for line in lines for part in textwrap.wrap(line, 96, subsequent_indent="  ")]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 97, subsequent_indent="  ")]
     return "".join(f"// {line}\n" for line in wrapped) + "\n"
 
 
@@ -186,20 +245,24 @@ def describe_events(events: tuple[Event, ...]) -> dict[str, Any]:
 
 def _template(design: Design, config: Config, top: str, reset: Reset) -> str:
     """An instance with every port connected to a wire of the same name, to be pasted."""
-    wires: list[tuple[int, str]] = []
+    clock, level, *wires = _signals(design, config, reset)
+    declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
+    connections = ",\n".join(f"  .{name}({name})" for _, name in (clock, level, *wires))
+    return (
+        f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
+    )
+
+
+def _signals(design: Design, config: Config, reset: Reset) -> list[tuple[int, str]]:
+    """Width and name of the top module's Verilog ports: clock, reset, streams, events."""
+    found = [(1, "clk"), (1, _reset_name(reset))]
     for port in design.ports(config):
-        wires += [
+        found += [
             (1, f"{port.name}_valid"),
             (1, f"{port.name}_ready"),
             (port.width, f"{port.name}_payload"),
         ]
-    wires.append((sum(event.width for event in design.events(config)), "events"))
-    declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
-    names = ["clk", _reset_name(reset), *(name for _, name in wires)]
-    connections = ",\n".join(f"  .{name}({name})" for name in names)
-    return (
-        f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
-    )
+    return [*found, (sum(event.width for event in design.events(config)), "events")]
 
 
 def _range(width: int) -> str:
@@ -209,9 +272,15 @@ def _range(width: int) -> str:
 def waivers(top: str) -> str:
     """Lint waivers of a design: rules that Verilog written by Yosys always trips."""
     rules = "".join(
-        f'// {why}\nlint_off -rule {rule} -file "*{top}.v"\n' for rule, why in WAIVED.items()
+        f"// {why}\n"
+        + "".join(f'lint_off -rule {rule} -file "{file}"\n' for file in (f"{top}.v", f"*/{top}.v"))
+        for rule, why in WAIVED.items()
     )
-    return f"`verilator_config\n// Rules that Verilog written by Yosys always trips.\n{rules}"
+    return (
+        "`verilator_config\n"
+        "// Rules that Verilog written by Yosys always trips, in this file by any path.\n"
+        f"{rules}"
+    )
 
 
 def _reset_name(reset: Reset) -> str:

@@ -19,7 +19,7 @@ class Stimuli:
     Attributes
     ----------
     operands
-        Class of the operands, or what makes them; its fields are arrays.
+        Class of the operands; its fields are arrays.
     config
         ``config(rng)``: a small random configuration; an illegal draw raises ``UserError``.
     random
@@ -40,7 +40,7 @@ class Stimuli:
         which one that is neither the first nor the last must report an error, if there is any.
     """
 
-    operands: Callable[..., Any]
+    operands: type
     config: Callable[[Any], Config]
     random: Callable[[Any, Any], Any]
     corners: Callable[[Any], Any]

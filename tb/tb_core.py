@@ -8,7 +8,6 @@ import numpy as np
 
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
-from ..golden.contract.errors import UserError
 from ..golden.soc.blocks import LayerBlocks
 from ..golden.soc.config import CoreConfig, config_around
 from ..golden.soc.unit import CoreRun
@@ -62,15 +61,6 @@ def all_bins(unit: Callable[[Any], set[str]], config: CoreConfig) -> set[str]:
     return unit(config.unit) | {f"core: {name}" for name in names}
 
 
-def operands_of(unit: Callable[..., Any], **arrays: Any) -> CoreRun:
-    """The run of operands that are arrays; the order of loops and packets are among them."""
-    flags = {name: bool(arrays.pop(name, False)) for name in ("outputs_stay", "tile_packets")}
-    try:
-        return CoreRun(unit(**arrays), **flags)
-    except TypeError as error:
-        raise UserError(f"the operands are not those of the unit: {error}.") from error
-
-
 def around(design: Design) -> Stimuli:
     """Stimuli of the core around a unit's design."""
     unit = stimuli_of(design)
@@ -82,5 +72,5 @@ def around(design: Design) -> Stimuli:
         exhaustive=lambda config: CoreRun(unit.exhaustive(config.unit)),
         bins=partial(bins, unit.bins, design),
         all_bins=partial(all_bins, unit.all_bins),
-        operands=partial(operands_of, unit.operands),
+        operands=CoreRun,
     )

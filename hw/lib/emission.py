@@ -5,8 +5,11 @@ submodule (for Amaranth's simulator) or as an instance of a module that the :cla
 converts once per class and configuration.
 """
 
+import contextlib
+import gc
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth import hdl
@@ -15,9 +18,10 @@ from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowher
 from amaranth.lib.wiring import Flow, In, Out
 
 from ...golden.contract.config import Config
-from ...golden.contract.errors import ToolError
+from ...golden.contract.errors import ToolError, UserError
 from .base import Part
 from .memories import BUFFER_ATTRIBUTES
+from .readable import Description, readable
 from .yosys import run_yosys
 
 
@@ -27,6 +31,8 @@ class Converted:
 
     name: str
     text: str
+    description: Description
+    buffers: tuple[str, ...] = ()
 
     @property
     def clocked(self) -> bool:
@@ -53,7 +59,9 @@ class Emitter:
         if part.key not in self.modules:
             ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
             text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
-            self.modules[part.key] = Converted(name, _without_contents(text))
+            description = Description(part.summary, ["clk", "rst", *ports])
+            text, buffers = _buffers(text)
+            self.modules[part.key] = Converted(name, text, description, buffers)
         return self.modules[part.key]
 
     def instance(
@@ -73,11 +81,11 @@ class Emitter:
         return hdl.Instance(module.name, *connections)
 
     def _name(self, part: Part) -> str:
-        """Module name after the class; a second configuration of a class gets its hash."""
-        kind, digest = part.key
-        name = f"{self.top}_{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind).lower()}"
+        """Module name after what the part is; further parts of that title get a number."""
+        name = f"{self.top}_{part.title}"
         taken = {module.name for key, module in self.modules.items() if key != part.key}
-        return f"{name}_{digest[:6]}" if name in taken else name
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        return next(free for free in names if free not in taken)
 
 
 def place(
@@ -140,69 +148,62 @@ def to_verilog(unit: Part, top: str, *, active_low: bool = False) -> tuple[str, 
 
     Returns
     -------
-    Verilog text and the names of its modules, leaves first.
+    Verilog text, the top module first, and the names of its modules, leaves first.
 
     Raises
     ------
+    UserError
+        ``top`` is a keyword.
     ToolError
         Yosys did not write all of it.
     """
     emitter = Emitter(top)
-    emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
+    with _without_collection():
+        emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
-    text = run_yosys(
-        "\n".join(module.text for module in modules),
-        "read_rtlil {source}",
-        "proc -nomux -norom",
-        "memory_collect",
-        "opt_clean -purge",
-        "write_verilog {result}",
-    )
-    written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
-    if written != len(modules) or not text.endswith("endmodule\n"):
-        raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
-    return _tidy(text), tuple(module.name for module in modules)
+    text = _yosys(modules)
+    if not re.search(rf"^module {top}\(", text, re.MULTILINE):  # Yosys had to escape it
+        raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
+    text = readable(text, {module.name: module.description for module in reversed(modules)})
+    text = _with_defaults(_with_attributes(text, modules))
+    return text, tuple(module.name for module in modules)
 
 
-def _without_contents(text: str) -> str:
-    """RTLIL without the initial contents of buffers: zeros that nobody reads, a line a word."""
+def _buffers(text: str) -> tuple[str, tuple[str, ...]]:
+    """RTLIL without the contents of buffers, zeros that nobody reads; the names of buffers."""
+    names = []
     for attributes, name in _MEMORY.findall(text):
         if all(f"attribute \\{attribute} " in attributes for attribute in BUFFER_ATTRIBUTES):
-            memory = re.escape(f'"\\{name}"')
-            cell = (
-                rf"^  cell \$meminit_v2 \S+\n    parameter \\MEMID {memory}\n(?:    .*\n)*  end\n"
-            )
-            text = re.sub(cell, "", text, flags=re.MULTILINE)
-    return text
+            names.append(name)
+            memory = re.escape(f'"\\\\{name}"')
+            head = rf"^  cell \$meminit_v2 \S+\n    parameter \\MEMID {memory}\n"
+            text = re.sub(rf"{head}(?:    .*\n)*  end\n", "", text, flags=re.MULTILINE)
+    return text, tuple(names)
 
 
-_MEMORY = re.compile(r"((?:^  attribute .*\n)*)^  memory width \d+ size \d+ (\S+)\n", re.MULTILINE)
+_MEMORY = re.compile(
+    r"((?:^  attribute .*\n)*)^  memory width \d+ size \d+ \\(\S+)\n", re.MULTILINE
+)
 
 
-def _tidy(verilog: str) -> str:
-    """What Yosys offers no option for.
-
-    Every always @* starts with a register that is written once: give it a readable name. A
-    comparison with zero comes as logical not of a vector: make it a reduction. The order of
-    assignments depends on what Yosys did before in this process: sort them, as builds are cached.
-    A case without default gets one that changes nothing, as the assignment before it means. Of
-    attributes those of memories stay.
-    """
-    verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
-    verilog = _ATTRIBUTE.sub("", verilog)
-    verilog = re.sub(r"(?:^  assign .*;\n)+", _sorted_lines, verilog, flags=re.MULTILINE)
-    return _with_defaults(verilog.replace("= ! ", "= ~| "))
-
-
-_ATTRIBUTE = re.compile(rf"^ *\(\* (?!{'|'.join(BUFFER_ATTRIBUTES)})\S.*\*\)\n", re.MULTILINE)
-
-
-def _sorted_lines(found: re.Match[str]) -> str:
-    return "".join(sorted(found[0].splitlines(keepends=True)))
+def _with_attributes(verilog: str, modules: Sequence[Converted]) -> str:
+    """Write the attributes of buffers before their declarations."""
+    given = ", ".join(
+        f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
+        for name, value in BUFFER_ATTRIBUTES.items()
+    )
+    buffers = {module.name: module.buffers for module in modules}
+    parts = re.split(r"^(?=module )", verilog, flags=re.MULTILINE)
+    for i, part in enumerate(parts):
+        found = re.match(r"module (\w+)", part)
+        for name in buffers.get(found[1], ()) if found else ():
+            declared = rf"^(  reg (?:\[\d+:0\] )?{re.escape(name)} \[)"
+            parts[i] = re.sub(declared, rf"  (* {given} *)\n\1", parts[i], flags=re.MULTILINE)
+    return "".join(parts)
 
 
 def _with_defaults(verilog: str) -> str:
-    """Add ``default`` to every case that has none."""
+    """Add ``default`` to every case that has none: it changes nothing."""
     lines: list[str] = []
     has_default: list[bool] = []
     for line in verilog.splitlines():
@@ -215,3 +216,41 @@ def _with_defaults(verilog: str) -> str:
             lines.append(line.replace("endcase", "  default: ;"))
         lines.append(line)
     return "\n".join([*lines, ""])
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Amaranth makes many small objects that live until the end: looking for garbage is in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _yosys(modules: Sequence[Converted]) -> str:
+    """Verilog of modules as Yosys writes it.
+
+    A comparison with zero comes as logical not of a vector: make it a reduction. The order of
+    connections depends on what Yosys did before in this process: sort them, as builds are cached.
+    """
+    text = run_yosys(
+        "\n".join(module.text for module in modules),
+        "read_rtlil {source}",
+        "proc -nomux -norom",
+        "memory_collect",
+        "opt_merge",
+        "opt_clean -purge",
+        "write_verilog -noattr {result}",
+    )
+    written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
+    if written != len(modules) or not text.endswith("endmodule\n"):
+        raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
+    text = re.sub(r"(?:^  assign .*;\n)+(?=endmodule)", _sorted_lines, text, flags=re.MULTILINE)
+    return text.replace("= ! ", "= ~| ")
+
+
+def _sorted_lines(found: re.Match[str]) -> str:
+    return "".join(sorted(found[0].splitlines(keepends=True)))

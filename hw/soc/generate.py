@@ -10,7 +10,8 @@ from ...golden.soc.config import CoreConfig, Packing, ResultPacking
 from ...golden.soc.registers import RegisterMap, result_port, stored
 from ...golden.soc.unit import registers
 from ...golden.version import VERSION
-from ..generate import Generated, describe_events, header, named_verilog, waivers
+from ..generate import Generated, check_name, describe_events, header, waivers
+from ..lib.emission import to_verilog
 from ..units import component
 from .axi import CLOCK, RESET, AxiCore, signals
 from .core import Core
@@ -55,10 +56,11 @@ def generate_core(
         The name is no Verilog identifier, or a keyword.
     """
     top = design.name if name is None else name
+    check_name(top, signals(config.bus_width))
     core = component(design, config)
     if design.inner is None or not isinstance(core, Core):
         raise UserError(f"{design.name} is no core.")
-    verilog, modules = named_verilog(AxiCore(core), top)
+    verilog, modules = to_verilog(AxiCore(core), top)
     known = registers(design.inner, config)
     named = RegisterMap(top, known.registers, known.events)
     return GeneratedCore(

@@ -28,6 +28,9 @@ def command(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of another design or configuration.")
+    ] = False,
 ) -> None:
     """Generate the Verilog of a unit."""
     (chosen,) = with_cores([unit], [inner] if inner else [])
@@ -39,7 +42,9 @@ def command(
         written = []
         for design in designs:
             top = f"{name}_{design.name}" if name and len(designs) > 1 else name
-            written += _generated(design, configuration, inner or unit, top, reset).write(folder)
+            generated = _generated(design, configuration, inner or unit, top, reset)
+            generated.check_folder(output, replace=force)
+            written += generated.write(folder)
     for path in written:
         console.print(str(output / path.name), markup=False)
 

@@ -38,7 +38,7 @@ def test_refused_parameters(assignment, sentence):
 def test_generate(run, tmp_path):
     out = tmp_path / "out"
     run("generate", "core", "--unit", "dense2k", "--preset", "tiny", "-o", out)
-    top = "core_dense_array"
+    top = "core_dense2k_array"
     names = [f"{top}{end}" for end in (".v", ".json", ".vh", ".vlt", ".h", "_registers.py")]
     assert {path.name for path in out.iterdir()} == {*names, f"{top}_registers.md"}
     manifest = json.loads((out / f"{top}.json").read_text())

@@ -62,7 +62,7 @@ def test_a_design_that_is_no_core_is_refused():
     config = owner.presets["tiny"]
     (design,) = owner.designs(config)
     for kind in (SimulatedTransport, lambda *given: Driver(None, *given)):
-        with pytest.raises(UserError, match=r"^dense_array is no core\.$"):
+        with pytest.raises(UserError, match=r"^dense2k_array is no core\.$"):
             kind(design, config)
 
 
