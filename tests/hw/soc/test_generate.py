@@ -31,8 +31,8 @@ def test_verilator_has_no_warnings(name, tmp_path):
 
 def test_interfaces_have_the_names_of_axi(tmp_path):
     found = generated("dense2k", name="mine")
-    top = re.search(r"^module mine\((.*?)\);", found.verilog, re.MULTILINE | re.DOTALL)[1]
-    assert {name.strip() for name in top.split(",")} == set(signals(32))
+    top = re.search(r"^module mine\b(.*?)\);", found.verilog, re.MULTILINE | re.DOTALL)[1]
+    assert set(re.findall(r"(\w+)\s*(?:,|$)", top.strip().strip("("))) == set(signals(32))
     modules = re.findall(r"^module (\w+)", found.verilog, re.MULTILINE)
     assert all(name.startswith("mine") for name in modules)
     assert {"s_axis_tlast", "m_axis_tlast"} & set(signals(32)) == {"m_axis_tlast"}
@@ -44,7 +44,7 @@ def test_interfaces_have_the_names_of_axi(tmp_path):
 
 def test_buffers_are_meant_for_block_ram_and_every_case_is_complete():
     verilog = generated("dense2k").verilog
-    assert len(re.findall(r'\(\* ram_style = "block" \*\)\n', verilog)) >= 5
+    assert verilog.count('ram_style = "block"') >= 5
     assert "column_0[0] =" not in verilog
     assert verilog.count("endcase") == len(re.findall(r"^\s*default:", verilog, re.MULTILINE))
 
