@@ -48,12 +48,9 @@ class Case:
         return UNITS[self.unit].settings(**self.settings)
 
 
+SHOWN = ("bitmap", "dense", "dense2k", "sparqle", "anda", "compressor", "nm")
 RUNS = {
-    **{
-        name: Case(name)
-        for name, owner in UNITS.items()
-        if owner.simulation and name not in ("fp16", "figna") and owner.takes != "ffn"
-    },
+    **{name: Case(name) for name in SHOWN},
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""

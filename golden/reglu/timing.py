@@ -1,6 +1,6 @@
 """Timing of the neuron-skipping FFN: which row it asks for, and when everything happens.
 
-The rules are those that the docstring of :class:`nibbleforge.hw.reglu.ffn.SkippingFFN` states. The
+The rules are those that the docstring of :class:`nibbleforge.hw.reglu.ffn.RegluFFN` states. The
 order of requests depends on the neurons alone: results of rows are applied one by one in the order
 of the requests, and only when nothing can be asked for or F of them wait.
 """

@@ -8,8 +8,8 @@ from .config import RegluConfig, RegluSettings, bandwidth, events, ports
 from .schedule import schedule, traffic
 from .timing import cycles, workload
 
-SKIPPING_FFN = Design(
-    name="skipping_ffn",
+REGLU_FFN = Design(
+    name="reglu_ffn",
     summary="ReGLU FFN that reads the rows of predicted neurons only",
     law="ceil(d/L) * (r + P + S_gate + S_down) + D*ceil(r/L) a token (P neurons predicted), "
     "2*ceil(d/L) for x and y, and cycles without a row: latency at the start and the end",
@@ -20,7 +20,7 @@ SKIPPING_FFN = Design(
     traffic=traffic,
     workload=workload,
     cycles=cycles,
-    hardware="nibbleforge.hw.reglu.ffn:SkippingFFN",
+    hardware="nibbleforge.hw.reglu.ffn:RegluFFN",
     stimuli="nibbleforge.tb.tb_reglu:FFN",
 )
 
@@ -48,7 +48,7 @@ UNIT = Unit(
             lanes=8, max_features=1024, max_neurons=4096, max_rank=64, survivors=64, mask_group=32
         ),
     },
-    designs=lambda _: (SKIPPING_FFN,),
+    designs=lambda _: (REGLU_FFN,),
     takes="ffn",
     settings=RegluSettings,
     simulation="nibbleforge.sim.units.reglu:prepare",

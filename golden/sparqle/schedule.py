@@ -1,7 +1,7 @@
 """Schedule of the hybrid array: payloads of every port, and when they pass it.
 
 The schedule is the one that the docstring of
-:class:`nibbleforge.hw.sparqle.array.HybridArray` states; :mod:`.run` computes it.
+:class:`nibbleforge.hw.sparqle.array.SparqleArray` states; :mod:`.run` computes it.
 """
 
 import numpy as np

@@ -22,7 +22,7 @@ ARRAY = Design(
     traffic=traffic,
     workload=workload,
     cycles=cycles,
-    hardware="nibbleforge.hw.sparqle.array:HybridArray",
+    hardware="nibbleforge.hw.sparqle.array:SparqleArray",
     stimuli="nibbleforge.tb.tb_sparqle:ARRAY",
 )
 

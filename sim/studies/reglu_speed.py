@@ -13,7 +13,7 @@ from ...golden.reglu.format import FixedPoint, exact_product
 from ...golden.reglu.predictor import scores
 from ...golden.reglu.quality import share
 from ...golden.reglu.timing import FfnProfile, dense_cycles
-from ...golden.reglu.unit import SKIPPING_FFN, SMALL
+from ...golden.reglu.unit import REGLU_FFN, SMALL
 from ...golden.reglu.values import FfnRun, Neurons
 from ..run.measure import Measured, Runner
 
@@ -76,9 +76,9 @@ def speed(
         for profile in (FfnProfile(neurons, rank), FfnProfile(everyone, 0))
     )
     return Speed(
-        SKIPPING_FFN.cycles(config, predicted),
+        REGLU_FFN.cycles(config, predicted),
         dense_cycles(config, tokens, d, D),
-        SKIPPING_FFN.cycles(config.replace(predictor=False), unpredicted).cycles,
+        REGLU_FFN.cycles(config.replace(predictor=False), unpredicted).cycles,
         share(d, D, rank, natural, dropped),
     )
 
@@ -93,8 +93,8 @@ def measure(
 ) -> Measured:
     """One token of the same on the RTL; values, events and cycles compared with golden."""
     operands = operands_of(shape, natural, dropped, latency)
-    golden = SKIPPING_FFN.cycles(config, SKIPPING_FFN.workload(config, operands))
-    return runner.measure(SKIPPING_FFN, config, SKIPPING_FFN.traffic(config, operands), golden)
+    golden = REGLU_FFN.cycles(config, REGLU_FFN.workload(config, operands))
+    return runner.measure(REGLU_FFN, config, REGLU_FFN.traffic(config, operands), golden)
 
 
 def operands_of(

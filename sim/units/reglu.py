@@ -13,7 +13,7 @@ from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, por
 from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
 from ...golden.reglu.timing import FfnProfile, dense_cycles
-from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.reglu.unit import REGLU_FFN
 from ...golden.reglu.values import FfnRun, Neurons, compute
 from ..run.measure import Measured
 from ..tensors.ffns import FfnWeights
@@ -39,7 +39,7 @@ class SkippedFfn(Prepared):
     @property
     def runs(self) -> tuple[Run, ...]:
         """All tokens, with the memory that holds the rows."""
-        return (Run(SKIPPING_FFN, self.config, self.operands),)
+        return (Run(REGLU_FFN, self.config, self.operands),)
 
     def finish(self, *measured: Measured) -> Finished:
         """Scale back; how much skipping changes, against the same integer FFN without it."""
@@ -179,7 +179,7 @@ def _baselines(
     everyone = Neurons(np.ones((tokens, D), np.bool_), alone.gate_survivors, alone.survivors)
     without = config.replace(predictor=False)
     profile = FfnProfile(everyone, 0, operands.latency)
-    early = SKIPPING_FFN.cycles(without, Workload(tokens, d, d, profile=profile)).cycles
+    early = REGLU_FFN.cycles(without, Workload(tokens, d, d, profile=profile)).cycles
     dense = dense_cycles(config, tokens, d, D)
     return [
         {"unit": "dense FFN", "cycles": dense, "speedup": dense / found},

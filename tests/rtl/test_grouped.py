@@ -15,7 +15,7 @@ from nibbleforge.tb import tb_grouped, tb_sparqle
 
 VARIATIONS = [
     Variation("dense", "q4_0", dense.GROUPED, unit("dense").presets["q4_0"]),
-    Variation("dense2k", "q4_0", dense.GROUPED, unit("dense2k").presets["q4_0"]),
+    Variation("dense2k", "q4_0", dense.GROUPED_2K, unit("dense2k").presets["q4_0"]),
     Variation("sparqle", "q4_1", sparqle.GROUPED, unit("sparqle").presets["q4_1"]),
 ]
 SMALL = [

@@ -1,4 +1,4 @@
-"""HybridArray: emitted Verilog against golden."""
+"""SparqleArray: emitted Verilog against golden."""
 
 import numpy as np
 import pytest
