@@ -93,7 +93,7 @@ def output_of(command: str, folder: Path) -> str:
     if done.returncode:
         raise UserError(f"{command!r} ended with {done.returncode}: {done.stderr[-500:].strip()}.")
     text = done.stdout.rstrip("\n")
-    if text.startswith(("|", "#")):
+    if text.startswith(("|", "#")) or "--markdown" in command:
         return f"\n{text}\n\n"
     return f"```console\n$ {command}\n{text}\n```\n"
 

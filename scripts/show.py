@@ -13,7 +13,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Table as Grid
 
 _WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
 
@@ -21,6 +21,7 @@ console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Report = Callable[[str, int, int], None]
+Table = Callable[[Sequence[str], Sequence[Sequence[object]], str], None]
 
 
 def table(
@@ -29,13 +30,25 @@ def table(
     """Print a table; numbers are aligned to the right."""
     if title:
         console.print(title, style="bold", markup=False)
-    grid = Table(header_style="bold")
+    grid = Grid(header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
     console.print(grid, soft_wrap=False)
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+) -> None:
+    """Print a table as documents show it."""
+    if title:
+        console.print(f"{title}:\n", markup=False)
+    lines = [columns, ["---"] * len(columns), *([_text(cell) for cell in row] for row in rows)]
+    for cells in lines:
+        console.print(f"| {' | '.join(cells)} |", markup=False)
+    console.print()
 
 
 def _is_number(cell: object) -> bool:
