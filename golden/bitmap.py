@@ -64,6 +64,13 @@ class BitmapConfig(Config):
         return self
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Dense groups have no pairs, masks no values."""
+        if self.mode == "scatter":
+            return frozenset({"width"})
+        return frozenset() if self.value_width else frozenset({"beat"})
+
+    @property
     def index_width(self) -> int:
         """Bits of an index within a group."""
         return (self.group - 1).bit_length()

@@ -28,10 +28,10 @@ from .contract.schedule import Beats, Pulses, Schedule, final_of
 from .contract.tiling import Tiling
 from .contract.workload import Workload
 from .dequantizer import DequantizerConfig
-from .grouped import GroupScales, joined, joined_counts, weight_groups
+from .grouped import GroupedConfig, GroupScales, joined, joined_counts, weight_groups
 
 
-class DenseConfig(GroupScales):
+class DenseConfig(GroupedConfig):
     """Parameters of the dense array."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -49,9 +49,14 @@ class DenseConfig(GroupScales):
 
     @model_validator(mode="after")
     def _check_groups(self) -> "DenseConfig":
-        if self.dequant == "group":
-            self._check_weight_group(self.max_k)
+        if self.grouped:
+            self._check_max_k(self.max_k)
         return self
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Without halves there is no coding of them."""
+        return frozenset() if self.passes == 2 else frozenset({"recode"})
 
     @property
     def dequantizer(self) -> DequantizerConfig:
@@ -206,7 +211,7 @@ def cycles(config: DenseConfig, workload: Workload) -> Counts:
     tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
-    if config.dequant == "none":
+    if not config.grouped:
         return _cycles(config, tiles, in_features)
     groups = weight_groups(config, in_features)
     array = config.array
@@ -257,7 +262,7 @@ GROUPED = joined(
 
 def design(config: DenseConfig) -> Design:
     """What the configuration leads to: the array alone, or joined to the dequantizer."""
-    return ARRAY if config.dequant == "none" else GROUPED
+    return GROUPED if config.grouped else ARRAY
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
@@ -266,7 +271,7 @@ def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
         "tiny": DenseConfig(rows=3, columns=5, max_k=64, passes=passes),
         "vector": DenseConfig(rows=1, columns=256, passes=passes),
         "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
-        "q4_0": DenseConfig(passes=passes, dequant="group", weight_group=32),
+        "q4_0": DenseConfig(passes=passes, dequant=GroupScales(weight_group=32)),
     }
 
 

@@ -71,6 +71,11 @@ class DequantizerConfig(FloatLatencies):
         return self
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Symmetric weights need no sums of activations."""
+        return frozenset() if self.asymmetric else frozenset({"ones_bits"})
+
+    @property
     def beats(self) -> int:
         """Beats of sums a weight group, and of results a tile (R / D)."""
         return self.rows // self.rows_per_beat

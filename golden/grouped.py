@@ -4,15 +4,17 @@ The array takes every weight group of a tile as a tile of its own, groups innerm
 sums go straight into :mod:`.dequantizer`, which adds them up in FP32 in ascending order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, model_validator
 
 from . import dequantizer
 from .arithmetic.quantise import WEIGHT_GROUPS
+from .contract.config import Config
 from .contract.design import Design
 from .contract.errors import UserError
 from .contract.events import Counts, Event
@@ -28,23 +30,65 @@ PREFIX = "dequantizer_"
 
 
 class GroupScales(FloatLatencies):
-    """What an array's configuration says of group scales."""
+    """Scales of weight groups, and the dequantizer that applies them."""
 
-    dequant: Literal["none", "group"] = "none"
-    """``none``: integer sums over all of in_features; ``group``: FP32 sums of scaled groups."""
     weight_group: int = 128
-    """Input features that share a scale; matters only with ``dequant="group"``."""
+    """Input features that share a scale."""
+
+    @model_validator(mode="after")
+    def _check_weight_group(self) -> Self:
+        if self.weight_group not in WEIGHT_GROUPS:
+            known = ", ".join(map(str, WEIGHT_GROUPS))
+            raise UserError(f"weight_group must be one of {known}, got {self.weight_group}.")
+        return self
+
+
+def _take_dequant(value: object) -> object:
+    """``none`` as it is written in TOML and on the command line; nothing that cannot be meant."""
+    if value == "none":
+        return None
+    if value is None or isinstance(value, Mapping | GroupScales):
+        return value
+    raise ValueError(
+        f"dequant must be none, or group scales such as dequant.weight_group=128, got {value!r}."
+    )
+
+
+class GroupedConfig(Config):
+    """Configuration of an integer array: alone, or joined to the dequantizer."""
+
+    dequant: Annotated[GroupScales | None, BeforeValidator(_take_dequant)] = None
+    """FP32 sums of scaled weight groups; with none, integer sums over all of in_features."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the array is joined to the dequantizer."""
+        return self.dequant is not None
+
+    @property
+    def scales(self) -> GroupScales:
+        """Group scales of a joined array."""
+        if self.dequant is None:
+            raise TypeError("an array alone has no group scales")
+        return self.dequant
+
+    @property
+    def weight_group(self) -> int:
+        """Input features that share a scale, of a joined array."""
+        return self.scales.weight_group
 
     @property
     def array(self) -> Self:
         """The array alone, its accumulators as wide as a weight group needs."""
-        return self.replace(dequant="none", max_k=self.weight_group)
+        return self.replace(dequant=None, max_k=self.weight_group)
 
-    def _check_weight_group(self, max_k: int) -> None:
-        """Refuse weight groups that do not exist or do not fit."""
-        if self.weight_group not in WEIGHT_GROUPS:
-            known = ", ".join(map(str, WEIGHT_GROUPS))
-            raise UserError(f"weight_group must be one of {known}, got {self.weight_group}.")
+    @property
+    def dequantizer(self) -> DequantizerConfig:
+        """The dequantizer behind a joined array."""
+        raise TypeError("an array that can be joined to the dequantizer says to which")
+
+    def _check_max_k(self, max_k: int) -> None:
+        """Refuse weight groups that do not fit."""
         if self.weight_group > max_k:
             raise UserError(
                 f"weight_group must not exceed max_k, got {self.weight_group}, max_k {max_k}."
@@ -52,12 +96,12 @@ class GroupScales(FloatLatencies):
 
     def _dequantizer(self, **extent: Any) -> DequantizerConfig:
         """The dequantizer for an array of this extent."""
-        latencies = {name: getattr(self, name) for name in FloatLatencies.model_fields}
+        latencies = {name: getattr(self.scales, name) for name in FloatLatencies.model_fields}
         return DequantizerConfig(**extent, **latencies)
 
 
-class GroupedConfig(ArrayConfig, Protocol):
-    """Configuration of an array that can be joined to the dequantizer."""
+class JoinedConfig(ArrayConfig, Protocol):
+    """Configuration of an array that is joined to the dequantizer."""
 
     @property
     def array(self) -> Self:
@@ -93,7 +137,7 @@ class GroupedLayer(Layer):
         return self.d.shape[1]
 
 
-def weight_groups(config: GroupedConfig, in_features: int) -> int:
+def weight_groups(config: JoinedConfig, in_features: int) -> int:
     """Weight groups of a layer that the joined unit takes; others are a :class:`UserError`."""
     groups, rest = divmod(in_features, config.weight_group)
     if rest:
@@ -106,7 +150,7 @@ def weight_groups(config: GroupedConfig, in_features: int) -> int:
     return groups
 
 
-def check_grouped(config: GroupedConfig, layer: GroupedLayer) -> None:
+def check_grouped(config: JoinedConfig, layer: GroupedLayer) -> None:
     """Raise :class:`UserError` unless the joined unit takes the operands."""
     per_group = (len(layer.w), weight_groups(config, layer.x.shape[-1]))
     expected = {"d": per_group, "minimum": per_group if config.dequantizer.asymmetric else (0, 0)}
@@ -125,7 +169,7 @@ def check_scales(name: str, scales: NDArray, shape: tuple[int, ...]) -> None:
         raise UserError(f"{name} must be finite, got {scales[~np.isfinite(scales)][0]}.")
 
 
-def group_sums(config: GroupedConfig, layer: GroupedLayer) -> GroupSums:
+def group_sums(config: JoinedConfig, layer: GroupedLayer) -> GroupSums:
     """What the dequantizer gets, in run order."""
     check_grouped(config, layer)
     tiling = layer.tiling(config)
@@ -143,7 +187,7 @@ def group_sums(config: GroupedConfig, layer: GroupedLayer) -> GroupSums:
     )
 
 
-def compute(config: GroupedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
+def compute(config: JoinedConfig, layer: GroupedLayer) -> NDArray[np.float32]:
     """FP32 results, ``(tokens, outputs)``."""
     tiles = dequantizer.compute(config.dequantizer, group_sums(config, layer))
     return layer.tiling(config).results.join_result(tiles)
@@ -175,30 +219,30 @@ def joined(
         ``sums_of(config, layer)``: what the dequantizer gets, in run order.
     """
 
-    def ports(config: GroupedConfig) -> tuple[Port, ...]:
+    def ports(config: JoinedConfig) -> tuple[Port, ...]:
         _, scale, y = dequantizer.ports(config.dequantizer)
         *inputs, sums_port = array.ports(config.array)
         error = tuple(item for item in sums_port.fields if item.name == "error")
         y = replace(y, fields=(*y.fields, *error))
         return (*inputs, scale, y)
 
-    def events(config: GroupedConfig) -> tuple[Event, ...]:
+    def events(config: JoinedConfig) -> tuple[Event, ...]:
         behind = dequantizer.events(config.dequantizer)
         return (
             *(replace(event, waits_for={}) for event in array.events(config.array)),
             *(replace(event, name=PREFIX + event.name, waits_for={}) for event in behind),
         )
 
-    def bandwidth(config: GroupedConfig) -> dict[str, float]:
+    def bandwidth(config: JoinedConfig) -> dict[str, float]:
         scale = dequantizer.ports(config.dequantizer)[1]
         return {**array.bandwidth(config.array), "scale": scale.width / config.weight_group}
 
-    def traffic(config: GroupedConfig, layer: Any) -> Traffic:
+    def traffic(config: JoinedConfig, layer: Any) -> Traffic:
         sums = sums_of(config, layer)
         behind = dequantizer.traffic(config.dequantizer, sums)
         return _merged(ports(config), array.traffic(config.array, layer), behind)
 
-    def schedule(config: GroupedConfig, layer: Any) -> Schedule:
+    def schedule(config: JoinedConfig, layer: Any) -> Schedule:
         sums = sums_of(config, layer)
         front = array.schedule(config.array, layer)
         rows = front.cycles["y"]
@@ -240,7 +284,7 @@ def _merged(ports: tuple[Port, ...], front: Traffic, behind: Traffic) -> Traffic
 
 
 def joined_counts(
-    config: GroupedConfig, front: Counts, tiles: int, groups: int, between: int
+    config: JoinedConfig, front: Counts, tiles: int, groups: int, between: int
 ) -> Counts:
     """Counts of the joined unit.
 

@@ -36,7 +36,7 @@ class GroupedArray(Unit[C], Generic[C]):
     Parameters
     ----------
     config
-        Configuration of the array, ``dequant="group"``.
+        Configuration of the array with group scales.
     design
         Golden declaration of the joined unit.
     array

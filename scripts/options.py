@@ -57,14 +57,13 @@ def configure(
         raise UserError(
             f"{name} has no preset {preset!r}; its presets are {', '.join(owner.presets)}."
         )
-    values: dict[str, Any] = {
-        **_read(file),
-        **dict(_assignment(text) for text in assignments or ()),
-    }
+    values = _read(file)
+    for text in assignments or ():
+        _assign(values, *_assignment(text))
     runtime = {key: values.pop(key) for key in list(values) if key in owner.settings.model_fields}
     unknown = next((key for key in values if key not in owner.config.model_fields), None)
     if unknown is not None:
-        known = ", ".join([*owner.config.model_fields, *owner.settings.model_fields])
+        known = ", ".join([*owner.config.parameters(), *owner.settings.parameters()])
         raise UserError(f"{name} has no parameter {unknown!r}; its parameters are {known}.")
     return owner, owner.presets[preset].replace(**values), owner.settings(**runtime)
 
@@ -93,6 +92,17 @@ def _read(file: Path | None) -> dict[str, Any]:
         raise UserError(f"cannot read {file}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not TOML: {error}.") from error
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a parameter; ``field.name`` is that of a nested model, beside those set before."""
+    field, dot, name = key.partition(".")
+    if not dot:
+        values[field] = value
+    elif isinstance(values.get(field), dict):
+        values[field][name] = value
+    else:
+        values[field] = {name: value}
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import FloatLatencies
-from ..golden.grouped import GroupedLayer, compute, group_sums
+from ..golden.grouped import GroupedLayer, GroupScales, compute, group_sums
 from ..golden.sparqle.config import SparqleConfig
 from . import tb_dense, tb_sparqle
 from .stimuli import Stimuli
@@ -20,13 +20,13 @@ Draw = Callable[[Any, np.random.Generator, int, int, int], Layer]
 """Random operands of a shape: ``draw(config, rng, tokens, features, outputs)``."""
 
 SMALL_DENSE = (
-    DenseConfig(rows=16, columns=4, dequant="group", weight_group=4),
-    DenseConfig(rows=4, columns=4, dequant="group", weight_group=4, passes=1, k=2),
+    DenseConfig(rows=16, columns=4, dequant=GroupScales(weight_group=4)),
+    DenseConfig(rows=4, columns=4, dequant=GroupScales(weight_group=4), passes=1, k=2),
 )
 SMALL_SPARQLE = (
-    SparqleConfig(rows=16, columns=4, dequant="group", weight_group=8, group=8, chunk=8),
+    SparqleConfig(rows=16, columns=4, dequant=GroupScales(weight_group=8), group=8, chunk=8),
     SparqleConfig(
-        rows=4, columns=4, dequant="group", weight_group=8, group=4, chunk=8, beat=4,
+        rows=4, columns=4, dequant=GroupScales(weight_group=8), group=4, chunk=8, beat=4,
         asymmetric=True,
     ),
 )  # fmt: skip
@@ -49,10 +49,11 @@ def _with_groups(config: Any, rng: np.random.Generator, sizes: list[int]) -> Any
     group = int(rng.choice(sizes))
     latencies = random_dequantizer(rng)
     return config.replace(
-        dequant="group",
-        weight_group=group,
+        dequant=GroupScales(
+            weight_group=group,
+            **{name: getattr(latencies, name) for name in FloatLatencies.model_fields},
+        ),
         max_k=group * int(rng.integers(1, MOST_GROUPS + 1)),
-        **{name: getattr(latencies, name) for name in FloatLatencies.model_fields},
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..golden.arithmetic.quantise import INT4_BITS
 from ..golden.contract.schedule import Beats, Schedule
+from ..golden.grouped import GroupScales
 from ..golden.nm.config import NMConfig, ports
 from ..golden.nm.format import slots
 from ..golden.nm.unit import NMLayer, compute, dequantised, schedule, sums, traffic
@@ -24,7 +25,7 @@ SMALL = (
 """Arrays that take every pattern of N of M weights, and every product."""
 
 SMALL_GROUPED = (
-    NMConfig(rows=8, columns=8, span=4, m=4, max_k=64, dequant="group", weight_group=32),
+    NMConfig(rows=8, columns=8, span=4, m=4, max_k=64, dequant=GroupScales(weight_group=32)),
 )
 
 
@@ -47,11 +48,12 @@ def random_grouped_config(rng: np.random.Generator) -> NMConfig:
     config = random_config(rng)
     group = int(rng.choice([16, 32]))
     return config.replace(
-        dequant="group",
-        weight_group=group,
         max_k=group * int(rng.integers(1, MOST_GROUPS + 1)),
-        add_latency=int(rng.integers(1, 4)),
-        multiply_latency=int(rng.integers(1, 4)),
+        dequant=GroupScales(
+            weight_group=group,
+            add_latency=int(rng.integers(1, 4)),
+            multiply_latency=int(rng.integers(1, 4)),
+        ),
     )
 
 
@@ -81,7 +83,7 @@ def layer(
     order = rng.random((outputs, blocks, config.m)).argsort(axis=2).argsort(axis=2)
     keep = (order < n).reshape(outputs, -1)[:, :features]
     values, indices = slots(np.where(keep, w, 0).astype(np.int8), keep, config.pattern(n))
-    if config.dequant == "group":
+    if config.grouped:
         groups = -(-features // config.weight_group)
         d = random_scales(rng, (outputs, groups))
         return NMLayer(x, values, indices, np.array(config.weight_group), d)
@@ -113,7 +115,7 @@ def _with_scales(
 ) -> NMLayer:
     values, indices = slots(w.astype(np.int8), keep, config.pattern(n))
     features = x.shape[1]
-    if config.dequant != "group":
+    if not config.grouped:
         return NMLayer(x.astype(np.int8), values, indices, np.array(features))
     groups = -(-features // config.weight_group)
     exponents = np.arange(len(w) * groups).reshape(-1, groups) % 30 - 14
@@ -230,7 +232,7 @@ def bins(config: NMConfig, operands: NMLayer) -> set[str]:
         "largest activation and weight": (operands.x == 127).any() and (operands.values == 7).any(),
         "slot of zero": (operands.values == 0).any(),
     }
-    if config.dequant == "group":
+    if config.grouped:
         scales = np.abs(operands.d)
         y = dequantised(config, operands)
         facts |= {
@@ -266,7 +268,7 @@ def all_bins(config: NMConfig) -> set[str]:
         names.add("ragged token edge")
     if config.columns > 1:
         names.add("ragged output edge")
-    if config.dequant == "group":
+    if config.grouped:
         names |= {"subnormal scale", "zero scale", "negative result"}
         if config.max_k > config.weight_group:
             names |= {"several weight groups", "short weight group"}

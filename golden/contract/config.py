@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,18 +28,44 @@ class Config(BaseModel):
             raise UserError(_sentence(type(self), error)) from None
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Parameters that change nothing beside the others' values; the hash leaves them out."""
+        return frozenset()
+
+    @property
     def config_hash(self) -> str:
-        """SHA-256 of the canonical JSON of the class name and all fields."""
+        """SHA-256 of the canonical JSON of the class name and all fields but idle ones."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
 
     def canonical_json(self) -> str:
-        """JSON with sorted keys and no spaces: the same text for the same parameters."""
-        content = {"type": type(self).__name__, **self.model_dump(mode="json")}
+        """JSON with sorted keys and no spaces: the same text for the same hardware."""
+        fields = self.model_dump(mode="json", exclude=set(self.idle))
+        content = {"type": type(self).__name__, **fields}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def replace(self, **changes: Any) -> Self:
-        """A validated copy with some fields changed."""
-        return type(self)(**{**self.model_dump(), **changes})
+        """A validated copy with some fields changed; a mapping changes fields of a nested model."""
+        values = self.model_dump()
+        for name, change in changes.items():
+            nested = isinstance(change, Mapping) and isinstance(values.get(name), Mapping)
+            values[name] = {**values[name], **change} if nested else change
+        return type(self)(**values)
+
+    @classmethod
+    def nested(cls, name: str) -> "type[Config] | None":
+        """Class of a field that is a model of its own, or None; None for other fields."""
+        annotation = cls.model_fields[name].annotation
+        kinds = (annotation, *get_args(annotation))
+        return next((k for k in kinds if isinstance(k, type) and issubclass(k, Config)), None)
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """Names of all fields, those of a nested model as ``field.name``."""
+        found = []
+        for name in cls.model_fields:
+            inner = cls.nested(name)
+            found += [name] if inner is None else [f"{name}.{part}" for part in inner.parameters()]
+        return tuple(found)
 
 
 class NoSettings(Config):
@@ -50,9 +77,12 @@ def _sentence(model: type[Config], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        reason = first["ctx"]["error"]
+        nested = key and isinstance(reason, UserError)  # begins with the name of a field
+        return f"{key}.{reason}" if nested else str(reason)
     if first["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields)
+        key = key if key.isidentifier() else repr(key)
         return f"{key} is not a parameter here; the parameters are {known}."
     if first["type"] == "missing":
         return f"{key} is required."

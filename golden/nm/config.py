@@ -15,14 +15,14 @@ from ..contract.events import Event
 from ..contract.layer import accumulator_bits
 from ..contract.ports import Field, Port
 from ..dequantizer import DequantizerConfig
-from ..grouped import GroupScales
+from ..grouped import GroupedConfig
 from .pattern import Pattern
 
 ACTIVATION_BITS = 8
 BEAT_BITS = 8  # of a column's packed weights
 
 
-class NMConfig(GroupScales):
+class NMConfig(GroupedConfig):
     """Parameters of the N:M-sparse array."""
 
     rows: int = Parameter(default=16, ge=1, le=64)
@@ -44,8 +44,8 @@ class NMConfig(GroupScales):
             size, total = getattr(self, part), getattr(self, whole)
             if total % size:
                 raise UserError(f"{part} must divide {whole}, got {part} {size}, {whole} {total}.")
-        if self.dequant == "group":
-            self._check_weight_group(self.max_k)
+        if self.grouped:
+            self._check_max_k(self.max_k)
             self._check_dequantizer()
         return self
 
@@ -55,10 +55,11 @@ class NMConfig(GroupScales):
             raise UserError(
                 f"m must divide weight_group, got m {self.m}, weight_group {self.weight_group}."
             )
-        if self.drain < self.add_latency:
+        latency = self.scales.add_latency
+        if self.drain < latency:
             raise UserError(
                 "rows / dequant_rows must be at least add_latency, got rows "
-                f"{self.rows}, dequant_rows {self.dequant_rows}, add_latency {self.add_latency}."
+                f"{self.rows}, dequant_rows {self.dequant_rows}, add_latency {latency}."
             )
 
     @property

@@ -20,7 +20,7 @@ from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of, rang
 from ..contract.tiling import Tiling
 from ..contract.workload import Workload
 from ..dequantizer import GroupSums
-from ..grouped import check_scales, joined, joined_counts
+from ..grouped import GroupScales, check_scales, joined, joined_counts
 from .config import BEAT_BITS, NMConfig, NMSettings, bandwidth, events, ports
 from .format import dense, pack
 from .pattern import Pattern
@@ -105,7 +105,7 @@ def check_grouped(config: NMConfig, layer: NMLayer) -> None:
 
 def check_weight_group(config: NMConfig, weight_group: int, in_features: int) -> None:
     """Refuse weight groups that blocks straddle, or that the dequantizer is not made for."""
-    if config.dequant == "group" and weight_group != config.weight_group:
+    if config.grouped and weight_group != config.weight_group:
         raise UserError(f"the weight group must be {config.weight_group}, got {weight_group}.")
     if weight_group < 1 or (weight_group % config.m and weight_group < in_features):
         raise UserError(
@@ -287,10 +287,9 @@ def cycles(config: NMConfig, workload: Workload) -> Counts:
     """
     tokens, in_features, outputs = workload.layer
     n = workload.settings_as(NMSettings).n
-    grouped = config.dequant == "group"
-    weight_group = workload.weight_group or (config.weight_group if grouped else in_features)
+    weight_group = workload.weight_group or (config.weight_group if config.grouped else in_features)
     check_weight_group(config, weight_group, in_features)
-    summed = in_features if grouped else min(in_features, weight_group)
+    summed = in_features if config.grouped else min(in_features, weight_group)
     check_shape(config, tokens, summed, outputs)
     pattern = config.pattern(n)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
@@ -310,7 +309,7 @@ def cycles(config: NMConfig, workload: Workload) -> Counts:
     }
     final = pulls_of(pattern) + int(tiles * gaps.sum() - (gaps - slots)[0])
     front = Counts(final + sum(config.stages) + config.drain, totals, float(tiles * blocks * n))
-    if not grouped:
+    if not config.grouped:
         return front
     return joined_counts(config, front, tiles, len(sizes), tiles * int(gaps[1:].sum()))
 
@@ -342,17 +341,17 @@ GROUPED = joined(
 
 def design(config: NMConfig) -> Design:
     """What the configuration leads to: the array alone, or joined to the dequantizer."""
-    return ARRAY if config.dequant == "none" else GROUPED
+    return GROUPED if config.grouped else ARRAY
 
 
 _PRESETS: dict[str, Config] = {
-    "paper": NMConfig(dequant="group"),
-    "m8": NMConfig(m=8, dequant="group"),
-    "m16": NMConfig(m=16, dequant="group", dequant_rows=2),
+    "paper": NMConfig(dequant=GroupScales()),
+    "m8": NMConfig(m=8, dequant=GroupScales()),
+    "m16": NMConfig(m=16, dequant=GroupScales(), dequant_rows=2),
     "channel": NMConfig(),
     "systolic": NMConfig(span=1),
     "tiny": NMConfig(rows=4, columns=6, span=2, max_k=64),
-    "fpga": NMConfig(rows=4, columns=4, span=2, max_k=4096, dequant="group"),
+    "fpga": NMConfig(rows=4, columns=4, span=2, max_k=4096, dequant=GroupScales()),
 }
 
 UNIT = Unit(

@@ -57,6 +57,11 @@ class RegluConfig(Config):
     """Neurons of a word of the mask, which is decoded to indices (G)."""
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Without predictor there is no mask."""
+        return frozenset() if self.predictor else frozenset({"mask_group"})
+
+    @property
     def row_bits(self) -> int:
         """Bits of a row's number."""
         return max(1, (max(self.max_neurons, self.max_rank) - 1).bit_length())

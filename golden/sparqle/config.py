@@ -15,13 +15,13 @@ from ..contract.events import Event
 from ..contract.layer import WEIGHT_BITS, accumulator_bits
 from ..contract.ports import Field, Port
 from ..dequantizer import DequantizerConfig
-from ..grouped import GroupScales
+from ..grouped import GroupedConfig
 from .format import HybridFormat
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
 
 
-class SparqleConfig(HybridFormat, GroupScales):
+class SparqleConfig(HybridFormat, GroupedConfig):
     """Parameters of the hybrid array: those of the number format, and the following."""
 
     rows: int = Parameter(default=16, ge=1, le=256)
@@ -55,13 +55,13 @@ class SparqleConfig(HybridFormat, GroupScales):
             )
         if self.lanes != 1:
             raise UserError(f"lanes must be 1: the array has no others yet, got {self.lanes}.")
-        if self.dequant == "group":
+        if self.grouped:
             self._check_groups()
         return self
 
     def _check_groups(self) -> None:
         """Refuse weight groups that chunks or bitmap words straddle, or that are too short."""
-        self._check_weight_group(self.max_k)
+        self._check_max_k(self.max_k)
         for name in ("chunk", "group"):
             size = getattr(self, name)
             if self.weight_group % size:

@@ -59,7 +59,7 @@ class Popcounts(Profile):
     def of(cls, config: SparqleConfig, bits: NDArray[np.uint8], in_features: int) -> "Popcounts":
         """Those of packed bitmaps, ``(tokens, bytes)``."""
         chunks = -(-in_features // config.chunk)
-        if config.dequant == "none":
+        if not config.grouped:
             present = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)[:, None]
         else:
             ones = np.unpackbits(bits, axis=1, count=in_features, bitorder="little")
@@ -226,8 +226,7 @@ def cycles(config: SparqleConfig, workload: Workload) -> Counts:
     tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
     tiling = Tiling(tokens, outputs, config.rows, config.columns)
-    grouped = config.dequant == "group"
-    groups = weight_groups(config, in_features) if grouped else 1
+    groups = weight_groups(config, in_features) if config.grouped else 1
     chunk_lengths = np.tile(lengths(config, in_features // groups), groups)
     profile = _profile(config, workload)
     _check_popcounts(config, profile, (tiling.token_blocks, len(chunk_lengths), groups))
@@ -255,7 +254,7 @@ def cycles(config: SparqleConfig, workload: Workload) -> Counts:
     ordered = {event.name: totals[event.name] for event in events(config)}
     ideal = times * _mean_work(config, present, in_features)
     front = Counts(end + DRAIN + config.rows, ordered, ideal)
-    return joined_counts(config, front, tiles, groups, between) if grouped else front
+    return joined_counts(config, front, tiles, groups, between) if config.grouped else front
 
 
 def _profile(config: SparqleConfig, workload: Workload) -> Popcounts:

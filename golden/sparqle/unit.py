@@ -13,7 +13,7 @@ from ..contract.design import Design, Unit
 from ..contract.layer import Layer, check, ones, sums
 from ..contract.schedule import Beats, Schedule, Traffic, final_of
 from ..contract.workload import PackedBitmap, Workload
-from ..grouped import joined
+from ..grouped import GroupScales, joined
 from . import format as hybrid
 from .config import (
     SparqleConfig,
@@ -163,19 +163,17 @@ _PRESETS: dict[str, Config] = {
     "vector": SparqleConfig(rows=1, columns=256),
     "fpga": SparqleConfig(rows=4, columns=4, group=32, chunk=16, max_k=4096),
     "q4_1": SparqleConfig(
-        dequant="group",
-        weight_group=32,
+        dequant=GroupScales(weight_group=32, convert_latency=2),
         asymmetric=True,
         group=32,
         chunk=32,
-        convert_latency=2,
     ),
 }
 
 
 def design(config: SparqleConfig) -> Design:
     """What the configuration leads to: the array alone, or joined to the dequantizer."""
-    return ARRAY if config.dequant == "none" else GROUPED
+    return GROUPED if config.grouped else ARRAY
 
 
 UNIT = Unit(

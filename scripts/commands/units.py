@@ -16,7 +16,11 @@ def command() -> None:
             _parameters(model, unit.presets["paper"] if model is unit.config else model())
 
 
-def _parameters(model: type[Config], values: Config) -> None:
+def _parameters(model: type[Config], values: Config, prefix: str = "") -> None:
     for name, field in model.model_fields.items():
+        inner, value = model.nested(name), getattr(values, name)
         text = re.sub(r":\w+:`~?([^`]*)`", r"\1", field.description or "").replace("``", "")
-        console.print(f"  {name} = {getattr(values, name)}: {text}", markup=False)
+        shown = value if inner is None else "none" if value is None else "as follows"
+        console.print(f"  {prefix}{name} = {shown}: {text}", markup=False)
+        if inner is not None:
+            _parameters(inner, value or inner(), f"{name}.")

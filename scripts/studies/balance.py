@@ -53,7 +53,7 @@ def describe(variant: Variant) -> str:
         f"Kc = {config.chunk}": config.chunk != USUAL.chunk,
         f"{config.weight_banks} banks": config.weight_banks != USUAL.weight_banks,
         f"g = {config.sharing}": config.sharing != USUAL.sharing,
-        f"scales of {config.weight_group}": config.dequant == "group",
+        f"scales of {config.weight_group}": config.grouped,
     }
     return ", ".join([f"{variant.tokens} tokens", *(fact for fact in facts if facts[fact])])
 

@@ -8,6 +8,7 @@ import numpy as np
 from ...golden.arithmetic.quantise import quantise_activations
 from ...golden.contract.errors import UserError
 from ...golden.contract.workload import PackedBitmap, Workload
+from ...golden.grouped import GroupScales
 from ...golden.sparqle import format as hybrid
 from ...golden.sparqle import timing as sparqle_timing
 from ...golden.sparqle.config import SparqleConfig, SparqleSettings
@@ -77,7 +78,7 @@ VARIANTS = (
     *(Variant(SparqleConfig(sharing=sharing), 512, sort=False) for sharing in (2, 4, 8, 16)),
     Variant(SparqleConfig(rows=1, columns=256), 512),
     *(
-        Variant(SparqleConfig(dequant="group", weight_group=size, chunk=32, group=32), 512)
+        Variant(SparqleConfig(dequant=GroupScales(weight_group=size), chunk=32, group=32), 512)
         for size in (32, 64)
     ),
 )

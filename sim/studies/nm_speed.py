@@ -85,7 +85,7 @@ class Speed:
 
 def config_of(pattern: Pattern) -> NMConfig:
     """The array for blocks of M; two rows of sums a cycle, which 1:16 needs."""
-    return NMConfig.model_validate({"m": pattern.m, "dequant": "group", "dequant_rows": 2})
+    return NMConfig.model_validate({"m": pattern.m, "dequant": {}, "dequant_rows": 2})
 
 
 def speed(pattern: Pattern, shape: Shape) -> Speed:

@@ -72,7 +72,7 @@ class DenseLayer(Prepared):
         """What the hardware gave, and the float32 result that it stands for."""
         port = dense.design(self.config).ports(self.config)[-1]
         tiling = self.layer.tiling(self.config)
-        if self.config.dequant == "group":
+        if self.config.grouped:
             sums = fp32_results(tiling.results, port, run)
             return {"y": times(sums, self.x.scale[:, None]), "y_sums": sums}
         y_int = results(tiling, port, run)
@@ -90,7 +90,7 @@ def prepare(config: DenseConfig, settings: Config, tensors: Tensors) -> DenseLay
     x = take_activations(activations, config.activation_range[1], tensors.int8_policy)
     if x.recode == "twos" and config.passes == 2:
         config = config.replace(recode="twos")
-    if config.dequant == "group":
+    if config.grouped:
         w = take_groups(config, weights, tensors.blocks)
         return DenseLayer(config, tensors, x, w, grouped_layer(config, x.q, w))
     w = take_weights(weights)

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.arithmetic.quantise import QuantisedWeights, take_weights
-from ...golden.grouped import GroupedConfig, GroupedLayer, check_grouped
+from ...golden.grouped import GroupedLayer, JoinedConfig, check_grouped
 
 
 def take_groups(
-    config: GroupedConfig, weights: NDArray, blocks: QuantisedWeights | None
+    config: JoinedConfig, weights: NDArray, blocks: QuantisedWeights | None
 ) -> QuantisedWeights:
     """Weights in groups: as the model's file holds them if that is what the array takes."""
     asymmetric = config.dequantizer.asymmetric
@@ -22,7 +22,7 @@ def take_groups(
 
 
 def grouped_layer(
-    config: GroupedConfig, x: NDArray[np.signedinteger], w: QuantisedWeights
+    config: JoinedConfig, x: NDArray[np.signedinteger], w: QuantisedWeights
 ) -> GroupedLayer:
     """Operands of the joined unit, padded with zeros to whole weight groups."""
     padding = ((0, 0), (0, -x.shape[1] % config.weight_group))

@@ -45,7 +45,7 @@ class SparseLayer(Prepared):
     def layer(self) -> NMLayer:
         """Operands of the array."""
         q = self.x.q.astype(np.int8)
-        if self.config.dequant == "group":
+        if self.config.grouped:
             return NMLayer(q, *self.packed, np.array(self.w.group), self.w.scale)
         return NMLayer(q, *self.packed, np.array(q.shape[1]))
 
@@ -72,7 +72,7 @@ class SparseLayer(Prepared):
         """What the hardware gave, and the float32 result that it stands for."""
         port = nm.design(self.config).ports(self.config)[-1]
         tiling = self.layer.tiling(self.config)
-        if self.config.dequant == "group":
+        if self.config.grouped:
             sums = fp32_results(tiling, port, run)
             return {"y": times(sums, self.x.scale[:, None]), "y_sums": sums}
         y_int = results(tiling, port, run)
@@ -128,7 +128,7 @@ def _pruned(
         calibration.add(activations.astype(np.float64))
     keep = prune(weights.astype(np.float32), pattern, settings.method, calibration).keep
     survivors = np.where(keep, weights, weights.dtype.type(0))
-    if config.dequant == "group":
+    if config.grouped:
         w = take_weights(survivors, "group", config.weight_group)
     else:
         w = take_weights(survivors)
@@ -138,5 +138,5 @@ def _pruned(
 def _bits_per_weight(config: NMConfig, settings: NMSettings) -> float:
     """Bits per weight of the dense matrix, group scales included."""
     pattern = config.pattern(settings.n)
-    scales = FP16_BITS / config.weight_group if config.dequant == "group" else 0.0
+    scales = FP16_BITS / config.weight_group if config.grouped else 0.0
     return pattern.block_bits / config.m + scales

@@ -74,7 +74,7 @@ class SparqleLayer(Prepared):
         """What the hardware gave, tokens in the order of the tiles."""
         port = sparqle.design(self.config).ports(self.config)[-1]
         tiling = self.layer.tiling(self.config)
-        if self.config.dequant == "group":
+        if self.config.grouped:
             return {"y_sums": fp32_results(tiling.results, port, run)}
         found: dict[str, NDArray] = {"y_int": results(tiling, port, run)}
         if self.w.minimum is not None:
@@ -132,7 +132,7 @@ def prepare(config: SparqleConfig, settings: SparqleSettings, tensors: Tensors) 
     config = config.replace(recode=x.recode)
     q = hybrid.enhance(config.format, x.q, settings.tau_lo, settings.tau_hi)
     order = _order(config, settings, q)
-    if config.dequant == "group":
+    if config.grouped:
         w = take_groups(config, weights, tensors.blocks)
         return SparqleLayer(config, tensors, x, q, w, order, grouped_layer(config, q[order], w))
     w = take_weights(weights, symmetric=not config.asymmetric)

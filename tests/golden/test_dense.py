@@ -314,8 +314,7 @@ def test_law_of_large_layers(shape, passes):
         (
             {"mode": 1},
             "mode is not a parameter here; "
-            "the parameters are convert_latency, multiply_latency, add_latency, dequant, "
-            "weight_group, rows, columns, k, passes, recode, max_k.",
+            "the parameters are dequant, rows, columns, k, passes, recode, max_k.",
         ),
     ],
 )

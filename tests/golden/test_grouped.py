@@ -9,7 +9,7 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.tiling import Tiling
 from nibbleforge.golden.contract.workload import PackedBitmap, Workload
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.grouped import GroupedLayer
+from nibbleforge.golden.grouped import GroupedLayer, GroupScales
 from nibbleforge.golden.sparqle import format as hybrid
 from nibbleforge.golden.sparqle import timing as sparqle_timing
 from nibbleforge.golden.sparqle import unit as sparqle
@@ -108,16 +108,21 @@ def test_groups_are_the_innermost_loop():
 @pytest.mark.parametrize(
     ("kind", "values", "sentence"),
     [
-        (DenseConfig, {"weight_group": 48},
-         "weight_group must be one of 4, 8, 16, 32, 64, 128, got 48."),
+        (DenseConfig, {"dequant": {"weight_group": 48}},
+         "dequant.weight_group must be one of 4, 8, 16, 32, 64, 128, got 48."),
         (DenseConfig, {"max_k": 64}, "weight_group must not exceed max_k, got 128, max_k 64."),
-        (DenseConfig, {"dequant": "channel"},
-         "dequant: input should be 'none' or 'group', got 'channel'."),
-        (SparqleConfig, {"weight_group": 32},
+        (DenseConfig, {"dequant": "group"},
+         "dequant must be none, or group scales such as dequant.weight_group=128, got 'group'."),
+        (DenseConfig, {"dequant": {"add_latency": 9}},
+         "dequant.add_latency: input should be less than or equal to 4, got 9."),
+        (DenseConfig, {"dequant": {"rows": 9}},
+         "dequant.rows is not a parameter here; the parameters are convert_latency, "
+         "multiply_latency, add_latency, weight_group."),
+        (SparqleConfig, {"dequant": {"weight_group": 32}},
          "chunk must divide weight_group, got chunk 64, weight_group 32."),
-        (SparqleConfig, {"weight_group": 32, "chunk": 32},
+        (SparqleConfig, {"dequant": {"weight_group": 32}, "chunk": 32},
          "group must divide weight_group, got group 64, weight_group 32."),
-        (SparqleConfig, {"rows": 32, "weight_group": 32, "chunk": 32, "group": 32,
+        (SparqleConfig, {"rows": 32, "dequant": {"weight_group": 32}, "chunk": 32, "group": 32,
                          "asymmetric": True},
          "weight_group must be at least 64 here, for the dequantizer takes two passes over 32 rows,"
          " got 32."),
@@ -125,10 +130,10 @@ def test_groups_are_the_innermost_loop():
 )  # fmt: skip
 def test_illegal_parameters(kind, values, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        kind(**{"dequant": "group", **values})
+        kind(**{"dequant": {}, **values})
 
 
-CONFIG = DenseConfig(rows=2, columns=2, dequant="group", weight_group=4, max_k=16)
+CONFIG = DenseConfig(rows=2, columns=2, dequant=GroupScales(weight_group=4), max_k=16)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from nibbleforge.golden.bitmap import BitmapConfig
 from nibbleforge.golden.contract.config import Config
 from nibbleforge.golden.contract.design import Design
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dense import ARRAY, DenseConfig
+from nibbleforge.golden.dequantizer import DequantizerConfig
+from nibbleforge.golden.reglu.config import RegluConfig
 from nibbleforge.golden.units import UNITS
 from nibbleforge.golden.version import VERSION
 from nibbleforge.hw.generate import Generated, generate
@@ -20,6 +23,7 @@ from nibbleforge.sim.tools import toolchain
 
 WAIVABLE = {"DECLFILENAME", "PROCASSINIT", "WIDTHEXPAND", "UNUSEDSIGNAL"}
 TINY = DenseConfig(rows=2, columns=2, max_k=16)
+SMALL_FFN = {"lanes": 2, "max_features": 8, "max_neurons": 16, "survivors": 2, "in_flight": 2}
 
 # Reads Verilog, elaborates it and tells the ports of the top module: name to width and direction.
 YOSYS = """
@@ -33,6 +37,26 @@ wires = design.top_module().wires_.values()
 print(json.dumps({str(w.name)[1:]: [w.width, "in" if w.port_input else "out"]
                   for w in wires if w.port_id}))
 """
+
+
+IDLE = [
+    (DenseConfig(rows=2, columns=2, max_k=16, passes=1), {"recode": "twos"}),
+    (DequantizerConfig(rows=2, columns=2), {"ones_bits": 20}),
+    (BitmapConfig(group=8, beat=2, mode="scatter"), {"width": 2}),
+    (BitmapConfig(group=8, beat=2, value_width=0), {"beat": 4}),
+    (RegluConfig(**SMALL_FFN, predictor=False), {"mask_group": 4}),
+]
+"""Configurations, and changes that change nothing."""
+
+
+@pytest.mark.parametrize(("config", "changes"), IDLE, ids=str)
+def test_parameters_left_out_of_the_hash_change_nothing(config, changes):
+    other = config.replace(**changes)
+    assert set(changes) == config.idle == other.idle
+    unit = next(unit for unit in UNITS.values() if unit.config is type(config))
+    for design in unit.designs(config):
+        one, two = generate(design, config), generate(design, other)
+        assert one == two
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from nibbleforge.golden import dense
-from nibbleforge.golden.grouped import GroupedLayer
+from nibbleforge.golden.grouped import GroupedLayer, GroupScales
 from nibbleforge.golden.sparqle import unit as sparqle
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.golden.units import unit
@@ -22,12 +22,14 @@ SMALL = [
     *((sparqle.GROUPED, config) for config in tb_grouped.SMALL_SPARQLE),
 ]
 ODD_SHAPES = [
-    (dense.GROUPED, {"rows": 1, "columns": 2, "passes": 1, "weight_group": 4, "add_latency": 4}),
-    (dense.GROUPED, {"rows": 5, "columns": 1, "passes": 2, "weight_group": 4, "k": 8}),
-    (sparqle.GROUPED, {"rows": 1, "columns": 2, "group": 4, "chunk": 4, "weight_group": 4,
-                       "add_latency": 4, "beat": 1}),
-    (sparqle.GROUPED, {"rows": 4, "columns": 2, "group": 8, "chunk": 4, "weight_group": 8,
-                       "asymmetric": True, "add_latency": 4, "sharing": 2}),
+    (dense.GROUPED, {"rows": 1, "columns": 2, "passes": 1,
+                     "dequant": GroupScales(weight_group=4, add_latency=4)}),
+    (dense.GROUPED, {"rows": 5, "columns": 1, "passes": 2, "k": 8,
+                     "dequant": GroupScales(weight_group=4)}),
+    (sparqle.GROUPED, {"rows": 1, "columns": 2, "group": 4, "chunk": 4, "beat": 1,
+                       "dequant": GroupScales(weight_group=4, add_latency=4)}),
+    (sparqle.GROUPED, {"rows": 4, "columns": 2, "group": 8, "chunk": 4, "sharing": 2,
+                       "dequant": GroupScales(weight_group=8, add_latency=4), "asymmetric": True}),
 ]  # fmt: skip
 CONFIGS = {dense.GROUPED.name: dense.DenseConfig, sparqle.GROUPED.name: SparqleConfig}
 
@@ -48,7 +50,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
 
 @pytest.mark.parametrize(("design", "values"), ODD_SHAPES)
 def test_extreme_parameters(design, values):
-    config = CONFIGS[design.name](**values, dequant="group", max_k=3 * values["weight_group"])
+    config = CONFIGS[design.name](**values, max_k=3 * values["dequant"].weight_group)
     checked = verify.check_random(Model(design, config, optimise="quick"), seeds=range(5))
     assert not checked.wrong, checked.wrong[0]
 
@@ -68,7 +70,7 @@ def test_stimuli_hit_every_functional_bin(design, config):
 @pytest.mark.parametrize(("described", "wrong"), [(8, True), (16, False), (24, True)])
 def test_a_bitmap_of_another_length_is_reported_behind_the_dequantizer(described, wrong):
     config = SparqleConfig(
-        rows=4, columns=2, group=8, chunk=8, beat=2, dequant="group", weight_group=16, max_k=64
+        rows=4, columns=2, group=8, chunk=8, beat=2, dequant=GroupScales(weight_group=16), max_k=64
     )
 
     def layer(features):

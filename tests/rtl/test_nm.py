@@ -5,6 +5,7 @@ import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 from nibbleforge.golden.contract.schedule import Beats
+from nibbleforge.golden.grouped import GroupScales
 from nibbleforge.golden.nm import unit as nm
 from nibbleforge.golden.nm.config import NMConfig, ports
 from nibbleforge.golden.nm.pattern import Pattern
@@ -22,15 +23,15 @@ ODD_SHAPES = [
     NMConfig(rows=4, columns=4, span=4, m=16, max_k=48),
     NMConfig(rows=6, columns=3, span=3, dequant_rows=3, max_k=40),
     NMConfig(rows=2, columns=4, span=2, dequant_rows=2, m=16, max_k=48),
-    NMConfig(rows=8, columns=2, span=2, dequant="group", weight_group=16, max_k=48,
-             dequant_rows=2, add_latency=4),
-    NMConfig(rows=1, columns=2, span=1, m=8, dequant="group", weight_group=8, max_k=24,
-             add_latency=1),
+    NMConfig(rows=8, columns=2, span=2, max_k=48, dequant_rows=2,
+             dequant=GroupScales(weight_group=16, add_latency=4)),
+    NMConfig(rows=1, columns=2, span=1, m=8, max_k=24,
+             dequant=GroupScales(weight_group=8, add_latency=1)),
 ]  # fmt: skip
 
 
 def design(config):
-    return nm.ARRAY if config.dequant == "none" else nm.GROUPED
+    return nm.GROUPED if config.grouped else nm.ARRAY
 
 
 def describe(config):

@@ -61,6 +61,35 @@ def test_single_parameters_override_a_file_and_a_file_the_preset(run, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("preset", "assignments", "scales"),
+    [
+        ("paper", [], None),
+        ("paper", ["dequant.weight_group=32", "dequant.add_latency=2"], (32, 2)),
+        ("paper", ["dequant={weight_group = 64}"], (64, 3)),
+        ("q4_0", ["dequant.add_latency=4"], (32, 4)),
+        ("q4_0", ["dequant=none"], None),
+        ("q4_0", ["dequant=none", "dequant.add_latency=1"], (32, 1)),
+    ],
+)
+def test_nested_parameters(run, tmp_path, preset, assignments, scales):
+    shape = ("rows=2", "columns=2", "max_k=256")
+    options = set_options(*shape, *assignments)
+    done = run("generate", "dense", "--preset", preset, *options, "-o", tmp_path)
+    assert done.status == 0, done.err
+    found = config_of(tmp_path)["dequant"]
+    assert scales == (found and (found["weight_group"], found["add_latency"]))
+
+
+def test_nested_parameters_in_a_file(run, tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("max_k = 64\n[dequant]\nweight_group = 16\nadd_latency = 2\n")
+    options = set_options("dequant.add_latency=4")
+    assert run(*TINY, "--config", file, *options, "-o", tmp_path / "out").status == 0
+    found = config_of(tmp_path / "out")["dequant"]
+    assert (found["weight_group"], found["add_latency"]) == (16, 4)
+
+
+@pytest.mark.parametrize(
     "text", ['recode="twos"', "recode='twos'", "recode=twos", " recode = twos"]
 )
 def test_strings_need_no_quotes(run, tmp_path, text):
@@ -111,6 +140,26 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
         (["dense", "--preset", "huge"], "dense has no preset 'huge'; its presets are "),
         (["bitmap", "--preset", "vector"], "bitmap has no preset 'vector'; its presets are "),
         (["dense", "--set", "lanes=4"], "dense has no parameter 'lanes'; its parameters are "),
+        (
+            ["dense", "--set", "dequant=group"],
+            "dequant must be none, or group scales such as dequant.weight_group=128, got 'group'.",
+        ),
+        (
+            ["dense", "--set", "dequant.weight_group=48"],
+            "dequant.weight_group must be one of 4, 8, 16, 32, 64, 128, got 48.",
+        ),
+        (
+            ["dense", "--set", "dequant.rows=2"],
+            "dequant.rows is not a parameter here; the parameters are convert_latency, "
+            "multiply_latency, add_latency, weight_group.",
+        ),
+        (
+            ["dense", "--set", "weight_group=32"],
+            "dense has no parameter 'weight_group'; its parameters are dequant.convert_latency, "
+            "dequant.multiply_latency, dequant.add_latency, dequant.weight_group, rows, columns, "
+            "k, passes, recode, max_k.",
+        ),
+        (["dense", "--set", "rows.x=2"], "rows: input should be a valid integer, got {'x': 2}."),
         (["dense", "--set", "rows"], "--set takes KEY=VALUE, got 'rows'."),
         (["dense", "--set", "=4"], "--set takes KEY=VALUE, got '=4'."),
         (["dense", "--set", ""], "--set takes KEY=VALUE, got ''."),

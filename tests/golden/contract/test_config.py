@@ -49,7 +49,7 @@ def test_hashes_are_pinned():
         "558ed2d8db7c95381a4de8e26d9bc6118909e8a365b79295be5cf0d1c844484d"
     )
     assert DenseConfig().config_hash == (
-        "4a7dcfb274d5ad1480faefbe5d88afb45ef49b5d9e95a440ac39433d7ab76ff4"
+        "55eed596179ee5f7a190ec2292914bc96a1ba23bd8b9589efe3c5b8909e0f231"
     )
 
 
@@ -91,6 +91,46 @@ def test_hash_tells_every_field_and_type_apart():
     assert len({config.config_hash for config in configs}) == len(configs)
 
 
+def test_hash_leaves_idle_parameters_out():
+    class Silent(Example):
+        @property
+        def idle(self):
+            return frozenset({"scale"}) if self.mode == "a" else frozenset()
+
+    assert Silent(depth=1).config_hash == Silent(depth=1, scale=2.0).config_hash
+    loud = Silent(depth=1, mode="b")
+    assert loud.config_hash != loud.replace(scale=2.0).config_hash
+
+
+# --- nested models --------------------------------------------------------------------------------
+
+
+class Optional(Config):
+    """A configuration with a nested one that may be missing."""
+
+    inner: Inner | None = None
+    depth: int = 1
+
+
+def test_a_mapping_changes_fields_of_a_nested_model():
+    class Pair(Config):
+        first: int = 1
+        second: int = 2
+
+    class Outer(Config):
+        pair: Pair | None = None
+
+    assert Outer(pair=Pair(first=5)).replace(pair={"second": 6}).pair == Pair(first=5, second=6)
+    assert Outer().replace(pair={"second": 6}).pair == Pair(second=6)
+    assert Outer(pair=Pair()).replace(pair=None).pair is None
+
+
+def test_parameters_of_nested_models():
+    assert Optional.nested("inner") is Inner
+    assert Optional.nested("depth") is None
+    assert Optional.parameters() == ("inner.size", "depth")
+
+
 # --- validation -----------------------------------------------------------------------------------
 
 
@@ -119,9 +159,17 @@ def test_sentences(values, sentence):
         Example(**values)
 
 
-def test_sentence_of_a_nested_field():
-    with pytest.raises(UserError, match=r"size: input should be a valid integer, got 'x'\.$"):
-        Example(depth=1, inner={"size": "x"})
+@pytest.mark.parametrize(
+    ("inner", "sentence"),
+    [
+        ({"size": "x"}, "inner.size: input should be a valid integer, got 'x'."),
+        ({"depth": 1}, "inner.depth is not a parameter here; the parameters are size."),
+        ({"\n": 1}, "inner.'\\n' is not a parameter here; the parameters are size."),
+    ],
+)
+def test_sentence_of_a_nested_field(inner, sentence):
+    with refuses(sentence):
+        Example(depth=1, inner=inner)
 
 
 def test_integers_are_floats():

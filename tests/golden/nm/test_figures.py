@@ -8,6 +8,7 @@ import pytest
 from nibbleforge.golden import dense
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
+from nibbleforge.golden.grouped import GroupScales
 from nibbleforge.golden.nm import unit as nm
 from nibbleforge.golden.nm.config import NMConfig, NMSettings
 from nibbleforge.golden.nm.unit import NMLayer
@@ -70,19 +71,19 @@ CONFIGS = [
     ({"span": 65}, "span: input should be less than or equal to 64, got 65."),
     ({"max_k": 0}, "max_k: input should be greater than or equal to 1, got 0."),
     (
-        {"dequant": "group", "weight_group": 48},
-        "weight_group must be one of 4, 8, 16, 32, 64, 128, got 48.",
+        {"dequant": {"weight_group": 48}},
+        "dequant.weight_group must be one of 4, 8, 16, 32, 64, 128, got 48.",
     ),
     (
-        {"dequant": "group", "m": 8, "weight_group": 4},
+        {"dequant": {"weight_group": 4}, "m": 8},
         "m must divide weight_group, got m 8, weight_group 4.",
     ),
     (
-        {"dequant": "group", "max_k": 64},
+        {"dequant": {}, "max_k": 64},
         "weight_group must not exceed max_k, got 128, max_k 64.",
     ),
     (
-        {"dequant": "group", "rows": 4, "dequant_rows": 2},
+        {"dequant": {}, "rows": 4, "dequant_rows": 2},
         "rows / dequant_rows must be at least add_latency, "
         "got rows 4, dequant_rows 2, add_latency 3.",
     ),
@@ -96,19 +97,19 @@ def test_illegal_parameters(values, sentence):
 
 
 TINY = NMConfig(rows=4, columns=2, span=2, max_k=64)
-GROUPED = TINY.replace(dequant="group", weight_group=16)
+GROUPED = TINY.replace(dequant=GroupScales(weight_group=16))
 
 
 def legal(config=TINY, n=2, features=32):
     """Zeros, three tokens and three outputs."""
     slots = (3, -(-features // config.m), n)
     indices = np.broadcast_to(np.arange(n, dtype=np.uint8), slots).copy()
-    d = (3, -(-features // 16)) if config.dequant == "group" else (0, 0)
+    d = (3, -(-features // 16)) if config.grouped else (0, 0)
     return NMLayer(
         np.zeros((3, features), np.int8),
         np.zeros(slots, np.int8),
         indices,
-        np.array(16 if config.dequant == "group" else features),
+        np.array(16 if config.grouped else features),
         np.ones(d, np.float16),
     )
 

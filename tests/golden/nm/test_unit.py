@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
+from nibbleforge.golden.grouped import GroupScales
 from nibbleforge.golden.nm import unit as nm
 from nibbleforge.golden.nm.config import NMConfig, NMSettings, bandwidth, ports
 from nibbleforge.golden.nm.pattern import Pattern
@@ -369,7 +370,7 @@ def test_beats_hold_the_slots_and_the_blocks(seed):
 def test_law_equals_the_schedule(draw):
     for seed in range(80):
         config, layer = drawn(seed, draw)
-        design = nm.ARRAY if config.dequant == "none" else nm.GROUPED
+        design = nm.GROUPED if config.grouped else nm.ARRAY
         counted = design.schedule(config, layer).counts()
         settings, shape = NMSettings(n=layer.n), (*layer.x.shape, layer.outputs)
         law = design.cycles(config, Workload(*shape, settings, int(layer.weight_group)))
@@ -380,7 +381,7 @@ def test_law_equals_the_schedule(draw):
 def test_groups_shorter_than_the_drain_wait_for_it():
     """Eight slots a group: 16 rows leave in 16 cycles, or two at a time in 8."""
     for dequant_rows, each in ((1, 16), (2, 8)):
-        config = NMConfig(m=16, dequant="group", dequant_rows=dequant_rows)
+        config = NMConfig(m=16, dequant=GroupScales(), dequant_rows=dequant_rows)
         one, two = (
             nm.cycles(config, Workload(16, features, 16, NMSettings(n=1)))
             for features in (256, 384)

@@ -7,6 +7,7 @@ from nibbleforge.golden.reglu.config import RegluSettings
 from nibbleforge.golden.reglu.ffn import quantise_ffn, reference, run
 from nibbleforge.golden.reglu.predictor import build, construct
 from nibbleforge.golden.reglu.unit import UNIT
+from nibbleforge.golden.reglu.values import compute
 from nibbleforge.golden.units import UNITS, unit
 from nibbleforge.sim.run.measure import Runner
 from nibbleforge.sim.studies import reglu_speed
@@ -141,7 +142,7 @@ def test_what_does_not_fit_together(ffn, x, predictor):
 def test_synthetic_operands_are_as_sparse_as_asked():
     operands = reglu_speed.operands_of((40, 400, 8), 0.9, 0.5, 3)
     config = unit("reglu").presets["small"]
-    neurons = reglu_speed.compute(config, operands).neurons
+    neurons = compute(config, operands).neurons
     assert neurons.positive.mean() == pytest.approx(0.1, abs=0.05)
     assert neurons.predicted.mean() == pytest.approx(0.55, abs=0.08)
     wanted = reglu_speed.neurons_of(1, 400, 0.9, 0.5, np.random.default_rng(0))
