@@ -1,7 +1,6 @@
 """``python -m nibbleforge.scripts.studies.area``: areas that the documents compare."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +101,7 @@ def processor(markdown: Markdown = False) -> None:
 def reglu(tiny: Tiny = False, markdown: Markdown = False) -> None:
     """Every preset of the neuron-skipping FFN."""
     rows = [study.reglu_row(found) for found in _measure(study.REGLU, tiny)]
-    columns = ["preset", "L", "d, D, r", AREA, "of it memories", PATH]
+    columns = ["preset", "lanes", "d, D, r", AREA, "of it memories", PATH]
     _shown(markdown)(columns, rows, "area")
 
 
@@ -114,7 +113,7 @@ def _shown(markdown: bool) -> Table:
 def _measure(arrays: Sequence[Array], tiny: bool, *, timing: bool = True) -> list[Found]:
     """Measure arrays, or the preset tiny in place of each."""
     if tiny:
-        arrays = [replace(array, preset="tiny", values={}, runs=1) for array in arrays]
+        arrays = [study.tiny(array) for array in arrays]
     with progress() as report:
         return measure(arrays, report, timing=timing)
 

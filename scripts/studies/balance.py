@@ -16,8 +16,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 COLUMNS = ("array", "x dense", "x dense2k", "of ideal", "worst", "worst layer", "target")
 TITLE = (
-    "speed-up in cycles, geometric means over layers; 16 x 16, tokens sorted, Kc = 64, two banks, "
-    "g = 1 and a scale a channel where a line says nothing else"
+    "times fewer cycles, geometric means over layers; where a line says nothing else: 16 x 16, "
+    "tokens sorted, chunk = 64, 2 banks, sharing = 1, one scale an output"
 )
 USUAL = SparqleConfig()
 
@@ -50,10 +50,10 @@ def describe(variant: Variant) -> str:
     facts = {
         f"{config.rows} x {config.columns}": config.rows != USUAL.rows,
         "natural order": not variant.sort,
-        f"Kc = {config.chunk}": config.chunk != USUAL.chunk,
+        f"chunk = {config.chunk}": config.chunk != USUAL.chunk,
         f"{config.weight_banks} banks": config.weight_banks != USUAL.weight_banks,
-        f"g = {config.sharing}": config.sharing != USUAL.sharing,
-        f"scales of {config.weight_group}": config.grouped,
+        f"sharing = {config.sharing}": config.sharing != USUAL.sharing,
+        f"scales of {config.weight_group if config.grouped else 0}": config.grouped,
     }
     return ", ".join([f"{variant.tokens} tokens", *(fact for fact in facts if facts[fact])])
 

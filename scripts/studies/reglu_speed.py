@@ -70,7 +70,7 @@ def _title(
     """One unit on one shape; early exit does not depend on what the predictor drops."""
     d, D, rank = shape
     return (
-        f"d = {d}, D = {D}, r = {rank}, L = {config.lanes}, F = {config.in_flight},"
+        f"d = {d}, D = {D}, r = {rank}, lanes = {config.lanes}, in_flight = {config.in_flight},"
         f" sparsity {natural:g}, latency {latency};"
         f" early exit takes {found.early_exit / found.dense:.3f} of a dense FFN"
     )

@@ -1,7 +1,7 @@
 """Areas that the documents compare: arrays of one system beside its rivals, on one library."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...golden.contract.config import Config
@@ -17,6 +17,8 @@ from .balance import Variant, balance
 
 SCALE = 1e6
 """Areas are shown in millions of the library's unit."""
+LONGEST = 14336
+"""Input features that accumulators of tiny arrays are made for."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,12 @@ class Found:
         )
 
 
+def tiny(array: Array) -> Array:
+    """The preset tiny in its place, for whole layers; one run."""
+    sized = "max_k" in UNITS[array.unit].config.model_fields
+    return replace(array, preset="tiny", values={"max_k": LONGEST} if sized else {}, runs=1)
+
+
 def measure(arrays: Sequence[Array], progress: Progress, *, timing: bool = True) -> list[Found]:
     """Measure arrays one after the other.
 
@@ -142,9 +150,9 @@ SPARQLE = (
     Array("dense, 16 x 16", "dense"),
     Array("dense2k, 16 x 16", "dense2k"),
     Array("sparqle, 16 x 16", "sparqle"),
-    Array("sparqle, Kc = 16, 16 x 16", "sparqle", values={"chunk": 16}),
-    Array("sparqle, g = 4, 16 x 16", "sparqle", values={"sharing": 4}),
-    Array("sparqle, g = 16, 16 x 16", "sparqle", values={"sharing": 16}),
+    Array("sparqle, chunk = 16, 16 x 16", "sparqle", values={"chunk": 16}),
+    Array("sparqle, sharing = 4, 16 x 16", "sparqle", values={"sharing": 4}),
+    Array("sparqle, sharing = 16, 16 x 16", "sparqle", values={"sharing": 16}),
     Array("sparqle, banks of registers, 16 x 16", "sparqle", memories="registers"),
     Array("dense, 1 x 256", "dense", "vector"),
     Array("dense2k, 1 x 256", "dense2k", "vector"),
@@ -229,14 +237,14 @@ NM_RIVAL = Array("dense2k", "dense2k")
 NM = tuple(
     Array(name, "nm", "channel", {"m": m, "span": span}, runs=5 if span == 4 else 3)
     for name, m, span in (
-        ("M = 4, P = 4 (preset)", 4, 4),
-        ("M = 8, P = 4", 8, 4),
-        ("M = 16, P = 4", 16, 4),
-        ("M = 4, P = 1: the textbook's array", 4, 1),
-        ("M = 4, P = 8", 4, 8),
-        ("M = 4, P = 16: broadcast", 4, 16),
-        ("M = 16, P = 1", 16, 1),
-        ("M = 16, P = 16", 16, 16),
+        ("m = 4, span = 4 (preset)", 4, 4),
+        ("m = 8, span = 4", 8, 4),
+        ("m = 16, span = 4", 16, 4),
+        ("m = 4, span = 1: textbook", 4, 1),
+        ("m = 4, span = 8", 4, 8),
+        ("m = 4, span = 16: broadcast", 4, 16),
+        ("m = 16, span = 1", 16, 1),
+        ("m = 16, span = 16", 16, 16),
     )
 )
 KEPT = (2, 4, 8)
