@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from rich.progress import (
 from rich.table import Table as Grid
 
 _WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
+
+_PROSE = 100  # columns of text in documents
 
 console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -44,7 +47,8 @@ def markdown_table(
 ) -> None:
     """Print a table as documents show it."""
     if title:
-        console.print(f"{title}:\n", markup=False)
+        console.print(textwrap.fill(f"{title}:", _PROSE), markup=False)
+        console.print()
     lines = [columns, ["---"] * len(columns), *([_text(cell) for cell in row] for row in rows)]
     for cells in lines:
         console.print(f"| {' | '.join(cells)} |", markup=False)

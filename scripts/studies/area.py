@@ -62,7 +62,7 @@ def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
 
 @app.command()
 def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
-    """The bit-serial array beside FP16: whole arrays, and critical paths of small ones."""
+    """The bit-serial array beside FP16: whole arrays, critical paths of small ones, the compressor."""
     show = _shown(markdown)
     rival, own = _measure(study.ANDA, tiny, timing=False)
     ratio = own.area / rival.area
@@ -74,12 +74,12 @@ def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
     ]
     names = [f"per area, loss {loss}" for loss in LOSSES]
     show(["array", AREA, "over fp16", *names], rows, "whole arrays, at equal clock")
-    paths: list[list[object]] = []
-    for found in _measure(study.ANDA_PATHS, tiny):
+    single: list[list[object]] = []
+    for found in _measure(study.SINGLE, tiny):
         known = found.report.period
         spread = f"{known.least:.2f}..{known.most:.2f}" if known else None
-        paths.append([found.array.name, found.path, spread, found.area / study.SCALE])
-    show(["array", PATH, "min..max", "area, 10^6"], paths, "small arrays")
+        single.append([found.array.name, found.spread, found.path, spread])
+    show(["array", AREA, PATH, "path, min..max"], single, "single arrays")
 
 
 @app.command()

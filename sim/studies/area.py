@@ -272,20 +272,27 @@ ANDA = (
     Array("fp16", "fp16", full_adders=True, runs=3),
     Array("anda", "anda", values=_SINGLE, full_adders=True, runs=3),
 )
-ANDA_PATHS = tuple(
-    Array(name, unit, values={**extent, **values}, full_adders=True)
-    for name, unit, extent, values in (
-        ("fp16", "fp16", {"rows": 1, "columns": 1}, {}),
-        ("anda, sum and product in a stage each", "anda", {"rows": 1, "columns": 4}, _SINGLE),
-        ("anda, as it is by default", "anda", {"rows": 1, "columns": 4}, {}),
-        (
-            "fp16 with the same stages",
-            "fp16",
-            {"rows": 1, "columns": 1},
-            {"multiply_latency": 2, "add_latency": 3},
-        ),
-    )
+_FP16 = {"rows": 1, "columns": 1}
+_ROW = {"rows": 1, "columns": 4}
+_STAGES = {"multiply_latency": 2, "add_latency": 3}
+SINGLE = (
+    Array("fp16, 1 x 1", "fp16", values=_FP16, full_adders=True),
+    Array(
+        "anda, 1 x 4, product and sum in a stage each",
+        "anda",
+        values={**_ROW, **_SINGLE},
+        full_adders=True,
+    ),
+    Array("anda, 1 x 4, as it is by default", "anda", values=_ROW, full_adders=True),
+    Array(
+        "fp16, 1 x 1, with the same stages",
+        "fp16",
+        values={**_FP16, **_STAGES},
+        full_adders=True,
+    ),
+    Array("compressor, 16 lanes of G = 64", "compressor"),
 )
+"""Small arrays for their critical paths, and the compressor."""
 
 
 @dataclass(frozen=True)
@@ -309,9 +316,7 @@ class Processor:
     @property
     def array(self) -> Array:
         """A row of the array, whose modules are measured."""
-        extent = {"rows": 1, "columns": 4}
-        values = {**extent, **self.values}
-        return Array(self.name, "anda", values=values, full_adders=True, runs=3)
+        return Array(self.name, "anda", values={**_ROW, **self.values}, full_adders=True, runs=3)
 
 
 ROWS = 16
@@ -326,12 +331,12 @@ PROCESSORS = (
     Processor("the same, product and sum in a stage each, as in fp16", _SINGLE),
     Processor("the same, M up to 11", {**_SINGLE, "max_mantissa": 11}),
 )
-RIVAL = Array("fp16", "fp16", values={"rows": 1, "columns": 1}, full_adders=True, runs=3)
+RIVAL = Array("fp16", "fp16", values=_FP16, full_adders=True, runs=3)
 
 
 def processor_row(processor: Processor, found: Found, rival: float) -> list[object]:
     """Parts of a processor, and how it compares with four FP16 multiply-accumulates."""
-    columns = 4
+    columns = _ROW["columns"]
     own = found.modules("bit_plane_processors") / columns
     held = found.modules("weight_registers") / columns
     weights = held / ROWS if processor.held_by == "column" else held
