@@ -62,7 +62,7 @@ def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
 
 @app.command()
 def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
-    """The bit-serial array beside FP16: whole arrays, critical paths of small ones, the compressor."""
+    """The bit-serial array beside FP16, critical paths of small arrays, the compressor."""
     show = _shown(markdown)
     rival, own = _measure(study.ANDA, tiny, timing=False)
     ratio = own.area / rival.area

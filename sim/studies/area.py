@@ -214,21 +214,22 @@ def _price(price: float | None) -> str:
 
 
 def throughputs(found: Sequence[Found], capture: Capture, tokens: int) -> Iterator[Throughput]:
-    """Speed per area of the arrays of :data:`SPARQLE` on the layers of a capture."""
-    for rows in dict.fromkeys(_rows(each) for each in found):
-        alike = [each for each in found if _rows(each) == rows]
-        dense, dense2k = alike[:2]
-        yield Throughput(dense, dense, dense2k, 0.5)
-        yield Throughput(dense2k, dense, dense2k, 1.0)
-        for each in alike[2:]:
-            config = each.report.config
-            assert isinstance(config, SparqleConfig)
-            (speed,) = balance(capture, [Variant(config, tokens)])
-            yield Throughput(each, dense, dense2k, speed.over_dense2k)
+    """Speed per area of hybrid arrays on the layers of a capture.
 
-
-def _rows(found: Found) -> int:
-    return int(found.report.config.model_dump()["rows"])
+    The rivals of an array are the last ``dense`` and ``dense2k`` of :data:`SPARQLE` before it.
+    """
+    rivals: dict[str, Found] = {}
+    for each in found:
+        config = each.report.config
+        if not isinstance(config, SparqleConfig):
+            rivals[each.array.unit] = each
+            if each.array.unit == "dense2k":
+                dense, dense2k = rivals["dense"], rivals["dense2k"]
+                yield Throughput(dense, dense, dense2k, 0.5)
+                yield Throughput(dense2k, dense, dense2k, 1.0)
+            continue
+        (speed,) = balance(capture, [Variant(config, tokens)])
+        yield Throughput(each, rivals["dense"], rivals["dense2k"], speed.over_dense2k)
 
 
 # --- N:M ----------------------------------------------------------------------------------------
