@@ -1,6 +1,7 @@
 """What commands show: tables and progress, plain lines where there is no terminal."""
 
 import contextlib
+import platform
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +17,14 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 
+from ..sim.tools.toolchain import versions
+
 _WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
 
-_PROSE = 100  # columns of text in documents
+PROSE = 100
+"""Columns of text in documents."""
+LINE = 120
+"""Columns of the longest line."""
 
 console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -47,12 +53,27 @@ def markdown_table(
 ) -> None:
     """Print a table as documents show it."""
     if title:
-        console.print(textwrap.fill(f"{title}:", _PROSE), markup=False)
+        console.print(textwrap.fill(f"{title}:", PROSE), markup=False)
         console.print()
     lines = [columns, ["---"] * len(columns), *([_text(cell) for cell in row] for row in rows)]
     for cells in lines:
         console.print(f"| {' | '.join(cells)} |", markup=False)
     console.print()
+
+
+def page_row(first: str, *cells: str) -> list[str]:
+    """A row of a page's table; a first cell that makes it too long goes on in rows of its own."""
+    rest = f" | {' | '.join(cells)} |"
+    parts = textwrap.wrap(first, LINE - len(f"| {rest}"), break_on_hyphens=False)
+    more = [f"| … {part} |{' |' * len(cells)}" for part in parts[1:]]
+    return [f"| {parts[0]}{rest}", *more]
+
+
+def page_end() -> list[str]:
+    """Machine and tools, the last paragraph of a page of measurements."""
+    tools = ", ".join(f"{name} {version}" for name, version in versions().items())
+    machine = f"Machine: {platform.machine()}, {platform.system()}. Tools: {tools}."
+    return textwrap.wrap(machine, PROSE)
 
 
 def _is_number(cell: object) -> bool:

@@ -43,9 +43,13 @@ def sparqle(
     alike = found[: len(arrays)]
     per_area = [speed.row() for speed in study.throughputs(alike, layers, tokens)]
     rivals = ("dense2k", "dense")
-    columns = ["array", "cycles, x dense2k", *(f"per area, x {rival}" for rival in rivals)]
-    columns += ["the same without memories", *(f"break-even, {rival}" for rival in rivals)]
-    show(columns, per_area, "throughput per area at equal clock; break-even: area of a bank bit")
+    columns = ["array", "cycles", *(f"per area, x {rival}" for rival in rivals)]
+    columns += ["no memories", *(f"break-even, {rival}" for rival in rivals)]
+    show(
+        columns,
+        per_area,
+        "speed in cycles over dense2k, throughput per area; break-even: area of a bank bit",
+    )
 
 
 @app.command()

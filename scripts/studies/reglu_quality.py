@@ -114,15 +114,15 @@ def _show_ranks(show: Table, bench: Bench, report: Report) -> None:
             left = share(features, neurons, rank, natural, wanted)
             row.append(f"{_percent(cost)} ({left:.2f})")
         rows.append(row)
-    title = "loss of perplexity, its standard error, and multiplications left of a dense FFN's"
+    title = "loss of perplexity in %, its standard error, and multiplications left of a dense FFN's"
     show(["rank", *(f"share {wanted}" for wanted in SHARES)], rows, title)
 
 
 def _show_predictors(show: Table, bench: Bench, rank: int, report: Report) -> None:
     """Predictors that drop the same share."""
     makers: dict[str, Callable[..., PredictsNeurons]] = {
-        "SVD, calibrated thresholds": partial(svd, rank=rank),
-        "SVD, one bias for all neurons": partial(constant_bias, rank=rank),
+        "SVD, one for each": partial(svd, rank=rank),
+        "SVD, one for all": partial(constant_bias, rank=rank),
         "signs": sign,
         "chance": by_chance,
     }
@@ -134,13 +134,15 @@ def _show_predictors(show: Table, bench: Bench, rank: int, report: Report) -> No
             cost = bench.cost(partial(make, share=wanted))
             row.append(f"{_percent(cost)} ({cost.dropped:.3f})")
         rows.append(row)
-    title = f"rank {rank}: loss of perplexity, its standard error, and share of all neurons dropped"
+    title = (
+        f"rank {rank}: loss of perplexity in %, its standard error, share of all neurons dropped"
+    )
     show(["predictor", *(f"share {wanted}" for wanted in SHARES)], rows, title)
 
 
 def _percent(cost: Cost) -> str:
-    """A loss and its standard error; never -0."""
-    return f"{round(cost.loss, 4) + 0.0:+.2%} +- {cost.error:.2%}"
+    """A loss and its standard error in per cent; never -0."""
+    return f"{round(100 * cost.loss, 2) + 0.0:+.2f} +- {100 * cost.error:.2f}"
 
 
 if __name__ == "__main__":
