@@ -19,16 +19,22 @@ help:
 
 venv: $(VENV)/ready
 
-$(VENV)/ready: pyproject.toml requirements.lock
+# What runs needs; bytecode comes at first use, of what is used.
+$(VENV)/runtime: pyproject.toml runtime.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "nibbleforge needs Python 3.11 or newer: set PYTHON=/path/to/python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --requirement requirements.lock
+	$(RUN)/python -m pip install --quiet --no-compile --requirement runtime.lock
 	$(RUN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: venv
-	$(RUN)/nibbleforge demo --jobs $(JOBS)
+# What tests, checks and measurements need besides.
+$(VENV)/ready: $(VENV)/runtime requirements.lock
+	$(RUN)/python -m pip install --quiet --requirement requirements.lock
+	touch $@
+
+demo: $(VENV)/runtime
+	@$(RUN)/nibbleforge demo --jobs $(JOBS)
 
 test: export OPENBLAS_NUM_THREADS = 1
 test: venv
@@ -67,10 +73,14 @@ soak: venv
 	$(RUN)/python -m pytest -n $(JOBS) -m slow
 	$(RUN)/python -m nibbleforge.scripts.soak --output docs/verification.md
 
+# Of both locks the second is a part of the first.
+COMPILE := $(RUN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+  --no-emit-index-url
+
 lock: venv
 	$(RUN)/python -m pip install --quiet uv
-	$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-annotate \
-	  --no-emit-index-url --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --extra docs --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file runtime.lock pyproject.toml
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -56,6 +56,8 @@ class DequantizerConfig(FloatLatencies):
     """Whether weights have a minimum beside their scale."""
     ones_bits: int = Parameter(default=16, ge=2, le=48)
     """Bits of a signed sum of activations; matters only for asymmetric weights."""
+    errors: bool = False
+    """Whether sums come with ``error``, which then all results of their tile have set."""
 
     @model_validator(mode="after")
     def _check_rows(self) -> "DequantizerConfig":
@@ -128,6 +130,8 @@ class GroupSums:
         Sums of activations, ``(groups, rows)``; empty for symmetric weights.
     minimum
         Minima, finite float16, ``(groups, columns)``; empty for symmetric weights.
+    error
+        Whether sums of a group come with an error, ``(groups,)``; empty: none does.
     """
 
     acc: NDArray[np.signedinteger]
@@ -135,6 +139,7 @@ class GroupSums:
     last: NDArray[np.bool_]
     ones: NDArray[np.signedinteger] = field(default_factory=lambda: _none(np.int64))
     minimum: NDArray[np.float16] = field(default_factory=lambda: _none(np.float16))
+    error: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
 def check(config: DequantizerConfig, sums: GroupSums) -> None:
@@ -148,6 +153,7 @@ def check(config: DequantizerConfig, sums: GroupSums) -> None:
         "last": (np.bool_, (groups,)),
         "ones": (np.integer, per_row if config.asymmetric else none),
         "minimum": (np.float16, per_column if config.asymmetric else none),
+        "error": (np.bool_, (groups,) if config.errors and sums.error.size else (0,)),
     }
     for name, (kind, shape) in expected.items():
         array = getattr(sums, name)
@@ -212,13 +218,16 @@ def ports(config: DequantizerConfig) -> tuple[Port, ...]:
     ones = Field("ones", config.ones_bits, "sum of the row's activations", True)
     d = Field("d", SCALE_BITS, "FP16 scale of each column", count=columns)
     minimum = Field("minimum", SCALE_BITS, "FP16 minimum of each column", count=columns)
-    y = (
+    y: tuple[Field, ...] = (
         Field("value", RESULT_BITS, "FP32 result of each column", count=config.lanes),
         Field("last", 1, "final rows of the tile"),
     )
     row_end = Field("last", 1, "final rows of the weight group")
     tile_end = Field("last", 1, "final weight group of the tile")
-    x = (value, ones, row_end) if config.asymmetric else (value, row_end)
+    x: tuple[Field, ...] = (value, ones, row_end) if config.asymmetric else (value, row_end)
+    if config.errors:
+        x = (*x, Field("error", 1, "the weight group has an error; the same on all of its beats"))
+        y = (*y, Field("error", 1, "a weight group of this tile had an error"))
     scale = (d, minimum, tile_end) if config.asymmetric else (d, tile_end)
     return (
         Port("x", "in", x, "sums of a weight group, D rows a beat, row 0 first"),
@@ -314,10 +323,15 @@ def traffic(config: DequantizerConfig, sums: GroupSums) -> dict[str, Beats]:
         x["ones"] = sums.ones.ravel()
         scale["minimum"] = sums.minimum.view(np.uint16)
     words = y.view(np.uint32).reshape(-1, config.lanes)
+    results = {"value": words, "last": np.tile(row_end, len(y))}
+    if config.errors:
+        error = sums.error if sums.error.size else np.zeros(len(sums.acc), np.bool_)
+        tiles = np.logical_or.reduceat(error, _tiles(sums.last)[0])
+        x["error"], results["error"] = (np.repeat(e, config.beats) for e in (error, tiles))
     return {
         "x": Beats(x_port.pack(**x)),
         "scale": Beats(scale_port.pack(**scale)),
-        "y": Beats(y_port.pack(value=words, last=np.tile(row_end, len(y)))),
+        "y": Beats(y_port.pack(**results)),
     }
 
 

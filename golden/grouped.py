@@ -21,7 +21,7 @@ from .contract.events import Counts, Event
 from .contract.layer import ArrayConfig, Layer, check, ones
 from .contract.layer import sums as integer_sums
 from .contract.ports import Port
-from .contract.schedule import Beats, Schedule, Traffic, final_of
+from .contract.schedule import Schedule, Traffic, final_of
 from .contract.workload import Workload
 from .dequantizer import DequantizerConfig, FloatLatencies, GroupSums
 
@@ -221,9 +221,7 @@ def joined(
 
     def ports(config: JoinedConfig) -> tuple[Port, ...]:
         _, scale, y = dequantizer.ports(config.dequantizer)
-        *inputs, sums_port = array.ports(config.array)
-        error = tuple(item for item in sums_port.fields if item.name == "error")
-        y = replace(y, fields=(*y.fields, *error))
+        *inputs, _ = array.ports(config.array)
         return (*inputs, scale, y)
 
     def events(config: JoinedConfig) -> tuple[Event, ...]:
@@ -240,7 +238,7 @@ def joined(
     def traffic(config: JoinedConfig, layer: Any) -> Traffic:
         sums = sums_of(config, layer)
         behind = dequantizer.traffic(config.dequantizer, sums)
-        return _merged(ports(config), array.traffic(config.array, layer), behind)
+        return {**array.traffic(config.array, layer), **_outside(behind)}
 
     def schedule(config: JoinedConfig, layer: Any) -> Schedule:
         sums = sums_of(config, layer)
@@ -251,7 +249,7 @@ def joined(
             raise AssertionError("the dequantizer holds the array up: the law does not hold")
         renamed = {PREFIX + name: pulses for name, pulses in behind.events.items()}
         return Schedule(
-            _merged(ports(config), front.beats, behind.beats),
+            {**front.beats, **_outside(behind.beats)},
             {**front.cycles, "scale": behind.cycles["scale"], "y": behind.cycles["y"]},
             {**front.events, **renamed},
         )
@@ -272,15 +270,9 @@ def joined(
     )
 
 
-def _merged(ports: tuple[Port, ...], front: Traffic, behind: Traffic) -> Traffic:
-    """Traffic of the joined unit: what lies between the two is gone."""
-    y = ports[-1]
-    results = behind["y"].words
-    if any(item.name == "error" for item in y.fields):
-        inner = Port("y", "out", tuple(item for item in y.fields if item.name != "error"), "")
-        error = np.zeros(len(results), np.uint8)
-        results = y.pack(**inner.unpack(results), error=error)
-    return {**front, "scale": behind["scale"], "y": Beats(results)}
+def _outside(dequantizer_traffic: Traffic) -> Traffic:
+    """Traffic of the dequantizer without what lies between it and the array."""
+    return {name: dequantizer_traffic[name] for name in ("scale", "y")}
 
 
 def joined_counts(

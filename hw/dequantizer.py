@@ -82,6 +82,9 @@ class Dequantizer(Unit[DequantizerConfig]):
     minima, and a group goes through the columns twice: R rows times the scales, then R sums of
     activations times the minima.
 
+    With ``errors``, ``x`` also brings ``error``, the same with all beats of a weight group, and
+    ``y`` gives it with all beats of a tile of which any group had it set.
+
     * Throughput: D rows of products a cycle. Running sums are a loop through the adder, so a pass
       over the beats starts ``max(B, add_latency)`` cycles after the one before; the first pass of
       a tile starts from +0 and follows at once, B cycles after the one before.
@@ -119,6 +122,7 @@ class Dequantizer(Unit[DequantizerConfig]):
             self.y.valid.eq(done.valid & done.final),
             self.y.payload.value.as_value().eq(results),
             self.y.payload.last.eq(done.last),
+            *([self.y.payload.error.eq(done.error)] if config.errors else []),
             enable.eq(~self.y.valid | self.y.ready),
         ]
         operands = self._operands(m, start)
@@ -161,6 +165,8 @@ class Dequantizer(Unit[DequantizerConfig]):
             start.final.eq(final & last_pass),
             start.last.eq(Mux(minima, row == config.beats - 1, self.x.payload.last)),
         ]
+        if config.errors:
+            self._follow_errors(m, start)
         with m.If(start.valid):
             m.d.sync += row.eq(Mux(start.last, 0, row + 1))
             m.d.sync += held_final.eq(final)
@@ -178,6 +184,15 @@ class Dequantizer(Unit[DequantizerConfig]):
             self.events.stall_loop.eq(enable & waits),
             self.events.stall_out.eq(~enable),
         ]
+
+    def _follow_errors(self, m: Module, start: data.View) -> None:
+        """Errors of the weight groups of a tile so far."""
+        earlier = Signal()
+        m.d.comb += start.error.eq(
+            (earlier & ~start.from_zero) | (self.x.payload.error & ~start.minima)
+        )
+        with m.If(start.valid & start.last):
+            m.d.sync += earlier.eq(start.error)
 
     def _wait(self, m: Module, enable: Signal, start: data.View, waits: Signal) -> None:
         """After a pass whose sums the next one needs: until the first of them is there."""
@@ -227,11 +242,11 @@ def _row_layout(config: DequantizerConfig) -> data.StructLayout:
     """What goes along with a row of products.
 
     ``minima``: the pass of the minima; ``from_zero``: sums start from +0; ``final``: sums are
-    results; ``last``: final row of the pass.
+    results; ``last``: final row of the pass; ``error``: of the tile so far.
     """
     row = max(1, (config.beats - 1).bit_length())
     flags = dict.fromkeys(("valid", "minima", "from_zero", "final", "last"), 1)
-    return data.StructLayout({"row": row, **flags})
+    return data.StructLayout({"row": row, **flags, "error": int(config.errors)})
 
 
 class _RowFile:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module
 
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
@@ -30,8 +30,8 @@ class GroupedArray(Unit[C], Generic[C]):
     * Schedule: that of the array and, with its rows for arrivals, that of the dequantizer: group j
       starts in ``max(arrival[j], s[j])`` with s as in its docstring.
 
-    Stalls as array and dequantizer do. An array that reports errors does so in ``y.error``, too,
-    from the first row of sums on that had it set until reset.
+    Stalls as array and dequantizer do. Where the array reports errors, all rows of a tile have
+    ``error`` set if one of its weight groups had.
 
     Parameters
     ----------
@@ -57,15 +57,6 @@ class GroupedArray(Unit[C], Generic[C]):
         connect(m, self.scale, dequantizer.scale)
         connect(m, array.y, dequantizer.x)
         connect(m, dequantizer.y, self.y)
-        if "error" in array.y.payload.shape().members:
-            m.d.comb += self.y.payload.error.eq(self._error(m, array))
         forward_events(m, self, array)
         forward_events(m, self, dequantizer, PREFIX)
         return m
-
-    def _error(self, m: Module, array: Unit) -> Value:
-        """Whether a row of sums so far reported an error."""
-        error = Signal()
-        with m.If(array.y.valid & array.y.ready & array.y.payload.error):
-            m.d.sync += error.eq(1)
-        return error

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ..golden.contract.errors import RequirementError
 from ..sim.benchmarks import BENCHMARKS, Figure
+from ..sim.tools.results import check_output, write_text
 from .main import run_app
 from .show import console, page_end, page_row, table
 
@@ -17,15 +19,16 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Markdown file to write.")],
 ) -> None:
     """Measure every figure; fails if one is not reached."""
+    check_output(output.parent)
     figures: list[Figure] = []
     for benchmark in BENCHMARKS:
         figures += benchmark()
         console.print(f"{benchmark.__name__}: done")
     rows = [[f.what, f.target, f.measured, "yes" if f.reached else "NO"] for f in figures]
     table(["figure", "target", "measured", "reached"], rows)
-    output.write_text(_page(figures))
-    if not all(figure.reached for figure in figures):
-        raise typer.Exit(1)
+    write_text(output, _page(figures))
+    if missed := [figure.what for figure in figures if not figure.reached]:
+        raise RequirementError(f"not reached: {'; '.join(missed)}.")
 
 
 def _page(figures: list[Figure]) -> str:

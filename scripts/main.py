@@ -3,11 +3,12 @@
 import errno
 import os
 import sys
+import traceback
 from typing import NoReturn
 
 import typer
 
-from ..golden.contract.errors import UserError
+from ..golden.contract.errors import DifferenceError, RequirementError, ToolError, UserError
 from ..golden.version import VERSION
 from .commands import (
     area,
@@ -23,8 +24,12 @@ from .commands import (
     simulate,
     units,
 )
+from .interrupts import catch_interrupts, ignore_interrupts
+from .outputs import failure, protect
 from .show import console, errors
-from .start import INTERRUPTED
+from .start import DIFFERENT, FAILED, INTERRUPTED, NOT_MET, OK
+
+TRACEBACK = "NIBBLEFORGE_TRACEBACK"
 
 app = typer.Typer(
     name="nibbleforge",
@@ -58,39 +63,64 @@ def main() -> None:
 
 
 def run_app(application: typer.Typer) -> NoReturn:
-    """Run an application and end the process with its exit status.
-
-    0 all is well, 1 RTL and golden differ, 2 bad input, 130 interrupted.
-    """
-    sys.exit(status(application))
+    """Run an application and end the process with its exit status, see :func:`status`."""
+    protect()
+    catch_interrupts()
+    code = status(application)
+    ignore_interrupts()
+    if (lost := failure()) is not None and code == OK:
+        code = _complain(FAILED, f"cannot write to standard output: {lost.strerror}.")
+    sys.exit(code)
 
 
 def status(application: typer.Typer) -> int:
-    """Run an application; its exit status, errors shown as one sentence."""
+    """Run an application; its exit status, errors shown as one sentence.
+
+    0 all is well, 1 RTL and golden differ, 2 any other failure, 3 a stated requirement is not met,
+    130 interrupted. The only place that decides it: commands raise what
+    :mod:`nibbleforge.golden.contract.errors` has. NIBBLEFORGE_TRACEBACK=1 shows where an error
+    comes from.
+    """
     try:
         name = "nibbleforge" if application is app else None  # else that of the module
-        code = application(standalone_mode=False, prog_name=name) or 0
-    except UserError as error:
-        return _complain(str(error))
-    except typer.TyperException as error:
-        return _complain(error.format_message().rstrip(".") + ".")
+        code = application(standalone_mode=False, prog_name=name) or OK
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _complain("no space left on the device; free some space or set TMPDIR.")
-        if error.filename is None:
-            raise
-        return _complain(f"{error.filename}: {error.strerror}.")
+    except (Exception, SystemExit) as error:
+        if os.environ.get(TRACEBACK):
+            errors.print(traceback.format_exc(), markup=False)
+        return _complain(*_explain(error))
     if code == INTERRUPTED:  # typer makes this of Ctrl-C
         errors.print("interrupted")
     return code
 
 
-def _complain(sentence: str) -> int:
-    """Print one sentence on standard error."""
-    errors.print(f"nibbleforge: {sentence}", markup=False)
-    return 2
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Exit status and sentence of an error."""
+    match error:
+        case DifferenceError():
+            return DIFFERENT, str(error)
+        case RequirementError():
+            return NOT_MET, str(error)
+        case UserError():
+            return FAILED, str(error)
+        case ToolError():
+            return FAILED, error.sentence
+        case typer.TyperException():
+            return FAILED, error.format_message().rstrip(".") + "."
+        case MemoryError():
+            return FAILED, "there is not enough memory."
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return FAILED, "no space left on the device; free some space or set TMPDIR."
+        case OSError() if error.strerror:
+            subject = "the system reports" if error.filename is None else error.filename
+            return FAILED, f"{subject}: {error.strerror}."
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return FAILED, f"internal error ({what}); set {TRACEBACK}=1 to see where, and report it."
+
+
+def _complain(code: int, sentence: str) -> int:
+    """Print one sentence, on one line whatever it quotes, on standard error."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
+    errors.print(f"nibbleforge: {line}", markup=False)
+    return code

@@ -19,7 +19,7 @@ from rich.table import Table as Grid
 
 from ..sim.tools.toolchain import versions
 
-_WIDTH = None if sys.stdout.isatty() else 200  # columns where no terminal sets them
+_WIDTH = None if sys.stdout and sys.stdout.isatty() else 200  # columns where no terminal sets them
 
 PROSE = 100
 """Columns of text in documents."""
@@ -34,9 +34,12 @@ Table = Callable[[Sequence[str], Sequence[Sequence[object]], str], None]
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str | None = None,
+    width: int | None = None,
 ) -> None:
-    """Print a table; numbers are aligned to the right."""
+    """Print a table, at most so wide; numbers are aligned to the right."""
     if title:
         console.print(title, style="bold", markup=False)
     grid = Grid(header_style="bold")
@@ -45,7 +48,7 @@ def table(
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
-    console.print(grid, soft_wrap=False)
+    console.print(grid, soft_wrap=False, width=width and min(width, console.width))
 
 
 def markdown_table(

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ..golden.contract.errors import DifferenceError, RequirementError
 from ..golden.units import UNITS, unit
-from ..sim.verify.soak import ROWS, Finding, soak
+from ..sim.tools.results import check_output, write_text
+from ..sim.verify.soak import COMPARISONS, ROWS, Finding, soak
 from .main import run_app
 from .show import PROSE, console, errors, page_end, page_row, progress
 
@@ -25,17 +27,19 @@ def command(
     jobs: Annotated[int, typer.Option(metavar="J", help="Verifications at once.")] = 2,
 ) -> None:
     """Run every verification; fails if one does."""
+    check_output(output.parent)
     names = [unit(name).name for name in units or UNITS]
     with progress() as report:
         findings = soak(names, jobs, report)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n".join(_page(findings)))
+    write_text(output, "\n".join(_page(findings)))
     failed = [finding for finding in findings if finding.wrong]
     for finding in failed:
         errors.print(f"{finding.row}, {finding.subject}: {finding.wrong[0]}", markup=False)
     console.print(f"{len(findings)} verifications, {len(failed)} failed; {output}", markup=False)
+    if different := [finding for finding in failed if finding.row in COMPARISONS]:
+        raise DifferenceError(f"RTL and golden differ in {len(different)} verifications.")
     if failed:
-        raise typer.Exit(1)
+        raise RequirementError(f"{len(failed)} verifications failed.")
 
 
 def _page(findings: list[Finding]) -> Iterator[str]:

@@ -1,15 +1,23 @@
-"""Where ``nibbleforge`` starts: Ctrl-C ends it properly while the command line still loads, too."""
+"""Where ``nibbleforge`` starts: what goes wrong while the command line still loads is told, too."""
 
 import sys
 
-INTERRUPTED = 130
+OK, DIFFERENT, FAILED, NOT_MET, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit statuses: see :func:`nibbleforge.scripts.main.status`."""
 
 
 def main() -> None:
     """Load the command line and run it; ends the process with its exit status."""
     try:
+        from .outputs import protect
+
+        protect()
         from . import main as command_line
+
+        command_line.main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    command_line.main()
+    except ImportError as error:
+        print(f"nibbleforge: the installation is not whole: {error}.", file=sys.stderr)
+        sys.exit(FAILED)

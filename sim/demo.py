@@ -17,6 +17,7 @@ from ..golden.units import UNITS
 from ..tb.job import Job
 from .run import cocotb
 from .run.measure import Progress, Runner
+from .run.verilator import Optimise
 from .tensors.files import Capture, sample_path
 from .tools.workers import Workers
 from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
@@ -29,11 +30,16 @@ class Case:
     unit: str
     preset: str = "paper"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    extent: int | None = None
+    """Rows and columns other than the preset's."""
 
     @property
     def config(self) -> Config:
         """Configuration of the hardware."""
-        return UNITS[self.unit].presets[self.preset]
+        preset = UNITS[self.unit].presets[self.preset]
+        if self.extent is None:
+            return preset
+        return preset.replace(rows=self.extent, columns=self.extent)
 
     @property
     def runtime(self) -> Config:
@@ -51,7 +57,30 @@ RUNS = {
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
 
-CORNER = 32  # tokens and outputs that the cocotb harness takes
+
+@dataclass(frozen=True)
+class Scope:
+    """How much of a capture runs, and on what.
+
+    Attributes
+    ----------
+    runs
+        What runs on every layer, by the name it is shown under.
+    layer
+        End of the names of the layers that run; empty: all.
+    tokens
+        Tokens that the native harness takes, at most; None: all.
+    corner
+        Tokens and outputs that the cocotb harness takes.
+    optimise
+        How much the compiler does for the native harness.
+    """
+
+    runs: Mapping[str, Case] = field(default_factory=lambda: RUNS)
+    layer: str = ""
+    tokens: int | None = None
+    corner: int = 32
+    optimise: Optimise = "fast"
 
 
 @dataclass
@@ -79,19 +108,24 @@ class LayerResult:
         native = [str(found) for run in self.simulations.values() for found in run.mismatches]
         return native + [f"{design}: {text}" for design, text in self.corners.items() if text]
 
+    def failures_of(self, name: str) -> list[str]:
+        """Those of one name in :data:`RUNS`."""
+        alone = {key: text for key, text in self.corners.items() if key.startswith(f"{name}/")}
+        return LayerResult(self.layer, {name: self.simulations[name]}, alone).failures
+
 
 def run(
     path: Path | None = None,
     jobs: int = 2,
     progress: Progress | None = None,
     *,
-    runs: Mapping[str, Case] | None = None,
+    scope: Scope | None = None,
     tests: str = "free_flow",
 ) -> list[LayerResult]:
-    """Run every layer of a capture on all units that take tensors.
+    """Run layers of a capture on units that take tensors.
 
-    The native harness takes all tokens and outputs, the cocotb harness the first 32 of each, every
-    port and event compared in every cycle.
+    The native harness takes whole layers, the cocotb harness the first tokens and outputs of each,
+    every port and event compared in every cycle.
 
     Parameters
     ----------
@@ -101,29 +135,34 @@ def run(
         Simulations at once.
     progress
         Called with what is under way.
-    runs
-        What runs; by default :data:`RUNS`.
+    scope
+        What runs; by default all layers, whole, on all units in :data:`RUNS`.
     tests
         Regular expression of the cocotb tests to run.
     """
-    runs = RUNS if runs is None else runs
-    capture = Capture.open(path or sample_path())
-    results = [LayerResult(layer) for layer in capture.layers]
     with Workers(jobs) as workers, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        tasks: list[Callable[[], None]] = [
-            *(
-                partial(_corners, capture, results, shown, case, design, folder, workers, tests)
-                for shown, case in runs.items()
-                for design in UNITS[case.unit].designs(case.config)
-            ),
-            *(
-                partial(_native, capture, result, shown, case, workers)
-                for result in results
-                for shown, case in runs.items()
-            ),
-        ]
-        perform(tasks, workers, progress)
+        results, work = tasks(path, scope or Scope(), Path(folder), workers, tests)
+        perform(work, workers, progress)
     return results
+
+
+def tasks(
+    path: Path | None, scope: Scope, folder: Path, workers: Workers, tests: str = "free_flow"
+) -> tuple[list[LayerResult], list[Callable[[], None]]]:
+    """Results to come, and the work that fills them in; `folder` is for operands."""
+    capture = Capture.open(path or sample_path())
+    results = [LayerResult(layer) for layer in capture.layers if layer.endswith(scope.layer)]
+    corners = [
+        partial(_corners, capture, results, shown, case, design, scope, folder, workers, tests)
+        for shown, case in scope.runs.items()
+        for design in UNITS[case.unit].designs(case.config)
+    ]
+    layers = [
+        partial(_native, capture, result, shown, case, scope, workers)
+        for result in results
+        for shown, case in scope.runs.items()
+    ]
+    return results, [*corners, *layers]
 
 
 def perform(
@@ -138,13 +177,19 @@ def perform(
 
 
 def _native(
-    capture: Capture, result: LayerResult, shown: str, case: Case, workers: Workers
+    capture: Capture,
+    result: LayerResult,
+    shown: str,
+    case: Case,
+    scope: Scope,
+    workers: Workers,
 ) -> None:
     """A whole layer on a unit."""
     owner = UNITS[case.unit]
     tensors = of_capture(capture, result.layer, with_weights=owner.takes == "layer")
-    found = simulate(owner, case.config, case.runtime, tensors, Runner(workers))
-    result.simulations[shown] = found
+    tensors = replace(tensors, activations=tensors.activations[: scope.tokens])
+    runner = Runner(workers, optimise=scope.optimise)
+    result.simulations[shown] = simulate(owner, case.config, case.runtime, tensors, runner)
 
 
 def _corners(
@@ -153,12 +198,13 @@ def _corners(
     shown: str,
     case: Case,
     design: Design,
-    folder: str,
+    scope: Scope,
+    folder: Path,
     workers: Workers,
     tests: str,
 ) -> None:
     """First tokens and outputs of all layers."""
-    operands = [_operands(case, design, capture, result.layer) for result in results]
+    operands = [_operands(case, design, capture, r.layer, scope.corner) for r in results]
     job = Job.of(case.unit, design, case.config, list(range(len(results))))
     compare_in_cocotb(results, shown, job, operands, folder, workers, tests)
 
@@ -168,12 +214,12 @@ def compare_in_cocotb(
     shown: str,
     job: Job,
     operands: Sequence[Any],
-    folder: str,
+    folder: Path,
     workers: Workers,
     tests: str,
 ) -> None:
     """Operands of every layer in one cocotb process; the verdicts go into the results."""
-    files = [Path(folder, f"{shown}-{job.design}-{i}.npz") for i in range(len(results))]
+    files = [folder / f"{shown}-{job.design}-{i}.npz" for i in range(len(results))]
     for file, those in zip(files, operands, strict=True):
         np.savez(file, **{item.name: getattr(those, item.name) for item in fields(those)})
     job = replace(job, operands=[str(file) for file in files])
@@ -190,10 +236,10 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
     return next((verdict.message for verdict in mine if not verdict.passed), "")
 
 
-def _operands(case: Case, design: Design, capture: Capture, layer: str) -> Any:
+def _operands(case: Case, design: Design, capture: Capture, layer: str, corner: int) -> Any:
     """First tokens and outputs of a layer, prepared as the unit's simulation does."""
     owner = UNITS[case.unit]
-    x = capture.activations(layer)[:CORNER]
-    w = capture.weights(layer)[:CORNER] if owner.takes == "layer" else None
+    x = capture.activations(layer)[:corner]
+    w = capture.weights(layer)[:corner] if owner.takes == "layer" else None
     prepared = prepare(owner, case.config, case.runtime, Tensors(x, w))
     return next(run.operands for run in prepared.runs if run.design.name == design.name)

@@ -2,8 +2,9 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,35 @@ from .demo import LayerResult, compare_in_cocotb, perform
 from .llm.reglu_ablation import svd
 from .llm.reglu_perplexity import Prepared
 from .run.measure import Progress, Runner
+from .run.verilator import Optimise
 from .tensors.ffns import FfnSample, FfnWeights, sample_path
 from .tools.workers import Workers
 from .units.simulate import Tensors, prepare, simulate
 
-CONFIG = RegluConfig()
 RANK, SHARE = 32, 0.7
 """Of the predictor: its rank, and the share of the natural sparsity that it is to reach."""
 
 TOKENS, CORNER = 64, 2
 """Held-out tokens that the native harness takes, and the cocotb harness."""
+
+
+@dataclass(frozen=True)
+class FfnScope:
+    """How much of the sample runs, and on what.
+
+    Attributes
+    ----------
+    config
+        The unit.
+    numbers
+        Layers whose FFNs run; empty: all.
+    optimise
+        How much the compiler does for the native harness.
+    """
+
+    config: RegluConfig = field(default_factory=RegluConfig)
+    numbers: tuple[int, ...] = ()
+    optimise: Optimise = "fast"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,51 +57,57 @@ class Layer:
     predictor: Predictor
 
 
-def layers(rank: int = RANK, share: float = SHARE) -> list[Layer]:
-    """All FFNs of the sample, predictors built on the text that the model was trained on."""
-    sample = FfnSample.open(sample_path())
-    found = []
-    for number in range(sample.layers):
-        layer = sample.layer(number)
-        predictor = svd(Prepared.of(layer), rank, share)
-        found.append(Layer(layer.weights, layer.x_held_out, predictor))
-    return found
+def layer(sample: FfnSample, number: int) -> Layer:
+    """An FFN of the sample, its predictor built on the text that the model was trained on."""
+    found = sample.layer(number)
+    return Layer(found.weights, found.x_held_out, svd(Prepared.of(found), RANK, SHARE))
 
 
 def run(
     jobs: int = 2,
     progress: Progress | None = None,
     *,
-    config: RegluConfig = CONFIG,
+    scope: FfnScope | None = None,
     tests: str = "free_flow",
 ) -> list[LayerResult]:
-    """Run held-out tokens of every FFN through both harnesses.
+    """Run held-out tokens of FFNs through both harnesses.
 
     Parameters
     ----------
     jobs, progress, tests
         As in :func:`.demo.run`.
-    config
-        The unit.
+    scope
+        What runs; by default all FFNs.
     """
-    chosen = layers()
-    results = [LayerResult(f"layers.{number}") for number in range(len(chosen))]
     with Workers(jobs) as workers, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        tasks: list[Callable[[], None]] = [
-            partial(_corners, results, chosen, config, folder, workers, tests),
-            *(
-                partial(_native, result, layer, config, workers)
-                for result, layer in zip(results, chosen, strict=True)
-            ),
-        ]
-        perform(tasks, workers, progress)
+        results, work = tasks(scope or FfnScope(), Path(folder), workers, tests)
+        perform(work, workers, progress)
     return results
 
 
-def _native(result: LayerResult, layer: Layer, config: RegluConfig, workers: Workers) -> None:
+def tasks(
+    scope: FfnScope, folder: Path, workers: Workers, tests: str = "free_flow"
+) -> tuple[list[LayerResult], list[Callable[[], None]]]:
+    """Results to come, and the work that fills them in; `folder` is for operands."""
+    sample = FfnSample.open(sample_path())
+    numbers = scope.numbers or tuple(range(sample.layers))
+    chosen = [layer(sample, number) for number in numbers]
+    results = [LayerResult(f"layers.{number}") for number in numbers]
+    whole = [
+        partial(_native, result, ffn, scope, workers)
+        for result, ffn in zip(results, chosen, strict=True)
+    ]
+    return results, [
+        partial(_corners, results, chosen, scope.config, folder, workers, tests),
+        *whole,
+    ]
+
+
+def _native(result: LayerResult, layer: Layer, scope: FfnScope, workers: Workers) -> None:
     """Some tokens of a layer."""
     tensors = Tensors(layer.x[:TOKENS], ffn=layer.weights, predictor=layer.predictor)
-    found = simulate(reglu.UNIT, config, RegluSettings(), tensors, Runner(workers))
+    runner = Runner(workers, optimise=scope.optimise)
+    found = simulate(reglu.UNIT, scope.config, RegluSettings(), tensors, runner)
     result.simulations[reglu.UNIT.name] = found
 
 
@@ -89,7 +115,7 @@ def _corners(
     results: list[LayerResult],
     chosen: list[Layer],
     config: RegluConfig,
-    folder: str,
+    folder: Path,
     workers: Workers,
     tests: str,
 ) -> None:

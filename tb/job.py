@@ -11,7 +11,7 @@ from ..golden.contract.design import Design
 from ..golden.contract.schedule import Schedule
 from ..golden.units import unit
 from .stalls import PROFILES
-from .stimuli import stimuli_of
+from .stimuli import illegal_run, stimuli_of
 
 JOB = "NIBBLEFORGE_JOB"
 """Environment variable that names the JSON file of the job."""
@@ -55,6 +55,17 @@ class Job:
         owner = unit(self.unit)
         config = owner.config(**self.config)
         return next(d for d in owner.designs(config) if d.name == self.design), config
+
+    @property
+    def reports_errors(self) -> bool:
+        """Whether the design has illegal operands to report, and those of the job are random."""
+        design, _ = self.resolve()
+        return stimuli_of(design).illegal is not None and not self.operands
+
+    def illegal_schedule(self, seed: int) -> Schedule:
+        """Golden schedule of a seed's run with illegal operands."""
+        design, config = self.resolve()
+        return illegal_run(design, config, seed)
 
     def schedule(self, seed: int) -> Schedule:
         """Golden schedule of the operands of a seed."""

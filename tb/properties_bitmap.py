@@ -9,12 +9,12 @@ them when they leave. As the choice is free, what holds for the chosen ones hold
 is lost, repeated, invented or reordered.
 """
 
-from amaranth.hdl import Assert, Cat, Cover, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.hdl._ast import AnyConst, AnySeq  # not exported by amaranth.hdl
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 
 from ..golden.bitmap import BitmapConfig
+from .properties import passes, prove, reach, set_free, waits_unchanged
 
 
 class DecoderProperties(Elaboratable):
@@ -37,14 +37,14 @@ class DecoderProperties(Elaboratable):
         config, unit = self.config, self.unit
         gathers = config.mode == "gather"
         out = unit.pairs if gathers else unit.dense
-        _set_free(m, unit)
-        _waits_unchanged(m, "output", out)
+        set_free(m, unit)
+        waits_unchanged(m, "output", out)
 
-        leaves = _passes(out) & (out.payload.group_last if gathers else 1)
-        groups = _Queue(m, "groups", 2 if gathers else 3, _passes(unit.bitmap), leaves)
+        leaves = passes(out) & (out.payload.group_last if gathers else 1)
+        groups = _Queue(m, "groups", 2 if gathers else 3, passes(unit.bitmap), leaves)
         chosen = _Chosen(m, config, groups, Value.cast(unit.bitmap.payload.mask))
-        _prove(m, "no output without a group", ~out.valid | (groups.length != 0))
-        _prove(m, "an empty unit takes a group", unit.bitmap.ready | (groups.length != 0))
+        prove(m, "no output without a group", ~out.valid | (groups.length != 0))
+        prove(m, "an empty unit takes a group", unit.bitmap.ready | (groups.length != 0))
 
         value = _DecodedValue(m, config, chosen, unit) if config.value_width else None
         shown = Signal()
@@ -58,7 +58,7 @@ class DecoderProperties(Elaboratable):
         turn = (chosen.place == 1) & supplied
         latency = 1 if gathers else 1 + config.group // config.beat
         _within(m, "a supplied group is offered", latency, turn, out.valid)
-        _within(m, "a supplied group leaves", latency, turn & out.ready, _passes(out))
+        _within(m, "a supplied group leaves", latency, turn & out.ready, passes(out))
         self._cover(m, chosen, value, leaves)
         return m
 
@@ -72,10 +72,10 @@ class DecoderProperties(Elaboratable):
         for slot in range(width):
             used, index = Signal(name=f"used_{slot}"), pairs.index[slot]
             m.d.comb += used.eq(rest != 0)
-            _prove(m, f"index {slot} is the next set bit", ~shown | (index == _lowest(rest)))
+            prove(m, f"index {slot} is the next set bit", ~shown | (index == _lowest(rest)))
             if value is not None:
                 right = Mux(used, value.suits(index, pairs.value[slot]), pairs.value[slot] == 0)
-                _prove(m, f"value {slot} belongs to its bit", ~shown | right)
+                prove(m, f"value {slot} belongs to its bit", ~shown | right)
             rest = _without_lowest(m, rest, f"rest_{slot}")
         with m.If(shown & self.unit.pairs.ready):
             m.d.sync += todo.eq(rest)
@@ -84,9 +84,9 @@ class DecoderProperties(Elaboratable):
         ends = rest == 0
         last = ends & chosen.remember(m, "last", self.unit.bitmap.payload.last)
         count = Mux(present > width, width, present)
-        _prove(m, "count is right", ~shown | (pairs.count == count))
-        _prove(m, "group last is right", ~shown | (pairs.group_last == ends))
-        _prove(m, "last is right", ~shown | (pairs.last == last))
+        prove(m, "count is right", ~shown | (pairs.count == count))
+        prove(m, "group last is right", ~shown | (pairs.group_last == ends))
+        prove(m, "last is right", ~shown | (pairs.last == last))
 
     def _check_dense(
         self, m: Module, chosen: "_Chosen", value: "_DecodedValue", shown: Signal
@@ -97,14 +97,14 @@ class DecoderProperties(Elaboratable):
         last = chosen.remember(m, "last", self.unit.bitmap.payload.last)
         got = dense.value[chosen.element]
         right = Mux(present, value.suits(chosen.element, got), got == 0)
-        _prove(m, "value belongs to its bit", ~shown | right)
-        _prove(m, "last is right", ~shown | (dense.last == last))
+        prove(m, "value belongs to its bit", ~shown | right)
+        prove(m, "last is right", ~shown | (dense.last == last))
 
     def _cover(
         self, m: Module, chosen: "_Chosen", value: "_DecodedValue | None", leaves: Value
     ) -> None:
         """Histories of the chosen group that must be possible."""
-        last = _passes(self.unit.bitmap) & self.unit.bitmap.payload.last
+        last = passes(self.unit.bitmap) & self.unit.bitmap.payload.last
         histories = {
             "an empty group": chosen.mask == 0,
             "a full group": chosen.mask.all(),
@@ -121,7 +121,7 @@ class DecoderProperties(Elaboratable):
             }
         for name, history in histories.items():
             happened = chosen.remember(m, name.replace(" ", "_"), history)
-            _reach(m, f"{name} leaves", happened & (chosen.place == 1) & leaves)
+            reach(m, f"{name} leaves", happened & (chosen.place == 1) & leaves)
 
 
 class EncoderProperties(Elaboratable):
@@ -143,24 +143,22 @@ class EncoderProperties(Elaboratable):
         m = Module()
         config, unit = self.config, self.unit
         dense = unit.dense.payload
-        _set_free(m, unit)
-        _waits_unchanged(m, "bitmap", unit.bitmap)
-        _waits_unchanged(m, "values", unit.values)
+        set_free(m, unit)
+        waits_unchanged(m, "bitmap", unit.bitmap)
+        waits_unchanged(m, "values", unit.values)
 
         mask = Cat(dense.value[i] != 0 for i in range(config.group))
-        groups = _Queue(m, "groups", 2, _passes(unit.dense), _passes(unit.bitmap))
+        groups = _Queue(m, "groups", 2, passes(unit.dense), passes(unit.bitmap))
         chosen = _Chosen(m, config, groups, mask)
-        packing = _Packing(m, config, mask, dense.last, _passes(unit.dense))
+        packing = _Packing(m, config, mask, dense.last, passes(unit.dense))
         completed = packing.total // config.beat + (dense.last & (packing.rest != 0))
         most = 2 * (config.group // config.beat) + (config.beat > 1)
-        beats = _Queue(
-            m, "beats", most, Mux(_passes(unit.dense), completed, 0), _passes(unit.values)
-        )
-        _prove(m, "no word without a group", ~unit.bitmap.valid | (groups.length != 0))
-        _prove(
+        beats = _Queue(m, "beats", most, Mux(passes(unit.dense), completed, 0), passes(unit.values))
+        prove(m, "no word without a group", ~unit.bitmap.valid | (groups.length != 0))
+        prove(
             m, "no values before their beat is complete", ~unit.values.valid | (beats.length != 0)
         )
-        _prove(
+        prove(
             m, "an empty unit takes a group", unit.dense.ready | (groups.length + beats.length != 0)
         )
 
@@ -175,8 +173,8 @@ class EncoderProperties(Elaboratable):
         present = chosen.remember(m, "present", chosen.mask.bit_select(chosen.element, 1))
         last = chosen.remember(m, "last", self.unit.dense.payload.last)
         shown = self.unit.bitmap.valid & (chosen.place == 1)
-        _prove(m, "bit is set where a value is", ~shown | (word.mask[chosen.element] == present))
-        _prove(m, "last is right", ~shown | (word.last == last))
+        prove(m, "bit is set where a value is", ~shown | (word.mask[chosen.element] == present))
+        prove(m, "last is right", ~shown | (word.last == last))
 
     def _check_values(
         self, m: Module, chosen: "_Chosen", packing: "_Packing", beats: "_Queue"
@@ -193,8 +191,8 @@ class EncoderProperties(Elaboratable):
         value = chosen.remember(m, "value", Mux(pads, 0, dense.value[chosen.element]))
         shown = values.valid & (place == 1) & follows
         got = values.payload.value[lane]
-        _prove(m, "value is in its lane", ~shown | pads | (got == value))
-        _prove(m, "tail is padded with zeros", ~shown | ~pads | (got == value))
+        prove(m, "value is in its lane", ~shown | pads | (got == value))
+        prove(m, "tail is padded with zeros", ~shown | ~pads | (got == value))
 
         histories = {
             "a value alone": ~pads & (packing.before == 0),
@@ -209,7 +207,7 @@ class EncoderProperties(Elaboratable):
             }
         for name, history in histories.items():
             happened = chosen.remember(m, name.replace(" ", "_"), history)
-            _reach(m, f"{name} leaves", happened & shown & values.ready)
+            reach(m, f"{name} leaves", happened & shown & values.ready)
 
     def _check_independence(
         self, m: Module, chosen: "_Chosen", beats: "_Queue", completed: Value
@@ -235,9 +233,9 @@ class _Queue:
         self.limit = limit
         self.length = Signal(range(limit + (1 << len(enter))), name=f"{name}_inside")
         m.d.sync += self.length.eq(self.length + enter - leaves)
-        _prove(m, f"at most {limit} {name} inside", self.length <= limit)
-        _prove(m, f"no {name} leave that did not enter", ~leaves | (self.length != 0))
-        _reach(m, f"{limit} {name} inside", self.length == limit)
+        prove(m, f"at most {limit} {name} inside", self.length <= limit)
+        prove(m, f"no {name} leave that did not enter", ~leaves | (self.length != 0))
+        reach(m, f"{limit} {name} inside", self.length == limit)
 
     def place(self, m: Module, name: str, enters: Value, behind: Value | int) -> Signal:
         """Place of something that enters now, ``behind`` places behind what is inside.
@@ -305,11 +303,11 @@ class _DecodedValue:
 
     def __init__(self, m: Module, config: BitmapConfig, chosen: _Chosen, unit: wiring.Component):
         word, values = unit.bitmap.payload, unit.values
-        self.packing = _Packing(m, config, chosen.mask, word.last, _passes(unit.bitmap))
+        self.packing = _Packing(m, config, chosen.mask, word.last, passes(unit.bitmap))
         is_open = self.packing.before != 0
         opened = (self.packing.total + config.beat - 1) // config.beat - is_open
-        needed = Mux(_passes(unit.bitmap), opened, 0)
-        beats = _Queue(m, "beats", config.group // config.beat, needed, _passes(values))
+        needed = Mux(passes(unit.bitmap), opened, 0)
+        beats = _Queue(m, "beats", config.group // config.beat, needed, passes(values))
         self.lacking = beats.place(m, "beats_lacking", chosen.enters, opened)
         """Beats that must still come for the chosen group."""
 
@@ -325,7 +323,7 @@ class _DecodedValue:
         self._place = beats.place(m, "value_place", chosen.enters, behind)
         self._value = Signal(config.value_width, name="chosen_value")
         newest, kept = Signal.like(self._value), Signal.like(self._value)
-        m.d.comb += newest.eq(Mux(_passes(values), values.payload.value[lane], kept))
+        m.d.comb += newest.eq(Mux(passes(values), values.payload.value[lane], kept))
         m.d.sync += kept.eq(newest)
         with m.If(chosen.enters | (self._place != 0)):
             m.d.sync += self._value.eq(newest)
@@ -336,15 +334,6 @@ class _DecodedValue:
         return ~is_it | ((self._place == 0) & (value == self._value))
 
 
-def _set_free(m: Module, unit: wiring.Component) -> None:
-    """Place the unit; its inputs may do anything."""
-    m.submodules.unit = unit
-    for _, member, port in unit.signature.flatten(unit):
-        if member.flow == In:
-            port = Value.cast(port)
-            m.d.comb += port.eq(AnySeq(len(port)))
-
-
 def _any(m: Module, name: str, shape: range | int) -> Signal:
     """A value that is free but the same in all cycles."""
     value = Signal(shape, name=name)
@@ -353,28 +342,13 @@ def _any(m: Module, name: str, shape: range | int) -> Signal:
     return value
 
 
-def _passes(port: wiring.PureInterface) -> Value:
-    """A beat passes the stream in this cycle."""
-    return port.valid & port.ready
-
-
-def _waits_unchanged(m: Module, name: str, port: wiring.PureInterface) -> None:
-    """What is offered stays, unchanged, until it is accepted."""
-    payload = Value.cast(port.payload)
-    waits, offered = Signal(name=f"{name}_waits"), Signal(len(payload), name=f"{name}_offered")
-    m.d.sync += [waits.eq(port.valid & ~port.ready), offered.eq(payload)]
-    _prove(m, f"{name} stays valid", ~waits | port.valid)
-    _prove(m, f"{name} stays the same", ~waits | (payload == offered))
-    _reach(m, f"{name} waits", waits & _passes(port))
-
-
 def _within(m: Module, name: str, cycles: int, offered: Value, happens: Value) -> None:
     """Something lets one wait for at most ``cycles`` cycles in a row."""
     waited = Signal(range(cycles + 1), name=f"{name.replace(' ', '_')}_after")
     idle = offered & ~happens
     m.d.sync += waited.eq(Mux(idle, waited + 1, 0))
-    _prove(m, f"{name} in time", ~idle | (waited < cycles))
-    _reach(m, f"{name} after {cycles}", waited == cycles)
+    prove(m, f"{name} in time", ~idle | (waited < cycles))
+    reach(m, f"{name} after {cycles}", waited == cycles)
 
 
 def _ever(m: Module, event: Value) -> Signal:
@@ -382,14 +356,6 @@ def _ever(m: Module, event: Value) -> Signal:
     happened = Signal(name="happened")
     m.d.sync += happened.eq(happened | event)
     return happened
-
-
-def _prove(m: Module, name: str, condition: Value) -> None:
-    m.d.comb += Assert(condition, name)
-
-
-def _reach(m: Module, name: str, condition: Value) -> None:
-    m.d.comb += Cover(condition, name)
 
 
 def _count(mask: Value) -> Value:

@@ -8,7 +8,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from ..golden.contract.schedule import Beats
+from ..golden.contract.schedule import Beats, Pulses, Schedule
 from .harness import Harness
 from .job import JOB, RESULT, Job
 from .scoreboard import Observation, check_counts, check_timing, check_values
@@ -35,24 +35,28 @@ class _Case:
         self.schedule = job.schedule(seed)
         self.harness = Harness(dut, self.design, self.config)
 
-    async def run(self, name: str, profile: str, **options: Any) -> Observation:
-        """Play the traffic, compare with golden, note the result."""
+    async def run(
+        self, name: str, profile: str, schedule: Schedule | None = None, **options: Any
+    ) -> Observation:
+        """Play the traffic, by default that of the seed; compare with golden, note the result."""
+        illegal, schedule = schedule is not None, schedule or self.schedule
         start = time.perf_counter()
         patterns = gates(profile, self.ports, self.seed)
-        seen = await self.harness.play(self.schedule.beats, patterns, **options)
-        self._note(name, seen, time.perf_counter() - start)
-        free_flow = profile == "none"
-        golden = self.schedule.counts()
-        found = check_values(self.ports, self.schedule.beats, seen)
+        seen = await self.harness.play(schedule.beats, patterns, **options)
+        kind = {"run": name, "profile": profile, "illegal": illegal}
+        self._note(kind, seen, time.perf_counter() - start)
+        free_flow = profile == "none" and schedule.timed
+        golden = schedule.counts()
+        found = check_values(self.ports, schedule.beats, seen)
         found += check_counts(self.design, self.config, golden, seen, free_flow=free_flow)
         if free_flow:
-            found += check_timing(self.schedule, seen)
+            found += check_timing(schedule, seen)
         assert not found, f"seed {self.seed}, {name}: {found[0]}"
         return seen
 
-    def _note(self, name: str, seen: Observation, seconds: float) -> None:
+    def _note(self, kind: dict[str, Any], seen: Observation, seconds: float) -> None:
         note = {
-            "run": name,
+            **kind,
             "seed": self.seed,
             "cycles": seen.span,
             "events": seen.totals,
@@ -88,6 +92,19 @@ async def stalls(dut: Any, seed: int) -> None:
             await case.run(f"stalls {profile}", profile, garbage=random.Random(seed))
 
 
+async def illegal_operands(dut: Any, seed: int) -> None:
+    """What is wrong with one tile is said with its results and no others, however a run stalls."""
+    case = _Case(dut, seed)
+    for profile in job.profiles:
+        garbage = None if profile == "none" else random.Random(seed)
+        schedule = job.illegal_schedule(seed)
+        await case.run(f"illegal operands, {profile}", profile, schedule, garbage=garbage)
+
+
+if job.reports_errors:
+    illegal_operands = _test(illegal_operands)
+
+
 @_test
 async def reset_in_mid_work(dut: Any, seed: int) -> None:
     """A reset at any cycle brings back the cold state: the run after it is free-flowing again."""
@@ -98,7 +115,7 @@ async def reset_in_mid_work(dut: Any, seed: int) -> None:
 
 @_test
 async def negative_control(dut: Any, seed: int) -> None:
-    """One flipped bit in a golden output beat, or one event moved, must be noticed."""
+    """Golden with one bit flipped, one beat or event moved, or one increment changed: noticed."""
     case = _Case(dut, seed)
     seen = await case.run("negative control", "none")
     for port in case.ports:
@@ -108,10 +125,24 @@ async def negative_control(dut: Any, seed: int) -> None:
             wrong[seed % len(golden), 0] ^= 1
             corrupted = {**case.schedule.beats, port.name: Beats(wrong)}
             assert check_values(case.ports, corrupted, seen)
-    for name, cycles in case.schedule.cycles.items():
+    for what, moved in _moved(case.schedule):
+        assert check_timing(moved, seen), f"seed {seed}: nobody noticed {what}"
+
+
+def _moved(schedule: Schedule) -> Iterator[tuple[str, Schedule]]:
+    """A golden schedule with one thing changed: the final beat of each port, or event."""
+    for name, cycles in schedule.cycles.items():
         if len(cycles):
-            late = {
-                **case.schedule.cycles,
-                name: cycles + (np.arange(len(cycles)) == len(cycles) - 1),
-            }
-            assert check_timing(replace(case.schedule, cycles=late), seen)
+            moved = {**schedule.cycles, name: _raised(cycles)}
+            yield f"a late beat of {name}", replace(schedule, cycles=moved)
+    for name, pulses in schedule.events.items():
+        if len(pulses.cycles):
+            late = Pulses(_raised(pulses.cycles), pulses.increments)
+            more = Pulses(pulses.cycles, _raised(pulses.increments))
+            yield f"a late {name}", replace(schedule, events={**schedule.events, name: late})
+            yield f"one more {name}", replace(schedule, events={**schedule.events, name: more})
+
+
+def _raised(numbers: np.ndarray) -> np.ndarray:
+    """The same with one more at the end."""
+    return numbers + (np.arange(len(numbers)) == len(numbers) - 1)

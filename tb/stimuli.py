@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
 from ..golden.contract.reference import resolve
@@ -34,7 +36,8 @@ class Stimuli:
         ``waiting(config, rng)``: operands that need every port more than once in the midst of
         work, so that a closed port brings the design to a halt; by default random ones.
     illegal
-        ``illegal(config, rng)``: schedule of a run that must report an error, if there is any.
+        ``illegal(config, rng)``: schedule of a run of at least three tiles, tokens or groups, in
+        which one that is neither the first nor the last must report an error, if there is any.
     """
 
     operands: type
@@ -54,3 +57,11 @@ def stimuli_of(design: Design) -> Stimuli:
     """The stimuli that a design declares."""
     found: Stimuli = resolve(design.stimuli)
     return found
+
+
+def illegal_run(design: Design, config: Config, seed: int) -> Schedule:
+    """Golden schedule of a seed's run with illegal operands; the design has some."""
+    illegal = stimuli_of(design).illegal
+    if illegal is None:
+        raise ValueError(f"{design.name} reports no errors")
+    return illegal(config, np.random.default_rng(seed))

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.anda.compressor import CompressorConfig, LaneGroups
-from ..golden.anda.format import MANTISSA_MAX
+from ..golden.anda.compressor import CompressorConfig, LaneGroups, schedule
+from ..golden.anda.format import LARGEST, MANTISSA_MAX
+from ..golden.contract.schedule import Schedule
 from .stimuli import Stimuli
 
 SMALL = (
@@ -41,10 +42,21 @@ def random_groups(
     exponent = np.maximum(exponent, 0)
     exponent[(rng.random(each) < 0.05) & (rng.random(shape) < 0.2)] = TOP + 1
     fraction = rng.integers(0, 1024, shape) & rng.choice([0, 1023, 1023], shape)
+    fraction |= rng.choice([0, 0, 0, 1023], each)
     zero = rng.random(shape) < rng.choice([0, 0, 0.3, 1], each)
     magnitude = np.where(zero, 0, exponent << 10 | fraction)
     sign = rng.integers(0, 2, shape) << 15
     return LaneGroups((sign | magnitude).astype(np.uint16), _mantissas(rng, groups))
+
+
+def illegal_run(config: CompressorConfig, rng: np.random.Generator) -> Schedule:
+    """Groups of finite numbers, and Inf or NaN in one of those between."""
+    operands = random_groups(config, rng, 6)
+    values = np.where(operands.nonfinite, np.uint16(LARGEST), operands.values)
+    group = int(rng.integers(1, len(values) - 1))
+    lane, element = rng.integers(config.lanes), rng.integers(config.group)
+    values[group, lane, element] = rng.choice([0x7C00, 0xFC00, 0x7E00, 0xFFFF])
+    return schedule(config, LaneGroups(values, operands.mantissa))
 
 
 def _mantissas(rng: np.random.Generator, groups: int) -> NDArray[np.uint8]:
@@ -139,6 +151,7 @@ def all_bins(config: CompressorConfig) -> set[str]:
         "largest exponent in the final beat",
         "element below all planes",
         "largest distance",
+        "largest number",
         *(f"mantissa {m}" for m in range(1, MANTISSA_MAX + 1)),
     }
     if config.beats > 1:
@@ -160,4 +173,5 @@ COMPRESSOR = Stimuli(
     bins=bins,
     all_bins=all_bins,
     few=lambda config: False,
+    illegal=illegal_run,
 )

@@ -30,6 +30,7 @@ def random_config(rng: np.random.Generator) -> DequantizerConfig:
         convert_latency=int(rng.integers(1, 4)),
         multiply_latency=int(rng.integers(1, 4)),
         add_latency=int(rng.integers(1, 5)),
+        errors=bool(rng.integers(0, 2)),
     )
 
 
@@ -47,9 +48,11 @@ def random_sums(config: DequantizerConfig, rng: np.random.Generator) -> GroupSum
         acc[group + 1] = np.minimum(acc[group + 1], (1 << (config.acc_bits - 1)) - 1)
         ones[group + 1] = np.minimum(-ones[group], (1 << (config.ones_bits - 1)) - 1)
         d[group + 1], minimum[group + 1] = d[group], minimum[group]
+    error = rng.random(groups) < rng.choice([0.1, 0.5])
+    some = {"error": error} if config.errors else {}
     if not config.asymmetric:
-        return GroupSums(acc, d, last)
-    return GroupSums(acc, d, last, ones, minimum)
+        return GroupSums(acc, d, last, **some)
+    return GroupSums(acc, d, last, ones, minimum, **some)
 
 
 def waiting_sums(config: DequantizerConfig, rng: np.random.Generator) -> GroupSums:
@@ -95,6 +98,8 @@ def bins(config: DequantizerConfig, sums: GroupSums) -> set[str]:
     sizes = np.diff(np.flatnonzero(np.concatenate([[True], sums.last])))
     scales = np.abs(sums.d)
     half = 1 << (config.acc_bits - 1)
+    errors = _tile_errors(sums)
+    final_errors = sums.error[sums.last] if sums.error.size else errors
     facts = {
         "single tile": len(sizes) == 1,
         "several tiles": len(sizes) > 1,
@@ -106,8 +111,17 @@ def bins(config: DequantizerConfig, sums: GroupSums) -> set[str]:
         "smallest sum": bool((sums.acc == -half).any()),
         "largest sum": bool((sums.acc == half - 1).any()),
         "result of zero": bool((compute(config, sums) == 0).any()),
+        "tile without an error after one": bool((errors[:-1] & ~errors[1:]).any()),
+        "error before the final weight group alone": bool((errors & ~final_errors).any()),
     }
     return {name for name, hit in facts.items() if hit} | _roundings(config, sums)
+
+
+def _tile_errors(sums: GroupSums) -> NDArray[np.bool_]:
+    """Which tiles have a weight group with an error; none where nothing is said of errors."""
+    starts = np.flatnonzero(np.concatenate([[True], sums.last[:-1]]))
+    error = sums.error if sums.error.size else np.zeros_like(sums.last)
+    return np.logical_or.reduceat(error, starts)
 
 
 def _roundings(config: DequantizerConfig, sums: GroupSums) -> set[str]:
@@ -157,6 +171,8 @@ def all_bins(config: DequantizerConfig) -> set[str]:
     }
     if config.value_bits > EXACT_BITS:
         names.add("conversion rounds")
+    if config.errors:
+        names |= {"tile without an error after one", "error before the final weight group alone"}
     return names
 
 

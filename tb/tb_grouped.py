@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.contract.layer import Layer
+from ..golden.contract.schedule import Schedule
 from ..golden.dense import DenseConfig
 from ..golden.dequantizer import FloatLatencies
 from ..golden.grouped import GroupedLayer, GroupScales, compute, group_sums
@@ -15,6 +16,7 @@ from . import tb_dense, tb_sparqle
 from .stimuli import Stimuli
 from .tb_dequantizer import random_config as random_dequantizer
 from .tb_dequantizer import random_scales
+from .tb_sparqle_illegal import with_wrong_bitmaps
 
 Draw = Callable[[Any, np.random.Generator, int, int, int], Layer]
 """Random operands of a shape: ``draw(config, rng, tokens, features, outputs)``."""
@@ -67,10 +69,23 @@ def random_sparqle_layer(config: SparqleConfig, rng: np.random.Generator) -> Gro
     return _random_layer(config, rng, tb_sparqle.layer)
 
 
+def sparqle_layer(
+    config: SparqleConfig, rng: np.random.Generator, tokens: int, outputs: int
+) -> GroupedLayer:
+    """Random operands of so many tokens and outputs, and of a few weight groups."""
+    return _layer(config, rng, tb_sparqle.layer, tokens, outputs)
+
+
 def _random_layer(config: Any, rng: np.random.Generator, draw: Draw) -> GroupedLayer:
-    groups = int(rng.integers(1, min(MOST_GROUPS, config.max_k // config.weight_group) + 1))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
+    return _layer(config, rng, draw, tokens, outputs)
+
+
+def _layer(
+    config: Any, rng: np.random.Generator, draw: Draw, tokens: int, outputs: int
+) -> GroupedLayer:
+    groups = int(rng.integers(1, min(MOST_GROUPS, config.max_k // config.weight_group) + 1))
     layer = draw(config, rng, tokens, groups * config.weight_group, outputs)
     return _scaled(config, layer, *(random_scales(rng, (outputs, groups)) for _ in range(2)))
 
@@ -164,6 +179,12 @@ def all_bins(config: Any) -> set[str]:
     return names
 
 
+def illegal_sparqle(config: SparqleConfig, rng: np.random.Generator) -> Schedule:
+    """A run of several tiles; in a weight group between others, bitmaps are of another length."""
+    drawn = sparqle_layer(config, rng, 2 * config.rows + 1, config.columns + 1)
+    return with_wrong_bitmaps(config, drawn, rng, tb_sparqle.layer)
+
+
 DENSE = Stimuli(
     operands=GroupedLayer,
     config=random_dense,
@@ -185,4 +206,5 @@ SPARQLE = Stimuli(
     exhaustive=exhaustive_sparqle,
     bins=bins,
     all_bins=all_bins,
+    illegal=illegal_sparqle,
 )

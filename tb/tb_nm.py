@@ -1,18 +1,28 @@
 """Stimuli of the N:M array, alone and joined to the dequantizer."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden import dequantizer
 from ..golden.arithmetic.quantise import INT4_BITS
 from ..golden.contract.schedule import Beats, Schedule
 from ..golden.grouped import GroupScales
 from ..golden.nm.config import NMConfig, ports
 from ..golden.nm.format import slots
-from ..golden.nm.unit import NMLayer, compute, dequantised, schedule, sums, traffic
+from ..golden.nm.unit import GROUPED as GROUPED_DESIGN
+from ..golden.nm.unit import (
+    NMLayer,
+    compute,
+    dequantised,
+    group_sums,
+    schedule,
+    sums,
+    traffic,
+)
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 
@@ -148,63 +158,135 @@ def exhaustive(config: NMConfig) -> NMLayer:
 
 
 def illegal_run(config: NMConfig, rng: np.random.Generator) -> Schedule:
-    """A run whose first block is no legal one in some column, or whose N is none.
+    """A run of several tiles; of one between, a block is no legal one in a column, or N is none.
 
-    ``error`` is on every beat of sums. Places that are there twice are used twice, places that a
-    bitmap lacks are place 0, of too many the lowest N count.
+    ``error`` is on every beat of sums of the weight group, or of all groups of the tile. Places
+    that are there twice are used twice, places that a bitmap lacks are place 0, of too many the
+    lowest N count, and an illegal N is taken as M.
     """
+    drawn, illegal = _illegal_layer(config, rng)
+    golden = schedule(config, drawn)
+    port = ports(config)[2]
+    fields = port.unpack(golden.beats["y"].words)
+    fields["value"] = illegal.sums.reshape(fields["value"].shape)
+    fields["error"] = np.repeat(illegal.error, config.drain)
+    beats = golden.beats | {"w": illegal.w, "y": Beats(port.pack(**fields))}
+    return replace(golden, beats=beats)
+
+
+def illegal_grouped(config: NMConfig, rng: np.random.Generator) -> Schedule:
+    """The same of the array joined to the dequantizer: ``error`` is on all results of the tile."""
+    drawn, illegal = _illegal_layer(config, rng)
+    golden = GROUPED_DESIGN.schedule(config, drawn)
+    right = group_sums(config, drawn)
+    changed = replace(right, acc=illegal.sums.reshape(right.acc.shape), error=illegal.error.ravel())
+    behind = dequantizer.traffic(config.dequantizer, changed)
+    return replace(golden, beats=golden.beats | {"w": illegal.w, "y": behind["y"]})
+
+
+@dataclass(frozen=True)
+class _Illegal:
+    """What an illegal run differs in.
+
+    Attributes
+    ----------
+    w
+        Beats of packed weights.
+    sums
+        ``(tiles, groups, rows, columns)``.
+    error
+        ``(tiles, groups)``.
+    """
+
+    w: Beats
+    sums: NDArray[np.int64]
+    error: NDArray[np.bool_]
+
+
+def _illegal_layer(config: NMConfig, rng: np.random.Generator) -> tuple[NMLayer, _Illegal]:
+    """A layer of several tiles, and what becomes of it with something illegal in one between."""
+    few = min(3 * config.m, config.max_k)
+    if config.grouped:
+        few = int(rng.integers(1, min(MOST_GROUPS * config.weight_group, config.max_k) + 1))
     n = int(rng.integers(1, config.m + 1))
     pattern = config.pattern(n)
-    ones = bool(rng.integers(2))
+    shape = 2 * config.rows + 1, few, config.columns + 1
     if n == config.m or (n == 1 and pattern.metadata == "index"):  # every index is legal
-        drawn = layer(config, rng, config.m, config.rows + 1, config.max_k, config.columns + 1)
-        return _reporting(config, drawn, w=_with_n(config, drawn, config.m + 1 if ones else 0))
-    drawn = layer(config, rng, n, config.rows + 1, config.max_k, config.columns + 1)
-    column = int(rng.integers(config.columns))
+        n = config.m
+        drawn = layer(config, rng, n, *shape)
+        return drawn, _with_n(config, drawn, rng)
+    drawn = layer(config, rng, n, *shape)
+    return drawn, _with_metadata(config, drawn, rng)
+
+
+def _legal(config: NMConfig, drawn: NMLayer) -> NDArray[np.int64]:
+    """Sums ``(tiles, groups, rows, columns)``."""
+    tiling = drawn.tiling(config)
+    return np.stack([tiling.split_result(group) for group in sums(config, drawn)], axis=1)
+
+
+def _weights(config: NMConfig, drawn: NMLayer) -> dict[str, NDArray[np.int64]]:
+    """Fields of the packed weights, ``(tiles, beats, ...)``."""
+    words = traffic(config, drawn)["w"].expand()
+    tiles = len(drawn.tiling(config))
+    return {
+        name: field.reshape(tiles, len(words) // tiles, *field.shape[1:])
+        for name, field in ports(config)[1].unpack(words).items()
+    }
+
+
+def _packed(config: NMConfig, fields: dict[str, NDArray[np.int64]]) -> Beats:
+    """Inverse of :func:`_weights`."""
+    flat = {name: field.reshape(-1, *field.shape[2:]) for name, field in fields.items()}
+    return Beats(ports(config)[1].pack(**flat))
+
+
+def _between(rng: np.random.Generator, number: int) -> int:
+    """Neither the first nor the last."""
+    return int(rng.integers(1, number - 1))
+
+
+def _with_n(config: NMConfig, drawn: NMLayer, rng: np.random.Generator) -> _Illegal:
+    """The packed weights of a tile come with an N outside 1..M."""
+    found, fields = _legal(config, drawn), _weights(config, drawn)
+    tile = _between(rng, len(found))
+    fields["n"][tile, 0] = rng.choice([0, config.m + 1])
+    error = np.zeros(found.shape[:2], bool)
+    error[tile] = True
+    return _Illegal(_packed(config, fields), found, error)
+
+
+def _with_metadata(config: NMConfig, drawn: NMLayer, rng: np.random.Generator) -> _Illegal:
+    """The metadata of a tile's block are in one column all ones, or all zeros."""
+    found, fields = _legal(config, drawn), _weights(config, drawn)
+    tiling, pattern, n = drawn.tiling(config), config.pattern(drawn.n), drawn.n
+    ones = bool(rng.integers(2))
+    tile, column = _between(rng, len(found)), int(rng.integers(config.columns))
+    block = int(rng.integers(drawn.values.shape[1]))
+    octets = fields["bits"][tile, :, column]
+    bits = np.unpackbits(octets.astype(np.uint8), bitorder="little")
+    first = block * pattern.block_bits
+    bits[first + INT4_BITS * n : first + pattern.block_bits] = ones
+    fields["bits"][tile, :, column] = np.packbits(bits, bitorder="little")
+
     if pattern.metadata == "index":
         places = np.full(n, config.m - 1 if ones else 0)
     else:
         places = np.arange(n) if ones else np.zeros(n, int)
-    block = np.pad(drawn.x[:, : config.m], ((0, 0), (0, max(0, config.m - drawn.x.shape[1]))))
-    block = block.astype(np.int64)
-    found = sums(config, drawn)
-    more = block[:, places] - block[:, drawn.indices[column, 0]]
-    found[0, :, column] += more @ drawn.values[column, 0]
-    return _reporting(config, drawn, found, _with_metadata(config, drawn, column, ones))
-
-
-def _with_n(config: NMConfig, drawn: NMLayer, n: int) -> Beats:
-    """Packed weights that come with another N."""
-    port, w = ports(config)[1], traffic(config, drawn)["w"]
-    fields = port.unpack(w.words)
-    fields["n"] = np.where(fields["n"] != 0, n, 0)
-    return replace(w, words=port.pack(**fields))
-
-
-def _with_metadata(config: NMConfig, drawn: NMLayer, column: int, ones: bool) -> Beats:
-    """Packed weights; the metadata of a column's first block are all ones, or all zeros."""
-    port, w = ports(config)[1], traffic(config, drawn)["w"]
-    fields = port.unpack(w.words)
-    begin, end = INT4_BITS * drawn.n, config.pattern(drawn.n).block_bits
-    octets = fields["bits"][: -(-end // 8), column].astype(np.uint8)
-    bits = np.unpackbits(octets, bitorder="little")
-    bits[begin:end] = ones
-    fields["bits"][: len(octets), column] = np.packbits(bits, bitorder="little")
-    return replace(w, words=port.pack(**fields))
-
-
-def _reporting(
-    config: NMConfig, drawn: NMLayer, found: NDArray[np.int64] | None = None, w: Beats | None = None
-) -> Schedule:
-    """The golden schedule with other weights and sums, all of them with an error."""
-    golden, tiling, port = schedule(config, drawn), drawn.tiling(config), ports(config)[2]
-    fields = port.unpack(golden.beats["y"].words)
-    if found is not None:
-        tiles = np.stack([tiling.split_result(group) for group in found], axis=1)
-        fields["value"] = tiles.reshape(len(fields["last"]), -1)
-    fields["error"] = np.ones_like(fields["last"])
-    beats = golden.beats | {"w": w or golden.beats["w"], "y": Beats(port.pack(**fields))}
-    return replace(golden, beats=beats)
+    token, output = tiling.order[tile]
+    x = np.pad(drawn.x, ((0, 0), (0, -drawn.x.shape[1] % config.m))).astype(np.int64)
+    x = tiling.blocks_of_tokens(x)[token][:, block * config.m : (block + 1) * config.m]
+    row = output * config.columns + column
+    if row < drawn.outputs:  # others are padding, whose values are 0
+        moved = x[:, places] - x[:, drawn.indices[row, block]]
+        change = moved @ drawn.values[row, block].astype(np.int64)
+    else:
+        change = np.zeros(config.rows, np.int64)
+    group = int(np.searchsorted(np.cumsum(drawn.group_blocks(config)), block, side="right"))
+    found[tile, group, :, column] += change
+    error = np.zeros(found.shape[:2], bool)
+    error[tile, group] = True
+    return _Illegal(_packed(config, fields), found, error)
 
 
 def bins(config: NMConfig, operands: NMLayer) -> set[str]:
@@ -301,4 +383,5 @@ GROUPED = Stimuli(
     bins=bins,
     all_bins=all_bins,
     waiting=waiting_layer,
+    illegal=illegal_grouped,
 )

@@ -61,15 +61,21 @@ def random_config(rng: np.random.Generator) -> RegluConfig:
 
 def random_run(config: RegluConfig, rng: np.random.Generator) -> FfnRun:
     """A few tokens of any shape; the extreme integers are frequent."""
-    d = _size(rng, config.max_features, 4 * config.lanes)
-    D = _size(rng, config.max_neurons, _most_neurons(config))
-    rank = _size(rng, config.max_rank, 2 * config.lanes + 1) if config.predictor else 0
+    shape = _shape(config, rng)
     share = float(rng.choice([0, 1, rng.random()], p=[0.1, 0.1, 0.8]))
-    found = drawn(config, rng, int(rng.integers(1, 4)), (d, D, rank), share)
+    found = drawn(config, rng, int(rng.integers(1, 4)), shape, share)
     if share == 1:  # all neurons add
         x, gate, up = (_positive(matrix) for matrix in (found.x, found.gate, found.up))
         return replace(found, x=x, gate=gate, up=up)
     return found
+
+
+def _shape(config: RegluConfig, rng: np.random.Generator) -> tuple[int, int, int]:
+    """d, D and r."""
+    d = _size(rng, config.max_features, 4 * config.lanes)
+    D = _size(rng, config.max_neurons, _most_neurons(config))
+    rank = _size(rng, config.max_rank, 2 * config.lanes + 1) if config.predictor else 0
+    return d, D, rank
 
 
 def _positive(matrix: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -235,22 +241,23 @@ def waiting_run(config: RegluConfig, rng: np.random.Generator) -> FfnRun:
 
 
 def illegal_run(config: RegluConfig, rng: np.random.Generator) -> Schedule:
-    """A run whose first token gets a beat of another row, or one that ends too soon or too late.
+    """A run whose second token gets a beat of another row, or one that ends too soon or too late.
 
-    ``error`` is on every beat of outputs; the unit goes on by what it asked for.
+    ``error`` is on every beat of outputs of that token; the unit goes on by what it asked for.
     """
-    operands = random_run(config, rng)
+    operands = drawn(config, rng, int(rng.integers(3, 5)), _shape(config, rng), rng.random())
     golden = schedule(config, operands)
     _, rows_port, _, y_port = ports(config)
     words = golden.beats["rows"].expand()
-    first_token = golden.cycles["rows"] < golden.cycles["y"][0]
-    beat = int(rng.integers(first_token.sum()))
+    leaves = golden.cycles["y"].reshape(len(operands.x), -1)
+    second = (golden.cycles["rows"] > leaves[0, -1]) & (golden.cycles["rows"] < leaves[1, 0])
+    beat = int(rng.choice(np.flatnonzero(second)))
     fields = rows_port.unpack(words[beat : beat + 1])
     name = str(rng.choice(["matrix", "row", "last"]))
     fields[name] = fields[name] ^ 1
     words[beat] = rows_port.pack(**fields)[0]
     outputs = y_port.unpack(golden.beats["y"].words)
-    outputs["error"] = np.ones_like(outputs["error"])
+    outputs["error"] = np.repeat(np.arange(len(leaves)) == 1, leaves.shape[1])
     rows = replace(golden.beats["rows"], words=words, segments=None)
     beats = golden.beats | {"rows": rows, "y": Beats(y_port.pack(**outputs))}
     return replace(golden, beats=beats)

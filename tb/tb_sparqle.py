@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from ..golden.contract.layer import Layer
+from ..golden.contract.schedule import Schedule
 from ..golden.sparqle import format as hybrid
 from ..golden.sparqle.config import SparqleConfig
 from .stimuli import Stimuli
+from .tb_sparqle_illegal import with_wrong_bitmaps
 
 SMALL = (
     SparqleConfig(rows=16, columns=4, max_k=64),
@@ -166,6 +168,13 @@ def exhaustive_products(config: SparqleConfig) -> Layer:
     )
 
 
+def illegal_run(config: SparqleConfig, rng: np.random.Generator) -> Schedule:
+    """A run of several tiles; in one of those between, bitmaps are of another length."""
+    features = min(config.max_k, int(rng.integers(1, 3 * config.span + 1)))
+    drawn = layer(config, rng, 2 * config.rows + 1, features, config.columns + 1)
+    return with_wrong_bitmaps(config, drawn, rng, layer)
+
+
 ARRAY = Stimuli(
     operands=Layer,
     config=random_config,
@@ -176,4 +185,5 @@ ARRAY = Stimuli(
     bins=bins,
     all_bins=all_bins,
     waiting=waiting_layer,
+    illegal=illegal_run,
 )

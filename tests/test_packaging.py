@@ -126,6 +126,24 @@ def test_public_things_have_docstrings(path):
     assert not bare
 
 
+# --- locks ----------------------------------------------------------------------------------------
+
+
+def locked(name):
+    """Lines of a lock that pin a distribution."""
+    lines = (ROOT / name).read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_the_lock_of_what_runs_is_part_of_the_other():
+    runtime, everything = locked("runtime.lock"), locked("requirements.lock")
+    assert runtime < everything
+    assert names(PROJECT["project"]["dependencies"]) <= names(runtime)
+    development = names(PROJECT["project"]["optional-dependencies"]["dev"])
+    assert development <= names(everything)
+    assert development & names(runtime) <= {"pytest"}, "cocotb needs that one"
+
+
 # --- packages -------------------------------------------------------------------------------------
 
 

@@ -106,7 +106,7 @@ class Compressed:
     exponent
         Largest exponent of each group, ``(groups, lanes)``, uint8 in 1..30.
     nonfinite
-        Whether this group or one before had Inf or NaN in any lane, ``(groups,)``, bool.
+        Whether the group has Inf or NaN in any lane, ``(groups,)``, bool.
     planes
         Bit planes of one group after the other, most significant first,
         ``(sum of M, lanes, group)``, bool.
@@ -149,7 +149,7 @@ def compute(config: CompressorConfig, operands: LaneGroups) -> Compressed:
     return Compressed(
         sign=words[:, :, 0],
         exponent=anda.exponent.reshape(groups, config.lanes),
-        nonfinite=np.logical_or.accumulate(operands.nonfinite.any(axis=(1, 2))),
+        nonfinite=np.asarray(operands.nonfinite.any(axis=(1, 2))),
         planes=words[:, :, 1:].transpose(0, 2, 1, 3)[kept],
     )
 
@@ -171,7 +171,7 @@ def ports(config: CompressorConfig) -> tuple[Port, ...]:
     )
     exponent = (
         Field("value", EXPONENT_BITS, "largest exponent of each lane, 1..30", count=config.lanes),
-        Field("nonfinite", 1, "a value since reset, up to this group, was Inf or NaN"),
+        Field("nonfinite", 1, "a value of this group, in any lane, is Inf or NaN"),
     )
     plane = (
         Field("bits", 1, "bit of each element, lane after lane", count=elements),

@@ -89,17 +89,23 @@ class Schedule:
         Payloads of every port.
     cycles
         For every port, the cycle in which each beat is accepted; cycle 0 is the first in which
-        the inputs are valid.
+        the inputs are valid. Empty where no timing is stated, as with some illegal operands.
     events
-        For every event, when it fires and by how much.
+        For every event, when it fires and by how much; without timing only totals of work events
+        mean anything.
     """
 
     beats: Traffic
     cycles: dict[str, NDArray[np.int64]]
     events: dict[str, Pulses]
 
+    @property
+    def timed(self) -> bool:
+        """Whether timing is stated."""
+        return bool(self.cycles)
+
     def counts(self) -> Counts:
         """Totals of this schedule."""
-        everything = np.concatenate(list(self.cycles.values()))
+        everything = np.concatenate([np.zeros(0, np.int64), *self.cycles.values()])
         total = int(everything.max() - everything.min() + 1) if everything.size else 0
         return Counts(total, {name: int(p.increments.sum()) for name, p in self.events.items()})

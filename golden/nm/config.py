@@ -70,6 +70,7 @@ class NMConfig(GroupedConfig):
             columns=self.columns,
             rows_per_beat=self.dequant_rows,
             acc_bits=self.array.accumulator_bits,
+            errors=True,
         )
 
     @property
@@ -131,7 +132,7 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
             config.dequant_rows * config.columns,
         ),
         Field("last", 1, "final rows of the weight group or tile"),
-        Field("error", 1, "a block, or an N, since reset was no legal one"),
+        Field("error", 1, "a block of this weight group, or N of its rows, was no legal one"),
     )
     return (
         Port("x", "in", x, "activations, one block of each row a beat"),

@@ -135,7 +135,7 @@ def ports(config: RegluConfig) -> tuple[Port, ...]:
     y = (
         Field("value", config.y_bits, "outputs", True, config.lanes),
         Field("last", 1, "final beat of the token"),
-        Field("error", 1, "since reset a row was not the one asked for"),
+        Field("error", 1, "a row of this token was not the one asked for"),
     )
     return (
         Port("x", "in", tuple(x), "inputs of a token, L features a beat"),

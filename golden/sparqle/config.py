@@ -85,6 +85,7 @@ class SparqleConfig(HybridFormat, GroupedConfig):
             acc_bits=self.array.accumulator_bits,
             asymmetric=self.asymmetric,
             ones_bits=self.array.ones_bits,
+            errors=True,
         )
 
     @property
@@ -189,7 +190,7 @@ def y_port(config: SparqleConfig) -> Port:
     if config.asymmetric:
         fields.append(Field("ones", config.ones_bits, "sum of the activations", True))
     fields += [
-        Field("error", 1, "since reset a bitmap ended before or after its tile"),
+        Field("error", 1, "a bitmap of this tile ended before or after it"),
         Field("last", 1, "final row of the tile"),
     ]
     return Port("y", "out", tuple(fields), "results, one row a beat, row 0 first")
@@ -213,7 +214,7 @@ def events(config: SparqleConfig) -> tuple[Event, ...]:
         Event("value_beats", "work", "beats of high halves read", rows),
         Event("y_beats", "work", "rows of results written"),
         Event("tiles", "work", "tiles finished"),
-        Event("errors", "work", "bitmaps that ended before or after their tile", groups),
+        Event("errors", "work", "row groups of tiles with a bitmap of another length", groups),
         Event(
             "stall_weights",
             "time",

@@ -191,7 +191,7 @@ class Compressor(Unit[CompressorConfig]):
     one after the other, then the next elements; its first beat of a group says M. When every lane
     has its group, ``sign`` gives the sign words, ``exponent`` the largest exponents and ``plane``
     M planes, most significant first. Zero and subnormal numbers have exponent 1; Inf and NaN become
-    65504 with their sign and raise ``nonfinite``, which stays until reset.
+    65504 with their sign; the exponents of a group with any have ``nonfinite`` set.
 
     A beat goes through field extraction to the load buffers, its maximum exponent to the running
     one. The group's final beat is not stored: it waits until planes, sign and exponents of the
@@ -234,7 +234,7 @@ class Compressor(Unit[CompressorConfig]):
             self.events.nonfinite.eq(Mux(steps.taken, found, 0)),
         ]
         with m.If(steps.taken):
-            m.d.sync += seen.eq(nonfinite)
+            m.d.sync += seen.eq(nonfinite & ~steps.load)
         with m.If(steps.load):
             m.d.sync += self.exponent.payload.nonfinite.eq(nonfinite)
         return m

@@ -6,20 +6,18 @@ converts once per class and configuration.
 """
 
 import re
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from amaranth import hdl
 from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowhere public
 from amaranth.lib.wiring import Flow, In, Out
-from pyosys import libyosys
 
 from ...golden.contract.config import Config
+from ...golden.contract.errors import ToolError
 from .base import Part, Unit
+from .yosys import run_yosys
 
 
 @dataclass(frozen=True)
@@ -129,39 +127,40 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
     Returns
     -------
     Verilog text and the names of its modules, leaves first.
+
+    Raises
+    ------
+    ToolError
+        Yosys did not write all of it.
     """
     emitter = Emitter(top)
     emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
-    text = _yosys("\n".join(module.text for module in modules))
-    return text, tuple(module.name for module in modules)
-
-
-_ONE_AT_A_TIME = threading.Lock()  # Yosys keeps global state
-
-
-def _yosys(text: str) -> str:
-    """Turn RTLIL into Verilog in this process."""
-    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-        source, result = Path(folder, "design.il"), Path(folder, "design.v")
-        source.write_text(text)
-        design = libyosys.Design()
-        for command in (
-            f"read_rtlil {source}",
-            "proc -nomux -norom",
-            "memory_collect",
-            "opt_clean -purge",
-            f"write_verilog -noattr {result}",
-        ):
-            libyosys.Pass.call(design, f"tee -q {command}")
-        return _tidy(result.read_text())
+    text = run_yosys(
+        "\n".join(module.text for module in modules),
+        "read_rtlil {source}",
+        "proc -nomux -norom",
+        "memory_collect",
+        "opt_clean -purge",
+        "write_verilog -noattr {result}",
+    )
+    written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
+    if written != len(modules) or not text.endswith("endmodule\n"):
+        raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
+    return _tidy(text), tuple(module.name for module in modules)
 
 
 def _tidy(verilog: str) -> str:
     """What Yosys offers no option for.
 
     Every always @* starts with a register that is written once: give it a readable name. A
-    comparison with zero comes as logical not of a vector: make it a reduction.
+    comparison with zero comes as logical not of a vector: make it a reduction. The order of
+    assignments depends on what Yosys did before in this process: sort them, as builds are cached.
     """
     verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
+    verilog = re.sub(r"(?:^  assign .*;\n)+", _sorted_lines, verilog, flags=re.MULTILINE)
     return verilog.replace("= ! ", "= ~| ")
+
+
+def _sorted_lines(found: re.Match[str]) -> str:
+    return "".join(sorted(found[0].splitlines(keepends=True)))

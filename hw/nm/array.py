@@ -20,7 +20,8 @@ class NMArray(Unit[NMConfig]):
     with the first one N, any of 1..M. ``x`` brings the blocks of M activations of R tokens, one
     block a beat, ``last`` on the final one of a weight group, ``end`` on the final one of the
     packed rows, after which the rest of their byte is dropped. ``y`` gives the sums of a weight
-    group, D rows of C a beat, row 0 first; ``error``, once set, stays until reset.
+    group, D rows of C a beat, row 0 first, all of them with ``error`` if a block of the group, or
+    the N of its packed rows, was no legal one.
 
     A block is unpacked to N slots, a value and its index in each. Slots flow south from the
     northern edge and blocks of activations east from the western one, a register every P elements;
@@ -58,24 +59,30 @@ class NMArray(Unit[NMConfig]):
         move = Signal()
         control = Signal(unpack_layout(self.unpack))
         slot = Signal(slot_layout)
+        illegal = Signal()
         activations = Signal(config.rows * config.m * ACTIVATION_BITS, reset_less=True)
-        self._issue(m, move, control, slot, activations)
-        values, indices = self._unpack(m, platform, control)
+        self._issue(m, move, control, slot, illegal, activations)
+        values, indices, errors = self._unpack(m, platform, control)
+        error = self._group_error(m, slot, illegal | errors.any())
         edges = _Edges(m, config, move, slot, activations, values, indices)
-        shifts, leaves = self._drain(m, move, slot)
+        shifts, leaves = self._drain(m, move, slot, error)
         souths = self._cells(m, platform, move, edges, shifts)
         self._results(m, move, leaves, souths)
         return m
 
     def _issue(
-        self, m: Module, move: Signal, control: data.View, slot: data.View, activations: Signal
+        self,
+        m: Module,
+        move: Signal,
+        control: data.View,
+        slot: data.View,
+        illegal: Signal,
+        activations: Signal,
     ) -> None:
         """Blocks of weights and activations that belong together, slot after slot."""
         config, x = self.config, self.x
         sequence = UnpackSequence(self.unpack)
         sequence.elaborate(m, self.w, control)
-        with m.If(sequence.error):
-            m.d.sync += self.y.payload.error.eq(1)
         busy, ends, begins = Signal(), Signal(), Signal(init=1)
         count, slots = Signal(range(config.m)), Signal.like(sequence.slots)
         sparse, bitmap = Signal(), Signal()
@@ -106,6 +113,7 @@ class NMArray(Unit[NMConfig]):
                 slots.eq(sequence.slots),
                 sparse.eq(sequence.sparse()),
                 bitmap.eq(sequence.bitmap()),
+                illegal.eq(sequence.error),
             ]
         with m.Elif(finishing):
             m.d.sync += busy.eq(0)
@@ -127,8 +135,8 @@ class NMArray(Unit[NMConfig]):
 
     def _unpack(
         self, m: Module, platform: object, control: data.View
-    ) -> tuple[list[Value], list[Value]]:
-        """Value and index of every column's slot."""
+    ) -> tuple[list[Value], list[Value], Value]:
+        """Value and index of every column's slot, and whether it shows an illegal block."""
         config = self.config
         values, indices, errors = [], [], []
         for c in range(config.columns):
@@ -138,9 +146,15 @@ class NMArray(Unit[NMConfig]):
             values.append(unpacker.value)
             indices.append(unpacker.index)
             errors.append(unpacker.error)
-        with m.If(Cat(errors).any()):
-            m.d.sync += self.y.payload.error.eq(1)
-        return values, indices
+        return values, indices, Cat(errors)
+
+    def _group_error(self, m: Module, slot: data.View, wrong: Value) -> Signal:
+        """With the final slot of a weight group: whether any of its slots was wrong."""
+        earlier, error = Signal(), Signal()
+        m.d.comb += error.eq(earlier | wrong)
+        with m.If(slot.step):
+            m.d.sync += earlier.eq(error & ~slot.last)
+        return error
 
     def _cells(
         self,
@@ -180,25 +194,31 @@ class NMArray(Unit[NMConfig]):
             shifts = delayed(m, shifts, 1, f"shifts_{j}", move)
         return souths
 
-    def _drain(self, m: Module, move: Signal, slot: data.View) -> tuple[Signal, data.View]:
+    def _drain(
+        self, m: Module, move: Signal, slot: data.View, error: Signal
+    ) -> tuple[Signal, data.View]:
         """When rows of cells of the first column shift; what leaves it.
 
         A row of cells shifts only until what it has is from above: then it may get new results.
         """
         config = self.config
         north, _ = config.stages
-        done = Signal()
-        m.d.comb += done.eq(slot.step & slot.last)
+        done = Signal(_done_layout)
+        m.d.comb += [done.valid.eq(slot.step & slot.last), done.error.eq(error)]
         done = delayed(m, done, north, "done", move)
         left = Signal(range(config.drain + 1))
         with m.If(move):
-            m.d.sync += left.eq(Mux(done, config.drain, Mux(left == 0, 0, left - 1)))
+            m.d.sync += left.eq(Mux(done.valid, config.drain, Mux(left == 0, 0, left - 1)))
+        group_error = Signal()
+        with m.If(move & done.valid):
+            m.d.sync += group_error.eq(done.error)
         shifts, leaves = Signal(north), Signal(_leaves_layout)
         each = config.drain // north
         m.d.comb += [
             *(shifts[i].eq(left > config.drain - (i + 1) * each) for i in range(north)),
             leaves.valid.eq(left != 0),
             leaves.last.eq(left == 1),
+            leaves.error.eq(group_error),
         ]
         return shifts, leaves
 
@@ -216,6 +236,7 @@ class NMArray(Unit[NMConfig]):
             y.payload.value.as_value().eq(Cat(*(Cat(*row) for row in rows))),
             y.valid.eq(leaves.valid),
             y.payload.last.eq(leaves.last),
+            y.payload.error.eq(leaves.error),
             move.eq(~y.valid | y.ready),
             self.events.y_beats.eq(y.valid & y.ready),
         ]
@@ -228,7 +249,8 @@ class NMGrouped(GroupedArray[NMConfig]):
         super().__init__(config, GROUPED, NMArray)
 
 
-_leaves_layout = data.StructLayout({"valid": 1, "last": 1})
+_done_layout = data.StructLayout({"valid": 1, "error": 1})
+_leaves_layout = data.StructLayout({"valid": 1, "last": 1, "error": 1})
 
 
 class _Edges:

@@ -182,7 +182,7 @@ class UnpackSequence:
     slots
         N of the block that is there.
     error
-        Packed rows begin with an N outside 1..M.
+        The packed rows of that block began with an N outside 1..M.
     """
 
     def __init__(self, config: UnpackConfig):
@@ -217,13 +217,13 @@ class UnpackSequence:
             control.beat.eq(source.valid & source.ready),
             control.pull.eq(room & (~needed | source.valid)),
             control.odd.eq(n[0]),
-            self.error.eq(control.beat & fresh & ~legal),
         ]
         for i in range(len(control.place)):
             m.d.comb += control.place[i].eq(((n + i) >> 1) == control.word)
         with m.If(control.pull):
             m.d.sync += [
                 self.slots.eq(n),
+                self.error.eq(Mux(fresh, ~legal, self.error)),
                 opens.eq(0),
                 count.eq(control.word + 1),
                 unread.eq(Mux(needed, control.unread + grains, control.unread) - wanted),

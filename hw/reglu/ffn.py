@@ -46,7 +46,8 @@ class SkippingFFN(Unit[RegluConfig]):
 
     Stalls while rows are missing, between A and B until z8 is there, with ``d <= L`` a cycle
     between rows of down, and while consumers of requests or outputs are not ready. A row that is
-    not the one asked for, or ends elsewhere, raises ``error`` until reset and counts as that one.
+    not the one asked for, or ends elsewhere, counts as that one, and all of the token's beats of y
+    have ``error`` set.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ class SkippingFFN(Unit[RegluConfig]):
             m.d.comb += neurons.neurons.eq(token.size.neurons)
 
     def _take_rows(self, m: Module, token: "_Token", rows: RowEngine, requester: Requester) -> None:
-        """Rows arrive; a wrong one is an error until reset."""
+        """Rows arrive; a wrong one is an error of the token."""
         connect(m, self.rows, rows.rows)
         m.d.comb += [
             rows.begin.eq(token.begin),
@@ -151,7 +152,9 @@ class SkippingFFN(Unit[RegluConfig]):
             self.events.macs.eq(Mux(rows.beat, self.config.lanes, 0)),
             self.events.stall_rows.eq(token.running & ~rows.beat),
         ]
-        with m.If(rows.wrong):
+        with m.If(token.begin):
+            m.d.sync += token.error.eq(0)
+        with m.Elif(rows.wrong):
             m.d.sync += token.error.eq(1)
 
     def _evaluate(

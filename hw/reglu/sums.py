@@ -15,7 +15,7 @@ class OutputSums(Part[RegluConfig]):
 
     ``clear`` sets the word at ``place`` to 0. ``add`` adds ``products``, which come a cycle later,
     to the word at ``address``, whose next read may be two cycles later. After ``drain`` words 0 to
-    ``last`` leave; ``done`` with the last one.
+    ``last`` leave, with ``error``; ``done`` with the last one.
     """
 
     def __init__(self, config: RegluConfig):
@@ -58,7 +58,6 @@ class OutputSums(Part[RegluConfig]):
             write.addr.eq(Mux(added, address, self.place)),
             write.data.eq(Mux(added, sums, 0)),
             y.payload.value.as_value().eq(read.data),
-            y.payload.error.eq(self.error),
         ]
         return m
 
@@ -70,7 +69,11 @@ class OutputSums(Part[RegluConfig]):
         with m.If(self.drain):
             m.d.sync += [draining.eq(1), word.eq(0)]
         with m.If(~y.valid | y.ready):
-            m.d.sync += [y.valid.eq(draining), y.payload.last.eq(final)]
+            m.d.sync += [
+                y.valid.eq(draining),
+                y.payload.last.eq(final),
+                y.payload.error.eq(self.error),
+            ]
             with m.If(draining):
                 m.d.sync += [word.eq(word + 1), draining.eq(~final)]
         m.d.comb += self.done.eq(y.valid & y.ready & y.payload.last)

@@ -10,6 +10,7 @@ from ...golden.sparqle.unit import ARRAY, GROUPED
 from ..grouped import GroupedArray
 from ..lib.base import Unit
 from ..lib.emission import place
+from ..lib.networks import count_set
 from .decoder import index_bits
 from .rows import RowGroup, bank_bits, bank_layout, write_layout
 
@@ -41,9 +42,9 @@ class HybridArray(Unit[SparqleConfig]):
       after a buffer's final word on, one a cycle, a full queue in the cycle in which one leaves.
 
     Stalls while weights, low halves or high halves are missing, and while the tile before still
-    drains. A bitmap that ends before or after its tile raises ``errors`` and, in ``y`` until reset,
-    ``error``; the tile ends nevertheless, missing high halves counting as 0 and surplus ones
-    dropped.
+    drains. A bitmap whose words are more or fewer than its tile's is an error: the tile ends
+    nevertheless, missing high halves counting as 0 and surplus ones dropped; as it ends, ``errors``
+    counts its row groups with such a bitmap, and all of its rows of ``y`` have ``error`` set.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class HybridArray(Unit[SparqleConfig]):
                 group.below.eq(below),
             ]
             below = group.result
-        self._give_results(m, groups, below)
+        self._give_results(m, groups, commit, below)
         self._count(m, groups)
         return m
 
@@ -149,15 +150,20 @@ class HybridArray(Unit[SparqleConfig]):
                 outer.ready.eq(inner.ready),
             ]
 
-    def _give_results(self, m: Module, groups: list[RowGroup], row: Value) -> None:
-        """Row 0 of what has been loaded, and whether a bitmap was wrong since reset."""
+    def _give_results(self, m: Module, groups: list[RowGroup], commit: Signal, row: Value) -> None:
+        """Row 0 of what has been loaded, and whether a bitmap of its tile was wrong.
+
+        When a tile is committed, the final row of the one before leaves at the latest.
+        """
         config = self.config
-        error = Signal()
-        with m.If(Cat(group.strobes.errors for group in groups).any()):
-            m.d.sync += error.eq(1)
+        errors = Cat(group.error for group in groups)
+        with m.If(commit):
+            m.d.sync += self.y.payload.error.eq(errors.any())
         columns = config.columns * config.accumulator_bits
-        m.d.comb += self.y.payload.value.as_value().eq(row[:columns])
-        m.d.comb += self.y.payload.error.eq(error)
+        m.d.comb += [
+            self.y.payload.value.as_value().eq(row[:columns]),
+            self.events.errors.eq(Mux(commit, count_set(errors), 0)),
+        ]
         if config.asymmetric:
             m.d.comb += self.y.payload.ones.eq(row[columns:])
 
@@ -182,7 +188,6 @@ class HybridArray(Unit[SparqleConfig]):
             events.lsb_beats.eq(low),
             events.bitmap_words.eq(total("words")),
             events.value_beats.eq(total("beats")),
-            events.errors.eq(total("errors")),
             events.stall_weights.eq(total("stall_weights")),
             events.stall_lsb.eq(total("stall_lsb")),
             events.stall_list.eq(total("stall_list")),

@@ -23,7 +23,8 @@ def entry_layout(config: SparqleConfig) -> data.StructLayout:
     """One step on high halves: the index of a feature, and the half of each row that has one.
 
     A chunk without high halves has one entry that no row uses. ``extent``, on the final entry of a
-    tile, tells how far its bitmap goes: chunks left in its word, or words in its chunk less 1.
+    tile, tells how far its bitmap goes: chunks left in its word, or words in its chunk less 1;
+    ``apart``, there at the latest, that the bitmaps of the rows did not end together.
     """
     return data.StructLayout(
         {
@@ -33,6 +34,7 @@ def entry_layout(config: SparqleConfig) -> data.StructLayout:
             "chunk_last": 1,
             "tile_last": 1,
             "extent": extent_bits(config),
+            "apart": 1,
         }
     )
 
@@ -45,7 +47,7 @@ class ListDecoder(Part[SparqleConfig]):
     ``queue`` entries lets the list run ahead.
 
     Rows of a group take their words together. A row whose bitmap has ended before the others' has
-    no more high halves in this tile, and ``error`` is 1 for a cycle.
+    no more high halves in this tile, whose final entry has ``apart`` set.
     """
 
     def __init__(self, config: SparqleConfig):
@@ -59,7 +61,6 @@ class ListDecoder(Part[SparqleConfig]):
                 "entries": Out(stream.Signature(entry_layout(config))),
                 "words": Out(range(config.sharing + 1)),
                 "beats": Out(range(config.sharing + 1)),
-                "error": Out(1),
             },
         )
 
@@ -90,7 +91,6 @@ class ListDecoder(Part[SparqleConfig]):
             take.eq(room & offered.all()),
             complete.eq(take & (last.all() | (word == words - 1))),
             self.words.eq(Mux(take, count_set(~ended), 0)),
-            self.error.eq(take & last.any() & ~last.all() & ~ended.any()),
         ]
         for row, bitmap in enumerate(bitmaps):
             others = [offered[other] for other in range(config.sharing) if other != row]
@@ -104,7 +104,7 @@ class ListDecoder(Part[SparqleConfig]):
         ]
         for i, buffer in enumerate(buffers):
             with m.If(take & (which == i)):
-                buffer.write(m, masks, word, complete, last.all())
+                buffer.write(m, masks, word, complete, last.all(), ended.any())
 
     # lowest set bits into the queue
 
@@ -137,6 +137,8 @@ class ListDecoder(Part[SparqleConfig]):
         ]
         if config.chunk > config.group:
             m.d.comb += entry.extent.eq(Mux(which, buffers[1].extent, buffers[0].extent))
+        if config.sharing > 1:
+            m.d.comb += entry.apart.eq(Mux(which, buffers[1].apart, buffers[0].apart))
         with m.If(fire):
             m.d.sync += which.eq(which ^ done)
         for i, buffer in enumerate(buffers):
@@ -197,13 +199,20 @@ class _MaskBuffer:
         self.full = Signal(name=f"full_{number}")
         self.last = Signal(name=f"last_{number}", reset_less=True)
         self.extent = Signal(extent_bits(config), name=f"extent_{number}", reset_less=True)
+        self.apart = Signal(name=f"apart_{number}", reset_less=True)
         self.masks = [
             Signal(config.span, name=f"masks_{number}_{row}", reset_less=True)
             for row in range(config.sharing)
         ]
 
     def write(
-        self, m: Module, words: list[Value], word: Signal, complete: Signal, last: Value
+        self,
+        m: Module,
+        words: list[Value],
+        word: Signal,
+        complete: Signal,
+        last: Value,
+        apart: Value,
     ) -> None:
         """Take one word of every row; the first clears what is left of the chunk before."""
         group = self.config.group
@@ -217,7 +226,7 @@ class _MaskBuffer:
             for i in range(1, count):
                 with m.If(word == i):
                     m.d.sync += mask[i * group : (i + 1) * group].eq(bits)
-        m.d.sync += [self.full.eq(complete), self.last.eq(last)]
+        m.d.sync += [self.full.eq(complete), self.last.eq(last), self.apart.eq(apart)]
         if count > 1:
             m.d.sync += self.extent.eq(word)
 

@@ -46,7 +46,6 @@ def strobes_layout(config: SparqleConfig) -> data.StructLayout:
             "used": rows,
             "words": rows,
             "beats": rows,
-            "errors": 1,
             "stall_weights": 1,
             "stall_lsb": 1,
             "stall_list": 1,
@@ -59,8 +58,8 @@ class RowGroup(Part[SparqleConfig]):
     """g rows, their copy of the weight banks, their decoder and their sequencer.
 
     A step reads one entry of the weight banks, which is registered and then multiplied: three
-    stages. ``ended`` is 1
-    from the cycle of the tile's final step until ``commit``.
+    stages. ``ended`` is 1 from the cycle of the tile's final step until ``commit``, and ``error``
+    tells until then whether a bitmap of the group did not fit the tile.
     """
 
     def __init__(self, config: SparqleConfig):
@@ -80,6 +79,7 @@ class RowGroup(Part[SparqleConfig]):
                 "room": Out(1),
                 "commit": In(1),
                 "ended": Out(1),
+                "error": Out(1),
                 "load": In(1),
                 "pull": In(1),
                 "below": In(result_bits(config)),
@@ -92,7 +92,7 @@ class RowGroup(Part[SparqleConfig]):
         m = Module()
         decoder = self._place_decoder(m, platform)
         step = _Step(self.config)
-        list_error = self._sequence(m, decoder.entries, step)
+        self._sequence(m, decoder.entries, step)
         weights = self._read_banks(m, step)
         self._place_rows(m, platform, step, weights)
         m.d.comb += [
@@ -101,7 +101,6 @@ class RowGroup(Part[SparqleConfig]):
             self.strobes.used.eq(Mux(step.high, count_set(step.used), 0)),
             self.strobes.words.eq(decoder.words),
             self.strobes.beats.eq(decoder.beats),
-            self.strobes.errors.eq(decoder.error | list_error),
         ]
         return m
 
@@ -118,11 +117,8 @@ class RowGroup(Part[SparqleConfig]):
                 ]
         return decoder
 
-    def _sequence(self, m: Module, entries: stream.Interface, step: "_Step") -> Signal:
-        """Low halves of a chunk, then its list, then the next chunk; wait at the tile's end.
-
-        Returns whether a list ends before or after its tile.
-        """
+    def _sequence(self, m: Module, entries: stream.Interface, step: "_Step") -> None:
+        """Low halves of a chunk, then its list, then the next chunk; wait at the tile's end."""
         at_start, high, done, dropping = Signal(init=1), Signal(), Signal(), Signal()
         position = Signal(index_bits(self.config))
         bank = Signal(bank_bits(self.config))
@@ -178,12 +174,12 @@ class RowGroup(Part[SparqleConfig]):
         m.d.comb += [
             self.room.eq(held != self.config.weight_banks),
             self.ended.eq(done | (ends_tile & ~late)),
+            self.error.eq(list_end.error),
             self.strobes.stall_weights.eq(~high & ~done & ~dropping & ~at_start & (ahead == 0)),
             self.strobes.stall_lsb.eq(self.lsb.ready & ~self.lsb.valid),
             self.strobes.stall_list.eq(((may_low & ~listed) | high) & ~entries.valid),
             self.strobes.stall_rows.eq(done),
         ]
-        return list_end.error
 
     def _read_banks(self, m: Module, step: "_Step") -> Value:
         """The weight banks, one memory; what is read arrives in the next cycle."""
@@ -270,13 +266,13 @@ class _ListEnd:
     """Follows where the list of a tile ends: it must be where the tile ends.
 
     A list that ends early leaves nothing for the chunks that follow; one that ends late is dropped
-    to its end. Either is an error.
+    to its end. Either is an error of the tile, as are rows whose bitmaps end apart.
     """
 
     def __init__(self, config: SparqleConfig):
         self.config = config
         self.passed = Signal()  # the list has ended, the tile has not
-        self.flagged = Signal()
+        self.flagged = Signal()  # in an earlier cycle of the tile
         self.error = Signal()
         self.spare = Signal(range(max(2, config.group // config.chunk)))
 
@@ -285,8 +281,9 @@ class _ListEnd:
     ) -> Value:
         """Compare at the end of each chunk; returns whether the tile ends before its list."""
         config = self.config
-        ends_now, ended, wrong = Signal(), Signal(), Signal()
+        ends_now, ended, apart, wrong = Signal(), Signal(), Signal(), Signal()
         m.d.comb += ends_now.eq(popped & head.tile_last)
+        m.d.comb += apart.eq(popped & head.apart)
         m.d.comb += ended.eq(self.passed | ends_now)
         if config.chunk > config.group:
             words = bank.end[(config.group - 1).bit_length() :]
@@ -300,10 +297,10 @@ class _ListEnd:
                 m.d.sync += self.spare.eq(spare - 1)
         late = Signal()
         m.d.comb += late.eq(finished & bank.tile_last & ~ended)
-        m.d.comb += self.error.eq(finished & ~self.flagged & (wrong | late))
+        m.d.comb += self.error.eq(self.flagged | apart | (finished & (wrong | late)))
         with m.If(finished):
             m.d.sync += self.passed.eq(ended)
-            m.d.sync += self.flagged.eq(self.flagged | wrong)
+        m.d.sync += self.flagged.eq(self.error)
         return late
 
     def restart(self, m: Module) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from ...sim.llm.capture import DEFAULT_LAYERS, capture
 from ...sim.llm.linear_layers import in_words
+from ...sim.tools.results import check_output
 from ..show import console, progress, table
 
 
@@ -30,6 +31,7 @@ def command(
     context: Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")] = 512,
 ) -> None:
     """Run an LLM on a text and write activations and weights of chosen layers."""
+    check_output(output.parent)
     with progress() as report:
         file = capture(
             model,

@@ -1,7 +1,6 @@
 """``nibbleforge doctor``: which tools are there, and what to do about the others."""
 
-import typer
-
+from ...golden.contract.errors import UserError
 from ...sim.tools.toolchain import report
 from ..show import console, table
 
@@ -23,6 +22,7 @@ def command() -> None:
     )
     for row in rows:
         if row.found is None:
-            console.print(row.tool.missing, markup=False)
-    if any(row.found is None and row.tool.required for row in rows):
-        raise typer.Exit(2)
+            console.print(row.complaint, markup=False)
+    missing = [row.tool.name for row in rows if row.found is None and row.tool.required]
+    if missing:
+        raise UserError(f"nothing works without {', '.join(missing)}.")

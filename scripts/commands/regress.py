@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ...golden.contract.errors import DifferenceError
 from ...golden.units import UNITS
 from ...sim.tools.results import check_output, new_files, write_json
 from ...sim.verify.regress import DEFAULT_PRESETS, Report, junit, regress, variations
@@ -52,8 +53,8 @@ def command(
         )
     _show(reports)
     console.print(f"results in {output}", markup=False)
-    if any(found.failures for found in reports):
-        raise typer.Exit(1)
+    if failed := sum(len(found.failures) for found in reports):
+        raise DifferenceError(f"RTL and golden differ in {failed} tests.")
 
 
 def _presets(names: list[str], wanted: list[str] | None) -> list[str]:

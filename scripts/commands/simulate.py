@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...golden.arithmetic.quantise import Int8Policy
 from ...golden.contract.design import Unit
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import DifferenceError, UserError
 from ...golden.reglu.file import load
 from ...sim.run.measure import Runner
 from ...sim.tensors.ffns import ffn_of, load_ffn
@@ -27,7 +27,7 @@ from ..options import (
     check_tools,
     configure,
 )
-from ..show import console, errors, progress, table
+from ..show import console, progress, table
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,7 @@ def command(
         write_json(folder / "counts.json", result.counts)
     _summary(result, output)
     if result.mismatches:
-        errors.print(f"RTL and golden differ: {result.mismatches[0]}", markup=False)
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ: {result.mismatches[0]}.")
 
 
 def _tensors(unit: Unit, given: Given, policy: str) -> Tensors:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ...golden.anda.config import AndaConfig
+from ...golden.contract.errors import DifferenceError
 from ...sim.run.measure import Runner
 from ...sim.studies.anda_models import LOSSES, TOKENS, geometric_means, measure, shapes, speeds
 from ...sim.tools.workers import Workers
@@ -66,7 +67,7 @@ def _run_shapes(markdown: bool) -> None:
     else:
         table(COLUMNS, rows, title=title)
     if wrong:
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
 def _summary(unit: str, rows: list[list[object]]) -> list[object]:

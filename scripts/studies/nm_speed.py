@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ...golden.contract.errors import DifferenceError
 from ...sim.run.measure import Runner, verdict
 from ...sim.studies.nm_speed import PATTERNS, TARGETS, Shape, measure, speed
 from ...sim.tools.workers import Workers
@@ -49,7 +50,7 @@ def command(
     show = markdown_table if markdown else table
     show([*columns, *(["RTL"] if rtl else [])], rows, title=title)
     if wrong:
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import DifferenceError, UserError
 from ...golden.reglu.config import RegluConfig
 from ...sim.run.measure import Runner, verdict
 from ...sim.studies.reglu_speed import DROPPED, SETUPS, Speed, measure, speed
@@ -61,7 +61,7 @@ def command(
                 [*COLUMNS, *(["RTL, 1 token"] if rtl else [])], rows, title=title
             )
     if wrong:
-        raise typer.Exit(1)
+        raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
 def _title(

@@ -434,7 +434,7 @@ void Bench::store(const char* path) {
                  started ? last_beat - first_beat + 1 : 0, seconds, violation.c_str());
     for (size_t i = 0; i < event_count; ++i) std::fprintf(file, "%s%" PRIu64, i ? ", " : "", events[i].total);
     std::fprintf(file, "]}\n");
-    if (std::fclose(file)) fail(std::string("cannot write ") + path + ": " + std::strerror(errno));
+    if (std::ferror(file) || std::fclose(file)) fail(std::string("cannot write ") + path + ": " + std::strerror(errno));
 #define STORE_OUTPUT(port, bits)                              \
     if (!port.path.empty()) {                                 \
         write_file(port.path + ".words", port.words);         \

@@ -16,6 +16,7 @@ from ...golden.contract.tiling import Tiling
 from ...tb.scoreboard import Mismatch, check_counts, check_values
 from ..tools.workers import Workers
 from .native import Model, Run
+from .verilator import Optimise
 
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, how much is done, and how much there is."""
@@ -87,18 +88,23 @@ class Runner:
         Pool that the processes belong to.
     progress
         Called with what is under way.
+    optimise
+        ``quick`` where compiling takes longer than the runs.
     """
 
-    def __init__(self, workers: Workers, progress: Progress | None = None):
+    def __init__(
+        self, workers: Workers, progress: Progress | None = None, optimise: Optimise = "fast"
+    ):
         self.workers = workers
         self.progress = progress or (lambda *_: None)
+        self.optimise = optimise
 
     def measure(self, design: Design, config: Config, traffic: Traffic, golden: Counts) -> Measured:
         """Run ``traffic`` through the hardware; compare every output beat, event and the cycles."""
         outputs = [port.name for port in design.ports(config) if port.direction == "out"]
         expected = sum(len(traffic[name]) for name in outputs)
         self.progress(f"building {design.name}", 0, 0)
-        model = Model(design, config)
+        model = Model(design, config, optimise=self.optimise)
         stage = f"simulating {design.name}"
         self.progress(stage, 0, expected)
         run = model.run(

@@ -1,8 +1,9 @@
 """Native harness: whole layers through the Verilated model without Python in the loop."""
 
+import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from numpy.typing import NDArray
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
+from ...golden.contract.errors import ToolError
 from ...golden.contract.ports import Port
 from ...golden.contract.schedule import Answers, Beats, Pulses, Traffic
-from ...hw.generate import Generated, generate
+from ...hw.generate import Generated
 from ...tb.scoreboard import Observation
 from ...tb.stalls import Gates
 from ..tools.cache import Cache
 from ..tools.workers import Workers
 from . import verilator
+from .emitted import emitted
 
 DRIVER = Path(__file__).parents[1] / "cxx" / "driver.cpp"
 TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
@@ -53,6 +56,11 @@ _ARGUMENTS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WIDE = ("-fno-expand", "-fno-dfg", "-fno-gate", "-fno-inline", "-Wno-UNOPTFLAT")
 
 
+def wide_arguments(design: Design) -> tuple[str, ...]:
+    """Arguments of Verilator for a design of wide vectors; none for others."""
+    return _WIDE if design.wide else ()
+
+
 class Model:
     """A design built with the native driver.
 
@@ -83,7 +91,7 @@ class Model:
         self.config = config
         self.ports = design.ports(config)
         self.events = design.events(config)
-        generated = generate(design, config)
+        generated = emitted(design, config)
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             source = Path(folder, f"{generated.name}.v")
             source.write_text(verilog or generated.verilog)
@@ -93,7 +101,7 @@ class Model:
                 generated.name,
                 DRIVER,
                 includes=[Path(folder)],
-                verilator_args=(*_ARGUMENTS, *(_WIDE if design.wide else ())),
+                verilator_args=(*_ARGUMENTS, *wide_arguments(design)),
                 optimise=optimise,
                 cache=cache,
             )
@@ -133,13 +141,19 @@ class Model:
             Called with the number of output beats so far.
         workers
             Pool that the process belongs to.
+
+        Raises
+        ------
+        ToolError
+            The simulation failed, or left no whole result.
         """
         settings = {"trace": trace, "garbage": garbage, "reset_after": reset_after}
         settings |= {"tail": TAIL, "idle_limit": idle_limit}
         settings |= {f"constant_{name}": value for name, value in (constants or {}).items()}
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
             report = self._launch(Path(folder), traffic, gates or {}, settings, progress, workers)
-            seen = self._observation(Path(folder), report, trace)
+            with _whole_results():
+                seen = self._observation(Path(folder), report, trace)
         return Run(seen, report["cycles"], report["seconds"])
 
     def free_run(self, traffic: Traffic, cycles: int) -> Run:
@@ -173,7 +187,8 @@ class Model:
         else:
             with Workers(1) as own:
                 own.run(command, cwd=folder, each_line=each)
-        return json.loads(result.read_text())
+        with _whole_results():
+            return json.loads(result.read_text())
 
     def _port_line(self, folder: Path, port: Port, beats: Beats, gates: Gates) -> str:
         """A port's line of the job, and its files; names are relative to ``folder``."""
@@ -215,6 +230,14 @@ class Model:
         }
         violations = (report["violation"],) if report["violation"] else ()
         return Observation(words, totals, report["span"], cycles, pulses, violations)
+
+
+@contextlib.contextmanager
+def _whole_results() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise ToolError("the simulation left no whole result.") from error
 
 
 def _store(folder: Path, name: str, array: NDArray) -> str:

@@ -6,7 +6,6 @@ cache beside the finished executables.
 """
 
 import contextlib
-import errno
 import functools
 import hashlib
 import json
@@ -14,19 +13,18 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cocotb_tools.config
 import find_libpython
 
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import ToolError, UserError
 from ..tools.cache import Cache
 from ..tools.toolchain import Found, require
 from ..tools.workers import Workers
@@ -41,8 +39,9 @@ _FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), 
 _SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarations of traces
 _RUNTIME_FLAGS = ("-O2",)
 _QUIET = ("-Wno-lint", "-Wno-style")
-_NOTHING = 100_000  # bytes; less free than this is a full device
+_NOTHING = 100_000  # bytes; a device that takes no more than this is full
 _UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
+_SMALL_SIZE = 2_500_000  # bytes of generated C++ that are quicker to compile than to optimise
 _HEADERS = {".h", ".hpp", ".vh", ".svh"}
 _DEFINITIONS = {  # of the model: the option of Verilator that each stands for
     "VM_COVERAGE": "coverage",
@@ -53,6 +52,8 @@ _DEFINITIONS = {  # of the model: the option of Verilator that each stands for
     "VM_TRACE_SAIF": "trace_saif",
     "VM_TRACE_VCD": "trace_vcd",
 }
+_HERE = Path(".")
+_GENERATED = "generated"
 _PORTS = '`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
 
 
@@ -105,7 +106,7 @@ def build(
     ------
     UserError
         Verilator or the compiler is missing, or the cache cannot be written.
-    RuntimeError
+    ToolError
         Verilator or the compiler failed: the message carries the command and its output.
     """
     verilator, compiler = require("verilator"), require("g++")
@@ -116,11 +117,10 @@ def build(
         *_QUIET,
         *verilator_args,
     ]
-    flags = [*_FLAGS[optimise], *cxxflags]
     cache = cache or Cache()
     headers = [file for directory in includes for file in _headers(directory)]
     key = {
-        **_identity(verilator, compiler, flags),
+        **_identity(verilator, compiler, [*_FLAGS[optimise], *cxxflags]),
         "files": _digest([*control, *sources, *headers]),
         "main": _digest([main, *_headers(main.parent)]),
         "arguments": json.dumps([arguments, ldflags]),
@@ -130,16 +130,16 @@ def build(
     def builder(directory: Path) -> None:
         with (
             tempfile.TemporaryDirectory(dir=directory) as work,
-            Workers(temporary=Path(work)) as workers,
+            Workers(temporary=_HERE) as workers,
             _full_disk_named(Path(work)),
         ):
-            searched = [f"-I{path.absolute()}" for path in includes]
-            inputs = [str(path.absolute()) for path in (*control, *sources)]
-            command = [*arguments, *searched, "--Mdir", f"{work}/generated", *inputs]
-            workers.run([*verilator.command, *command], verilator.environment)
-            model = _Model.load(Path(work) / "generated")
+            searched = [f"-I{name}" for name in _linked_folders(includes, Path(work), "include")]
+            inputs = _linked_files([*control, *sources], Path(work))
+            command = [*arguments, *searched, "--Mdir", _GENERATED, *inputs]
+            workers.run([*verilator.command, *command], verilator.environment, cwd=Path(work))
+            model = _Model.load(Path(work))
             compilation = _Compilation(model, verilator, compiler, searched, workers, cache)
-            objects = compilation.objects(main.absolute(), flags)
+            objects = compilation.objects(main.absolute(), optimise, cxxflags)
             compilation.link(objects, ldflags, directory / EXECUTABLE)
 
     return cache.build("simulation", key, builder) / EXECUTABLE
@@ -163,7 +163,7 @@ def build_cocotb(
     signals are made visible through `control`. The other parameters are those of :func:`build`.
     """
     libraries = cocotb_tools.config.libs_dir
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as directory:
         ports = Path(directory) / "ports.vlt"
         ports.write_text(_PORTS.format(top=top))
         return build(
@@ -172,7 +172,10 @@ def build_cocotb(
             cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp",
             includes=includes,
             verilator_args=verilator_args,
-            ldflags=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"),
+            ldflags=(
+                *("-Xlinker", f"-rpath={libraries}"),  # -Wl would divide it at commas
+                *(f"-L{libraries}", "-lcocotbvpi_verilator"),
+            ),
             trace=waves,
             vpi=True,
             control=(ports, *control),
@@ -216,33 +219,54 @@ def lint(sources: Sequence[Path], top: str, waivers: Sequence[Path] = ()) -> lis
 
     Raises
     ------
-    RuntimeError
+    ToolError
         The Verilog has errors.
     """
     verilator = require("verilator")
-    inputs = [str(path.absolute()) for path in (*waivers, *sources)]
     command = [*verilator.command, "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top]
-    with tempfile.TemporaryDirectory() as directory, Workers(temporary=Path(directory)) as workers:
-        output = workers.run([*command, *inputs], verilator.environment)
+    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as work, Workers(1, _HERE) as workers:
+        inputs = _linked_files([*waivers, *sources], Path(work))
+        output = workers.run([*command, *inputs], verilator.environment, cwd=Path(work))
     text = re.sub(r"^- .*\n", "", output, flags=re.M)  # statistics
     return [part.strip() for part in re.split(r"^(?=%)", text, flags=re.M) if part.strip()]
+
+
+def _linked_folders(folders: Sequence[Path], work: Path, kind: str) -> list[str]:
+    """Names relative to `work`: Verilator repeats names where it would have to quote them."""
+    names = [f"{kind}{number}" for number, _ in enumerate(folders)]
+    for name, folder in zip(names, folders, strict=True):
+        (work / name).symlink_to(folder.absolute())
+    return names
+
+
+def _linked_files(files: Sequence[Path], work: Path) -> list[str]:
+    """Likewise; control files may refer to the files' own names."""
+    folders = _linked_folders([file.absolute().parent for file in files], work, "input")
+    return [f"{folder}/{file.name}" for folder, file in zip(folders, files, strict=True)]
 
 
 @contextlib.contextmanager
 def _full_disk_named(folder: Path) -> Iterator[None]:
     """Say what went wrong where a tool does not: Verilator leaves files cut short, without a word.
 
+    Whatever it cuts short does not compile or does not link, so no check of its files is needed.
+
     Raises
     ------
     OSError
-        The work failed, and nothing is left of the device.
+        The work failed, and the device takes no more.
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:
-        if shutil.disk_usage(folder).free < _NOTHING:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    except ToolError:
+        (folder / "probe").write_bytes(bytes(_NOTHING))
         raise
+
+
+def _check_written(path: Path, tool: str) -> None:
+    """Raise ToolError if a tool that was content left no file, or an empty one."""
+    if not path.is_file() or not path.stat().st_size:
+        raise ToolError(f"{tool} left no {path.name}, and did not say why.")
 
 
 # What Verilator made
@@ -252,7 +276,7 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
 class _Model:
     """The C++ of a model and how it wants to be compiled, as Verilator's JSON tells it."""
 
-    directory: Path
+    work: Path
     fast: list[Path]
     slow: list[Path]
     runtime: list[Path]
@@ -262,16 +286,23 @@ class _Model:
     include: Path
 
     @classmethod
-    def load(cls, directory: Path) -> "_Model":
-        description = json.loads((directory / "Vtop.json").read_text())
+    def load(cls, work: Path) -> "_Model":
+        try:
+            return cls._read(work)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ToolError("Verilator left no whole description of what it generated.") from error
+
+    @classmethod
+    def _read(cls, work: Path) -> "_Model":
+        description = _json((work / _GENERATED / "Vtop.json").read_bytes())
         options = description["options"]
 
         def files(*groups: str) -> list[Path]:
             names = [name for group in groups for name in description["sources"].get(group, ())]
-            return [Path(name) for name in names]
+            return [work / name for name in names]
 
         return cls(
-            directory,
+            work,
             files("classes_fast", "support_fast"),
             files("classes_slow", "support_slow"),
             files("global"),
@@ -283,6 +314,13 @@ class _Model:
             options.get("ldflags", []),
             Path(description["system"]["verilator_root"]) / "include",
         )
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    """JSON in which Verilator wrote letters beyond ASCII as in C."""
+    octal = re.compile(rb"\\\\|\\([0-3][0-7]{2})")
+    letters = octal.sub(lambda found: bytes([int(found[1], 8)]) if found[1] else found[0], text)
+    return json.loads(letters.decode(errors="surrogateescape"))
 
 
 # Compilation
@@ -299,36 +337,52 @@ class _Compilation:
     workers: Workers
     cache: Cache
 
-    def objects(self, main: Path, flags: Sequence[str]) -> list[Path]:
+    def objects(self, main: Path, optimise: Optimise, cxxflags: Sequence[str]) -> list[Path]:
         """Compile model, main and runtime side by side.
 
         The fast objects come first: of an inline function compiled several times the linker
-        keeps the first.
+        keeps the first. A small model for short runs is one unit with main, and not optimised:
+        compiling takes longer than running, and most of it goes into headers.
         """
-        tasks = [
-            *(self._start(unit, flags) for unit in self._units("fast", self.model.fast)),
-            self._start(main, flags),
-            *(self.workers.start(self._runtime, source) for source in self.model.runtime),
-            *(self._start(unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)),
-        ]
-        return [task.result() for task in tasks]
+        sources = [*self.model.fast, *self.model.slow]
+        size = sum(source.stat().st_size for source in sources)
+        units: list[tuple[Path, Sequence[str]]]
+        if optimise == "quick" and size < _SMALL_SIZE:
+            units = [
+                (
+                    self._unit("whole", [*sources, main]),
+                    [*_SLOW_FLAGS, *cxxflags, f"-I{main.parent}"],
+                )
+            ]
+        else:
+            flags = [*_FLAGS[optimise], *cxxflags]
+            units = [
+                *((unit, flags) for unit in self._units("fast", self.model.fast)),
+                (main, flags),
+                *((unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)),
+            ]
+        model = [self._start(unit, flags) for unit, flags in units]
+        runtime = [self.workers.start(self._runtime, source) for source in self.model.runtime]
+        return [task.result() for task in (*model, *runtime)]
 
     def link(self, objects: Iterable[Path], ldflags: Sequence[str], target: Path) -> None:
         """Link objects into an executable."""
         libraries = [*self.model.ldflags, *ldflags, "-pthread"]
-        inputs = map(str, objects)
-        self.workers.run([*self.compiler.command, *inputs, *libraries, "-o", str(target)])
+        self._run([*map(str, objects), *libraries], self.model.work, target)
 
     def _units(self, name: str, sources: Sequence[Path]) -> Iterator[Path]:
         """Join generated files: most of the time a compiler needs for one goes into headers."""
         for number, batch in enumerate(_batches(sources)):
-            unit = self.model.directory / f"{name}_{number}.cpp"
-            unit.write_text("".join(f'#include "{source.name}"\n' for source in batch))
-            yield unit
+            yield self._unit(f"{name}_{number}", batch)
+
+    def _unit(self, name: str, sources: Sequence[Path]) -> Path:
+        unit = self.model.work / _GENERATED / f"{name}.cpp"
+        unit.write_text("".join(f'#include "{source.name}"\n' for source in sources))
+        return unit
 
     def _start(self, source: Path, flags: Sequence[str]) -> "Future[Path]":
         """Compile a file of this model on the pool."""
-        target = self.model.directory / f"{source.stem}.o"
+        target = self.model.work / f"{source.stem}.o"
         return self.workers.start(
             self._compile, source, target, [*self.model.definitions, *self.searched, *flags]
         )
@@ -345,12 +399,24 @@ class _Compilation:
         return self.cache.build("runtime", key, builder) / name
 
     def _compile(self, source: Path, target: Path, flags: Sequence[str]) -> Path:
-        include = self.model.include
-        searched = [f"-I{path}" for path in (self.model.directory, include, include / "vltstd")]
-        files = ["-c", str(source), "-o", str(target)]
-        command = [*self.compiler.command, *self.model.language, *flags, *searched, *files]
-        self.workers.run(command)
+        generated, include = self.model.work / _GENERATED, self.model.include
+        searched = [f"-I{path}" for path in (generated, include, include / "vltstd")]
+        self._run(
+            [*self.model.language, *flags, *searched, "-c", str(source)], target.parent, target
+        )
         return target
+
+    def _run(self, arguments: Sequence[str], folder: Path, target: Path) -> None:
+        """Run the compiler, whose own files lie in `folder` meanwhile."""
+        command = [*self.compiler.command, *arguments, "-o", str(target)]
+        try:
+            self.workers.run(command, cwd=folder)
+            _check_written(target, self.compiler.path.name)
+        except ToolError as error:
+            if not self.compiler.chosen_by:
+                raise
+            chosen = f"the compiler that {self.compiler.chosen_by} names failed"
+            raise ToolError(f"{chosen}: {error.sentence}", str(error)) from error
 
 
 def _batches(sources: Sequence[Path]) -> Iterator[list[Path]]:

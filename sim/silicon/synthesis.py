@@ -4,17 +4,19 @@ Every module of the design is synthesised once, with its hierarchy kept. ABC, wh
 belongs to the process group that :class:`nibbleforge.sim.tools.workers.Workers` ends.
 """
 
+import contextlib
 import json
+import os
 import random
 import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import ToolError, UserError
 from ..tools.workers import Workers
 from .liberty import Library
 from .memories import BOX, Memory, Pricing, box_memories
@@ -30,6 +32,7 @@ _RUNNER = (
     "import sys; from pyosys import libyosys; design = libyosys.Design()\n"
     "for line in open(sys.argv[1]): libyosys.Pass.call(design, line.rstrip())"
 )
+_NOTHING = 100_000  # bytes; a device that takes no more than this is full
 _COUNTED = "$_BUF_ $_NOT_ $_AND_ $_NAND_ $_OR_ $_NOR_ $_XOR_ $_XNOR_ $_ANDNOT_ $_ORNOT_ $_MUX_ "
 _COUNTED += "$_NMUX_ $_AOI3_ $_OAI3_ $_AOI4_ $_OAI4_ $_DFF_P_ $_DFF_N_"
 
@@ -108,7 +111,7 @@ def synthesise(
         "write_rtlil coarse.il",
     )
     _yosys(coarse, workers, folder)
-    text, boxed = Path(folder, "coarse.il").read_text(), list[Memory]()
+    text, boxed = _read_rtlil(folder / "coarse.il"), list[Memory]()
     if memories == "table":
         text, boxed = box_memories(text)
     Path(folder, "coarse.il").write_text(text)
@@ -127,7 +130,7 @@ def synthesise(
     kinds = {name: Counter(content["num_cells_by_type"]) for name, content in modules.items()}
     return Synthesised(
         top,
-        Path(folder, "gates.il").read_text(),
+        _read_rtlil(folder / "gates.il"),
         tuple(boxed),
         _own({name: _transistors(name, content) for name, content in modules.items()}, kinds),
         _instances(top, kinds),
@@ -157,17 +160,18 @@ def library_map(
     """
     Path(folder, "gates.il").write_text(permuted(design.rtlil, seed))
     shutil.copyfile(library.path, folder / LIBRARY_FILE)
-    commands = (
-        "read_rtlil gates.il",
-        *_extract_full_adders(library, folder),
-        f"dfflibmap -liberty {LIBRARY_FILE}",
-        f"abc -liberty {LIBRARY_FILE} -script {ABC_SCRIPT}",
-        "opt_clean",
-        f"tee -q -o mapped.json stat -liberty {LIBRARY_FILE} -json",
-        "write_json netlist.json",
-    )
     try:
-        _yosys(commands, workers, folder)
+        with _plain_name(folder) as here:
+            commands = (
+                "read_rtlil gates.il",
+                *_extract_full_adders(library, folder),
+                f"dfflibmap -liberty {LIBRARY_FILE}",
+                f"abc -liberty {here}/{LIBRARY_FILE} -script {ABC_SCRIPT}",
+                "opt_clean",
+                f"tee -q -o mapped.json stat -liberty {LIBRARY_FILE} -json",
+                "write_json netlist.json",
+            )
+            _yosys(commands, workers, folder)
     except YosysError as error:
         raise UserError(f"cannot map to the library {library.path}: {error.last}.") from error
     modules = _statistics(folder / "mapped.json", design.top)
@@ -227,7 +231,7 @@ def permuted(rtlil: str, seed: int) -> str:
 # Yosys
 
 
-class YosysError(RuntimeError):
+class YosysError(ToolError):
     """Yosys failed or left out what it was asked for."""
 
     def __init__(self, output: str) -> None:
@@ -237,7 +241,7 @@ class YosysError(RuntimeError):
         if abc and errors and "ABC" in errors[-1]:  # the script failed: no reason to be shown
             errors = [abc[-1]]
         self.last = (errors or lines or ["no output"])[-1].rstrip(".")
-        super().__init__(f"Yosys failed: {self.last}")
+        super().__init__(f"Yosys failed: {self.last}.")
 
 
 def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
@@ -248,12 +252,31 @@ def _yosys(commands: Sequence[str], workers: Workers, folder: Path) -> None:
     Path(folder, "commands.ys").write_text(script)
     output = workers.run(
         [sys.executable, "-c", _RUNNER, "commands.ys"],
-        {"TMPDIR": str(folder)},  # ABC keeps what it made of the library there
+        {"TMPDIR": "."},  # ABC keeps what it made of the library there, and knows no quotes
         cwd=folder,
         check=False,
     )
     if not done.exists() or done.read_text().strip() != "done":
+        (folder / "probe").write_bytes(bytes(_NOTHING))  # Yosys does not say that a disk is full
         raise YosysError(output)
+
+
+@contextlib.contextmanager
+def _plain_name(folder: Path) -> Iterator[str]:
+    """Another absolute name of a folder: ABC knows no quotes, Yosys gives it no relative name."""
+    file = os.open(folder, os.O_PATH)
+    try:
+        yield f"/proc/{os.getpid()}/fd/{file}"
+    finally:
+        os.close(file)
+
+
+def _read_rtlil(path: Path) -> str:
+    """A design that Yosys wrote."""
+    text = path.read_text()
+    if not text.endswith("\nend\n"):
+        raise YosysError(f"{path.name} is not whole")
+    return text
 
 
 # Statistics

@@ -19,6 +19,7 @@ from filelock import FileLock
 from ...golden.contract.errors import UserError
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.lock|\.partial-[0-9a-f]+)?")
+_SEAL = ".sealed"  # of an entry: its files with their digests
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -53,8 +54,8 @@ class Cache:
     """A directory of finished builds, shared safely by any number of processes.
 
     A build takes place in a directory of its own and is renamed when it is whole, so an entry
-    either exists and is complete or does not exist. Locks belong to the operating system: they
-    end with the process that holds them.
+    either exists and is complete or does not exist. One that was damaged since is built anew. Locks
+    belong to the operating system: they end with the process that holds them.
 
     Parameters
     ----------
@@ -91,9 +92,9 @@ class Cache:
             The cache cannot be written, or the device is full.
         """
         entry = self.entry(kind, key)
-        if not entry.is_dir():
+        if not _is_whole(entry):
             with self._locked(entry):
-                if not entry.is_dir():
+                if not _is_whole(entry):
                     self._construct(entry, builder)
         with contextlib.suppress(OSError):  # a cache of somebody else may be read-only
             os.utime(entry)
@@ -137,11 +138,13 @@ class Cache:
     def _construct(self, entry: Path, builder: Callable[[Path], None]) -> None:
         """Build beside the entry and rename; the caller holds the entry's lock."""
         for leftover in entry.parent.glob(f"{entry.name}.partial-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
         partial = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")
         try:
             partial.mkdir()
             builder(partial)
+            (partial / _SEAL).write_text(json.dumps(_digests(partial)))
+            _remove(entry)  # a damaged one
             partial.rename(entry)
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -187,6 +190,33 @@ def _is_full(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
+def _is_whole(entry: Path) -> bool:
+    """Whether an entry is there as it was built."""
+    try:
+        return json.loads((entry / _SEAL).read_text()) == _digests(entry)
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(entry: Path) -> dict[str, str]:
+    """SHA-256 of every file of an entry but the seal."""
+    files = [path for path in sorted(entry.rglob("*")) if path.is_file() and path.name != _SEAL]
+    return {str(path.relative_to(entry)): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or tree, which may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _usage(paths: list[Path]) -> Usage:
     entries = sum(path.suffix == "" for path in paths)
     return Usage(entries, sum(_size(path) for path in paths))
@@ -196,7 +226,8 @@ def _size(path: Path) -> int:
     """Bytes of a file or tree, which may be vanishing."""
     if not path.is_dir():
         return _file_size(path)
-    return sum(_file_size(Path(top, name)) for top, _, names in os.walk(path) for name in names)
+    files = (Path(top, name) for top, _, names in os.walk(path) for name in names)
+    return sum(_file_size(file) for file in files if file.name != _SEAL)
 
 
 def _file_size(path: Path) -> int:

@@ -77,6 +77,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def write_text(output: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    with new_files(output.parent) as folder:
+        (folder / output.name).write_text(text)
+
+
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray]) -> None:
     """Write every array as ``NAME.npy``."""
     for name, array in arrays.items():

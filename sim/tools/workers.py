@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -12,8 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from ...golden.contract.errors import ToolError
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # a compiler tells them by their text alone
 _TAIL = 4000  # characters of a failed command's output worth showing
+_LINE = 300  # characters of it in a sentence
 
 _THREAD = threading.local()  # its `pool`: the one that this thread belongs to
 
@@ -30,11 +34,12 @@ class Workers:
     jobs
         Commands at once; by default one a processor.
     temporary
-        Folder for the commands' own temporary files.
+        Folder for the commands' own temporary files; relative to where each command runs.
     """
 
     def __init__(self, jobs: int | None = None, temporary: Path | None = None) -> None:
-        self._environment = {**os.environ, **({"TMPDIR": str(temporary)} if temporary else {})}
+        own = {"LC_ALL": "C.UTF-8", **({"TMPDIR": str(temporary)} if temporary else {})}
+        self._environment = {**os.environ, **own}  # messages that are understood, in English
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._inner: set[Workers] = set()
@@ -87,19 +92,16 @@ class Workers:
 
         Raises
         ------
-        RuntimeError
-            The command failed, and ``check`` is set.
+        ToolError
+            The command failed, and ``check`` is set; or a signal ended it.
         OSError
-            It failed because the device is full, and ``check`` is set.
+            Likewise, because the device is full.
         """
         with self._process(command, environment or {}, cwd) as process:
             output = "".join(_lines(process, each_line))
-        if check and process.returncode:
-            if full := next((number for number in _FULL if os.strerror(number) in output), None):
-                raise OSError(full, os.strerror(full))
-            raise RuntimeError(
-                f"{shlex.join(command)} ended with {process.returncode}:\n{output[-_TAIL:]}"
-            )
+        if process.returncode < 0 or (check and process.returncode):
+            how = _how(process.returncode)
+            raise failure(f"{Path(command[0]).name} {how}", output, f"{shlex.join(command)} {how}")
         return output
 
     @contextlib.contextmanager
@@ -140,6 +142,45 @@ class Workers:
             inner = list(self._inner)
         for pool in inner:
             pool._stop()
+
+
+def failure(what: str, output: str, in_full: str = "") -> ToolError | OSError:
+    """The error of a program that failed, from what it printed.
+
+    Parameters
+    ----------
+    what
+        A clause that names the program.
+    output
+        What it printed.
+    in_full
+        The same clause for the message, whole command and all.
+
+    Returns
+    -------
+    An OSError where the device is full.
+    """
+    if full := next((number for number in _FULL if os.strerror(number) in output), None):
+        return OSError(full, os.strerror(full))
+    return ToolError(f"{what}: {_reason(output)}.", f"{in_full or what}:\n{output[-_TAIL:]}")
+
+
+def _how(status: int) -> str:
+    return f"ended with {status}" if status >= 0 else f"was killed by {_signal(-status)}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _reason(output: str) -> str:
+    """The first line that speaks of an error, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)]
+    return [*errors[:1], *lines[-1:], "it printed nothing"][0][:_LINE].rstrip(".")
 
 
 def _lines(process: "subprocess.Popen[str]", each: Callable[[str], None] | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ from typing import Literal
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
+from ...golden.contract.errors import ToolError
 from ...golden.contract.ports import Port
 from ..tools import toolchain
 
@@ -76,7 +77,7 @@ def compare(
 
     Raises
     ------
-    RuntimeError
+    ToolError
         Yosys or ABC failed.
     """
     start = time.perf_counter()
@@ -96,13 +97,13 @@ def yosys(commands: Iterable[str], folder: str | Path) -> None:
 
     Raises
     ------
-    RuntimeError
+    ToolError
         A command failed.
     """
     command = [sys.executable, "-c", _RUNNER]
     run = _run(command, folder, None, "\n".join(commands))
     if run.returncode:
-        raise RuntimeError(f"Yosys failed: {run.stdout[-_TAIL:]}")
+        raise ToolError("Yosys failed.", f"Yosys failed: {run.stdout[-_TAIL:]}")
 
 
 # Both variants in one module
@@ -231,7 +232,7 @@ def _proved(folder: str, seconds: float) -> tuple[Answer, str]:
     run = _run([str(abc), "-c", script], folder, seconds)
     merged = Path(folder, "merged.aig")
     if run.returncode or not merged.exists():
-        raise RuntimeError(f"ABC failed: {run.stdout[-_TAIL:]}")
+        raise ToolError("ABC failed.", f"ABC failed: {run.stdout[-_TAIL:]}")
     if _constant(merged):
         return "equal", "proved by merging equal signals"
     reaches = _REACHES.search(run.stdout)

@@ -23,14 +23,29 @@ from typing import Any, Literal
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
-from pyosys import libyosys
 
 from ...golden import bitmap
+from ...golden.anda import compressor as anda_compressor
+from ...golden.anda.compressor import COMPRESSOR, CompressorConfig
 from ...golden.bitmap import BitmapConfig
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
+from ...golden.dequantizer import DEQUANTIZER, DequantizerConfig
+from ...golden.nm import unit as nm
+from ...golden.nm.config import NMConfig
+from ...golden.reglu.config import RegluConfig
+from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.sparqle import unit as sparqle
+from ...golden.sparqle.config import SparqleConfig
+from ...hw.lib.base import Part
+from ...hw.lib.queues import Queue, QueueConfig
+from ...hw.lib.yosys import run_yosys
+from ...hw.reglu.requests import Requester
+from ...hw.reglu.sums import OutputSums
+from ...hw.sparqle.decoder import ListDecoder
 from ...hw.units import component
+from ...tb.properties import HandshakeProperties, QueueProperties
 from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
 from ..tools import toolchain
 
@@ -171,12 +186,10 @@ def combinational_paths(design: Elaboratable) -> dict[str, frozenset[str]]:
     -------
     From output to inputs, by port name.
     """
-    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
-        source, target = Path(name, "design.il"), Path(name, "design.json")
-        source.write_text(rtlil.convert(design, name=_TOP))
-        steps = (f"prep -flatten -top {_TOP}", "dffunmap", "simplemap", "opt_clean")
-        _yosys(f"read_rtlil {source}", *steps, f"write_json {target}")
-        return _paths(json.loads(target.read_text())["modules"][_TOP])
+    steps = (f"prep -flatten -top {_TOP}", "dffunmap", "simplemap", "opt_clean")
+    text = rtlil.convert(design, name=_TOP)
+    netlist = run_yosys(text, "read_rtlil {source}", *steps, "write_json {result}")
+    return _paths(json.loads(netlist)["modules"][_TOP])
 
 
 def independence(unit: wiring.Component, ports: Iterable[Port]) -> dict[str, Status]:
@@ -214,24 +227,13 @@ def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
     -------
     From the change, as Yosys spells it, to the changed design for :func:`check`.
     """
-    with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
-        source, flat, target = (Path(name, file) for file in ("design.il", "flat.il", "changes"))
-        source.write_text(_text(design))
-        listing = f"mutate -list {count} -seed {seed} -o {target}"
-        prepare = (
-            f"hierarchy -top {_TOP}",
-            "proc",
-            "flatten",
-            "opt_clean",
-        )  # nothing is shared yet
-        steps = (*prepare, f"write_rtlil {flat}", "select c:*unit.*", listing)
-        _yosys(f"read_rtlil {source}", *steps)
-        texts = {}
-        changes = target.read_text().splitlines()
-        for change in (change for change in changes if not _UNCLEAR.search(change)):
-            _yosys(f"read_rtlil {flat}", change, f"write_rtlil {target}")
-            texts[change] = target.read_text()
-        return texts
+    read, write = "read_rtlil {source}", "write_rtlil {result}"
+    steps = (f"hierarchy -top {_TOP}", "proc", "flatten", "opt_clean")  # nothing is shared yet
+    flat = run_yosys(_text(design), read, *steps, write)
+    listing = f"mutate -list {count} -seed {seed} -o {{result}}"
+    changes = run_yosys(flat, read, "select c:*unit.*", listing).splitlines()
+    clear = [change for change in changes if not _UNCLEAR.search(change)]
+    return {change: run_yosys(flat, read, change, write) for change in clear}
 
 
 # --- what is shown of the units ---------------------------------------------------------------
@@ -239,11 +241,15 @@ def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
 _PROVE = Settings("prove", "abc pdr", seconds=1200)
 _COVER = Settings("cover", "smtbmc z3", depth=16)
 
-PROPERTIES: dict[str, Callable[[wiring.Component], Elaboratable]] = {
+PROPERTIES: dict[str, Callable[[Any], Elaboratable]] = {
     "bitmap_decoder": DecoderProperties,
     "bitmap_encoder": EncoderProperties,
+    "Queue": QueueProperties,
 }
-"""Design to its specification, as a design without ports."""
+"""Design or part to its specification, as a design without ports.
+
+Of all others only the handshakes are looked at: :class:`.HandshakeProperties`.
+"""
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,8 @@ class Goal:
     ----------
     design, config
         The subject.
+    part
+        Class of a part of the design, which then is the subject; ``config`` is the part's.
     settings
         For its properties; None: that no output of a stream depends on the same stream's inputs
         in the same cycle.
@@ -265,12 +273,18 @@ class Goal:
     config: Config
     settings: Settings | None
     quick: bool = False
+    part: type[Part[Any]] | None = None
+
+    @property
+    def subject(self) -> str:
+        """Name of the design, or of its part."""
+        return self.part.__name__ if self.part else self.design.name
 
     @property
     def name(self) -> str:
         """Readable name, for example ``bitmap_encoder, group=4, beat=2: prove``."""
         what = self.settings.mode if self.settings else "paths"
-        return f"{self.design.name}, {_parameters(self.config)}: {what}"
+        return f"{self.subject}, {_parameters(self.config)}: {what}"
 
 
 @dataclass(frozen=True)
@@ -280,7 +294,7 @@ class Claim:
     Attributes
     ----------
     design, config
-        Name of the design; its parameters.
+        Name of the design, or of its part; its parameters.
     property
         Name of the property.
     mode
@@ -319,18 +333,19 @@ def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
     """
     if goal.settings is not None:
         _environment()  # a tool that is missing shows before anything is built
-    unit = component(goal.design, goal.config)
+    unit: Any = goal.part(goal.config) if goal.part else component(goal.design, goal.config)  # type: ignore[call-arg]
     start = time.monotonic()
     depth, mode = None, "paths"
     if goal.settings is None:
         found = independence(unit, goal.design.ports(goal.config))
     else:
-        result = check(PROPERTIES[goal.design.name](unit), goal.settings, traces)
+        properties = PROPERTIES.get(goal.subject, HandshakeProperties)
+        result = check(properties(unit), goal.settings, traces)
         found = _by_property(result)
         mode = goal.settings.mode
         depth = None if mode == "prove" else goal.settings.depth
     seconds = time.monotonic() - start
-    subject = goal.design.name, _parameters(goal.config)
+    subject = goal.subject, _parameters(goal.config)
     return [Claim(*subject, name, mode, depth, found[name], seconds) for name in sorted(found)]
 
 
@@ -362,7 +377,7 @@ def _parameters(config: Config) -> str:
     return ", ".join(f"{name}={value}" for name, value in config)
 
 
-def _goals() -> Iterator[Goal]:
+def _bitmap_goals() -> Iterator[Goal]:
     """Every preset and smaller configurations of the bitmap codec."""
     decoder, encoder = bitmap.DECODER, bitmap.ENCODER
     for name, config in bitmap.UNIT.presets.items():
@@ -412,7 +427,37 @@ def _goals() -> Iterator[Goal]:
         yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200))
 
 
-GOALS = tuple(_goals())
+def _handshake_goals() -> Iterator[Goal]:
+    """Handshakes of arrays with an error flag, and of parts that streams wait in."""
+    array = SparqleConfig(rows=2, columns=1, k=2, group=4, beat=1, chunk=4, sharing=2, max_k=4)
+    systolic = NMConfig(rows=2, columns=2, span=1, max_k=8)
+    scaled = DequantizerConfig(rows=2, columns=1, acc_bits=2, errors=True)
+    ffn = RegluConfig(
+        lanes=1, max_features=2, max_neurons=2, max_rank=1, in_flight=2, survivors=2, mask_group=4
+    )
+    groups = CompressorConfig(group=16, lanes=1, lanes_per_beat=1, beat=16)
+    quick: list[tuple[Design, Config, type[Part[Any]] | None]] = [
+        (sparqle.ARRAY, array, None),
+        (sparqle.ARRAY, array, ListDecoder),
+        (nm.ARRAY, systolic, None),
+        (DEQUANTIZER, scaled, None),
+        (COMPRESSOR, groups, None),
+        (SKIPPING_FFN, ffn, Requester),
+        (SKIPPING_FFN, ffn, OutputSums),
+        (SKIPPING_FFN, QueueConfig(width=2, depth=3), Queue),
+    ]
+    for design, config, part in quick:
+        yield Goal(design, config, _PROVE, quick=True, part=part)
+        yield Goal(design, config, _COVER, quick=True, part=part)
+    for depth in (1, 2, 4):
+        yield Goal(SKIPPING_FFN, QueueConfig(width=2, depth=depth), _PROVE, part=Queue)
+    for unit in (sparqle.UNIT, nm.UNIT, anda_compressor.UNIT):
+        tiny = unit.presets["tiny"]
+        yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))
+    yield Goal(sparqle.ARRAY, sparqle.UNIT.presets["tiny"], _PROVE, part=ListDecoder)
+
+
+GOALS = (*_bitmap_goals(), *_handshake_goals())
 """What is shown: all goals that belong to ``make soak``; the quick ones to ``make test``, too."""
 
 
@@ -432,13 +477,6 @@ def _environment() -> dict[str, str]:
 def _text(design: Elaboratable) -> str:
     """RTLIL of a design without ports."""
     return _named(rtlil.convert(design, name=_TOP, ports=()))
-
-
-def _yosys(*commands: str) -> None:
-    """Run commands on a design of their own."""
-    design = libyosys.Design()
-    for command in commands:
-        libyosys.Pass.call(design, f"tee -q {command}")
 
 
 def _named(text: str) -> str:

@@ -93,6 +93,9 @@ ROWS = {
 }
 """Row to its title and what it verifies."""
 
+COMPARISONS = ("values", "harnesses", "sample", "exhaustive", "fuzz")
+"""Rows that compare RTL with golden."""
+
 Task = Callable[[], Finding]
 
 
@@ -205,7 +208,8 @@ def _of_sample(names: Sequence[str]) -> Iterator[Task]:
 
 def _sample(shown: str, case: demo.Case) -> Finding:
     settings = "".join(f" {name}={value}" for name, value in case.settings.items())
-    return _sampled(shown, demo.run(jobs=1, runs={shown: case}, tests=""), shown + settings)
+    results = demo.run(jobs=1, scope=demo.Scope({shown: case}), tests="")
+    return _sampled(shown, results, shown + settings)
 
 
 def _sample_of_ffns() -> Finding:

@@ -17,7 +17,7 @@ from ...golden.contract.schedule import Schedule
 from ...hw.generate import RESETS, WAIVED, generate
 from ...tb.scoreboard import Observation, check_counts, check_timing, check_values
 from ...tb.stalls import PROFILES, gates
-from ...tb.stimuli import stimuli_of
+from ...tb.stimuli import illegal_run, stimuli_of
 from ..run import cocotb, verilator
 from ..run.native import Model
 from ..tools.workers import Workers
@@ -58,7 +58,7 @@ def check_schedule(
     Values and work events always; in free-flowing runs also the cycle of every beat of every port
     and of every event.
     """
-    free_flow = profile == "none"
+    free_flow = profile == "none" and schedule.timed
     run = model.run(
         schedule.beats,
         gates=gates(profile, model.ports, seed),
@@ -88,15 +88,29 @@ def random_operands(design: Design, config: Config, seed: int) -> Schedule:
 
 
 def check_random(model: Model, seeds: Sequence[int]) -> Checked:
-    """Random operands under every stall profile, with garbage; and a reset in mid-work."""
+    """Random operands under every stall profile, with garbage; and a reset in mid-work.
+
+    Where the design reports errors, illegal operands as well.
+    """
     total = Checked(0, [])
+    reports_errors = stimuli_of(model.design).illegal is not None
     for seed in seeds:
         schedule = random_operands(model.design, model.config, seed)
-        for profile in PROFILES:
-            stalled = profile != "none"
-            total += check_schedule(model, schedule, profile, seed, garbage=stalled)
+        total += _check_profiles(model, schedule, seed)
         middle = 1 + seed % schedule.counts().cycles
         total += check_schedule(model, schedule, seed=seed, reset_after=middle, label="reset")
+        if reports_errors:
+            illegal = illegal_run(model.design, model.config, seed)
+            total += _check_profiles(model, illegal, seed, "illegal operands")
+    return total
+
+
+def _check_profiles(model: Model, schedule: Schedule, seed: int, label: str = "") -> Checked:
+    """A schedule under every stall profile."""
+    total = Checked(0, [])
+    for profile in PROFILES:
+        garbage = profile != "none"
+        total += check_schedule(model, schedule, profile, seed, garbage=garbage, label=label)
     return total
 
 
@@ -118,9 +132,10 @@ def check_harnesses(variation: Variation, model: Model, seeds: Sequence[int]) ->
     if not outcome.verdicts:
         wrong.append(f"{variation.name}: no cocotb test ran")
     for note in outcome.notes:
-        schedule = random_operands(variation.design, variation.config, note["seed"])
-        profile = note["run"].partition("stalls ")[2] or "none"
-        seen = model.run(schedule.beats, gates=gates(profile, model.ports, note["seed"])).seen
+        operands = illegal_run if note["illegal"] else random_operands
+        schedule = operands(variation.design, variation.config, note["seed"])
+        stalls = gates(note["profile"], model.ports, note["seed"])
+        seen = model.run(schedule.beats, gates=stalls).seen
         if (seen.span, seen.totals) != (note["cycles"], note["events"]):
             wrong.append(
                 f"{variation.name} {note['run']} seed {note['seed']}: cocotb counted "

@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.sim import Simulator
 from nibbleforge.golden.contract.schedule import Beats
 from nibbleforge.golden.grouped import GroupScales
 from nibbleforge.golden.nm import unit as nm
 from nibbleforge.golden.nm.config import NMConfig, ports
 from nibbleforge.golden.nm.pattern import Pattern
 from nibbleforge.golden.units import unit
-from nibbleforge.hw.nm.array import NMArray
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import verify
 from nibbleforge.sim.verify.regress import variations
@@ -209,8 +206,9 @@ def check_error(model, n, change, *, error=1):
     rows = packed(values, metadata, width, pattern.m)
     y, seen, golden = play(model, layer, rows.T)
     np.testing.assert_array_equal(seen.cycles["y"], golden.cycles["y"])
-    assert y["error"][-1] == error
-    assert (np.diff(y["error"].astype(int)) >= 0).all()
+    groups = np.cumsum(layer.group_blocks(model.config))
+    wrong = np.arange(len(groups)) == np.searchsorted(groups, block, side="right")
+    np.testing.assert_array_equal(y["error"], np.repeat(wrong & bool(error), model.config.drain))
     expected = ports(model.config)[2].unpack(golden.beats["y"].words)["value"]
     columns = np.arange(expected.shape[1]) % model.config.columns
     np.testing.assert_array_equal(y["value"][:, columns != column], expected[:, columns != column])
@@ -264,12 +262,23 @@ def test_illegal_runs_end_and_report(model, profile):
         assert not checked.wrong, checked.wrong[0]
 
 
-def test_an_error_stays_while_legal_tiles_follow(model):
-    m = model.config.m
-    layer = tb_nm.layer(model.config, np.random.default_rng(0), m, 6, 3 * m, 3)
-    y, _, _ = play(model, layer, n=lambda n: np.where(np.arange(len(n)) == 0, 0, n))
-    assert len(y["error"]) == 6
-    assert y["error"].all()
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_error_is_that_of_its_tile_alone(model, profile):
+    """Legal tiles around the third, of six, each of a block; the next N comes while it waits."""
+    config = model.config
+    m, tiles = config.m, 6
+    layer = tb_nm.layer(config, np.random.default_rng(0), m, config.rows * tiles, m, 1)
+    beats = nm.traffic(config, layer)
+    port = ports(config)[1]
+    fields = port.unpack(beats["w"].expand())
+    first = np.flatnonzero(fields["n"])
+    assert len(first) == tiles
+    fields["n"][first[2]] = 0
+    stalls = gates(profile, model.ports, 3)
+    run = model.run(beats | {"w": Beats(port.pack(**fields))}, gates=stalls, garbage=bool(stalls))
+    assert not run.seen.violations
+    y = ports(config)[2].unpack(run.seen.words["y"])
+    np.testing.assert_array_equal(y["error"], np.repeat(np.arange(tiles) == 2, config.drain))
 
 
 def test_an_error_is_reported_behind_the_dequantizer():
@@ -285,29 +294,3 @@ def test_an_error_is_reported_behind_the_dequantizer():
         assert (y["error"] == error).all()
         expected = nm.GROUPED.ports(config)[-1].unpack(beats["y"].words)["value"]
         np.testing.assert_array_equal(y["value"], expected)
-
-
-def test_an_error_stays_until_reset():
-    top, reset = Module(), Signal()
-    array = NMArray(NMConfig(rows=1, columns=1, span=1, max_k=8))
-    top.submodules.array = ResetInserter(reset)(array)
-    error = array.y.payload.error
-
-    async def give(sim):
-        sim.set(array.w.valid, 1)
-        await sim.tick()
-        sim.set(array.w.valid, 0)
-        for _ in range(20):
-            await sim.tick()
-            assert sim.get(error) == 1
-        sim.set(reset, 1)
-        await sim.tick()
-        sim.set(reset, 0)
-        for _ in range(20):
-            await sim.tick()
-            assert sim.get(error) == 0
-
-    simulator = Simulator(top)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(give)
-    simulator.run()

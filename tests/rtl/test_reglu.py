@@ -168,7 +168,7 @@ def test_illegal_runs_end_and_report(tiny, profile):
 
 
 @pytest.mark.parametrize("wrong", [None, "matrix", "row", "last"])
-def test_an_error_stays_until_reset(wrong):
+def test_an_error_ends_with_its_token_or_a_reset(wrong):
     config = RegluConfig(lanes=1, max_features=1, max_neurons=2, predictor=False)
     top, reset = Module(), Signal()
     ffn = SkippingFFN(config)
@@ -197,7 +197,8 @@ def test_an_error_stays_until_reset(wrong):
 
     async def give(sim):
         assert await token(sim, wrong) == [wrong is not None]
-        assert await token(sim) == [wrong is not None]
+        assert await token(sim) == [0]
+        assert await token(sim, wrong) == [wrong is not None]
         sim.set(reset, 1)
         await sim.tick()
         sim.set(reset, 0)

@@ -68,13 +68,23 @@ def _snapshot(folder) -> dict:
 
 
 @pytest.fixture
+def program() -> tuple[str, ...]:
+    """How the command line starts as a process."""
+    return PROGRAM
+
+
+@pytest.fixture
 def spawn() -> Callable[..., "subprocess.Popen[str]"]:
-    """``spawn(*arguments, **environment)``: the command line as a process, killed at the end."""
+    """``spawn(*arguments, **environment)``: the command line as a process, killed at the end.
+
+    `before` is called in the process before the command line begins.
+    """
     started = []
 
-    def runner(*arguments, **environment) -> "subprocess.Popen[str]":
+    def runner(*arguments, before=None, **environment) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [*PROGRAM, *map(str, arguments)],
+            preexec_fn=before,
             env={**os.environ, **{name: str(value) for name, value in environment.items()}},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,6 +1,5 @@
 """``nibbleforge prune``."""
 
-import importlib.util
 import json
 import sys
 
@@ -104,10 +103,7 @@ def test_without_the_extra(refused, monkeypatch):
     assert refused("prune", *SMALL) == sentence
 
 
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(p) is None for p in ("torch", "transformers")),
-    reason="needs torch, transformers: extra [llm]",
-)
+@pytest.mark.needs("torch", "transformers")
 def test_unknown_model(refused):
     assert refused("prune", *SMALL, "--model", "x") == (
         "the model must be smollm2, a local Hugging Face directory or a .gguf file, got x."

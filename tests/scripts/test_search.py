@@ -1,6 +1,5 @@
 """``nibbleforge search`` and ``python -m nibbleforge.scripts.studies.perplexity``."""
 
-import importlib.util
 import json
 import sys
 
@@ -109,10 +108,7 @@ def test_without_the_extra(refused, monkeypatch):
     assert refused("search", "anda", *SMALL) == sentence
 
 
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(p) is None for p in ("torch", "transformers")),
-    reason="needs torch, transformers: extra [llm]",
-)
+@pytest.mark.needs("torch", "transformers")
 def test_unknown_model(refused):
     assert refused("search", "anda", *SMALL, "--model", "x") == (
         "the model must be smollm2, a local Hugging Face directory or a .gguf file, got x."

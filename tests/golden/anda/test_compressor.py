@@ -59,7 +59,7 @@ class Machine:
         self.config = config
         self.ports = {name: [] for name in ("x", "sign", "exponent", "plane")}
         self.events = {event.name: [] for event in anda_compressor.events(config)}
-        self.collected, self.leaving, self.words, self.seen = [], [], None, False
+        self.collected, self.leaving, self.words = [], [], None
 
     def happens(self, event, cycle, amount=1):
         if amount:
@@ -100,12 +100,12 @@ class Machine:
                 lanes[lane + i // config.beat].append(value)
         mantissa = self.collected[0][1]
         planes = mantissa if 1 <= mantissa <= 16 else 16
-        self.seen |= any(fields(v)[2] for lane in lanes for v in lane)
+        nonfinite = any(fields(v)[2] for lane in lanes for v in lane)
         results = [aligned(lane, planes) for lane in lanes]
         exponents = pack(b for largest, _ in results for b in bits_of(largest, 5))
         self.words = (
             pack(v >> 15 for lane in lanes for v in lane),
-            exponents | self.seen << 5 * config.lanes,
+            exponents | nonfinite << 5 * config.lanes,
         )
         size = config.lanes * config.group
         self.leaving = [
@@ -240,8 +240,18 @@ def test_every_pattern_equals_the_encoder(config, mantissa):
     np.testing.assert_array_equal(magnitude, anda.magnitude)
     np.testing.assert_array_equal(result.sign.reshape(anda.sign.shape), anda.sign)
     np.testing.assert_array_equal(result.exponent.reshape(anda.exponent.shape), anda.exponent)
-    seen = anda.nonfinite.reshape(len(values), -1).any(axis=1)
-    assert result.nonfinite.tolist() == [bool(seen[: i + 1].any()) for i in range(len(seen))]
+    np.testing.assert_array_equal(
+        result.nonfinite, anda.nonfinite.reshape(len(values), -1).any(axis=1)
+    )
+
+
+@pytest.mark.parametrize("config", tb_anda_compressor.SMALL, ids=["group-16", "group-64"])
+def test_corners_have_the_largest_number(config):
+    assert "largest number" in tb_anda_compressor.all_bins(config)
+    corners = tb_anda_compressor.corner_groups(config)
+    assert "largest number" in tb_anda_compressor.bins(config, corners)
+    smaller = LaneGroups(np.minimum(corners.values & 0x7FFF, 0x7BFE), corners.mantissa)
+    assert "largest number" not in tb_anda_compressor.bins(config, smaller)
 
 
 @pytest.mark.parametrize("group", [16, 32, 64])
@@ -263,13 +273,13 @@ def test_a_group_by_hand():
     assert [np.flatnonzero(plane).tolist() for plane in result.planes] == [[0], [0, 1], [1]]
 
 
-def test_nonfinite_stays():
+def test_nonfinite_belongs_to_its_group():
     config = CompressorConfig(group=16, lanes=2, lanes_per_beat=2)
     values = np.zeros((4, 2, 16), np.float16)
     values[1, 1, 5], values[3, 0, 2] = -np.inf, np.nan
     operands = LaneGroups(values.view(np.uint16), np.full(4, 11, np.uint8))
     result = anda_compressor.compute(config, operands)
-    assert result.nonfinite.tolist() == [False, True, True, True]
+    assert result.nonfinite.tolist() == [False, True, False, True]
     assert result.exponent.tolist() == [[1, 1], [1, 30], [1, 1], [30, 1]]
     assert result.planes[11:22, 1, 5].all()
     assert np.argwhere(result.sign).tolist() == [[1, 1, 5]]

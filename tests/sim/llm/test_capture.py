@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import shutil
@@ -16,12 +15,8 @@ from nibbleforge.sim.tensors.ffns import ffn_of
 from nibbleforge.sim.tensors.files import Capture, sample_path
 from nibbleforge.sim.tools.cache import Cache
 
-missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
-needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")
-gguf_missing = [p for p in ("gguf", "accelerate") if importlib.util.find_spec(p) is None]
-needs_gguf = pytest.mark.skipif(
-    bool(missing + gguf_missing), reason=f"needs {', '.join(missing + gguf_missing)}: extra [llm]"
-)
+needs_llm = pytest.mark.needs("torch", "transformers")
+needs_gguf = pytest.mark.needs("torch", "transformers", "gguf", "accelerate")
 
 ATTENTION = [f"layers.1.self_attn.{kind}_proj" for kind in "qkvo"]
 FIRST = "layers.0.self_attn.q_proj"
@@ -608,7 +603,7 @@ class TestQ41Blocks:
         assert blocks.scale.tolist() == [[0.5, 0.5]] * 2
         assert blocks.minimum.tolist() == [[-3, -3]] * 2
 
-    @pytest.mark.skipif("gguf" in gguf_missing, reason="needs gguf: extra [llm]")
+    @pytest.mark.needs("gguf")
     def test_as_gguf_does_it(self):
         import gguf
 

@@ -1,4 +1,3 @@
-import importlib.util
 import math
 import sys
 from types import SimpleNamespace
@@ -11,9 +10,8 @@ from nibbleforge.golden.llm import Linear
 from nibbleforge.sim.llm import perplexity as module
 from nibbleforge.sim.llm.perplexity import KINDS, anda, find, open_model, read
 
-missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
-needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")
-needs_torch = pytest.mark.skipif("torch" in missing, reason="needs torch: extra [llm]")
+needs_llm = pytest.mark.needs("torch", "transformers")
+needs_torch = pytest.mark.needs("torch")
 
 SHAPES = {
     "q_proj": ("qkv", 64, 64),

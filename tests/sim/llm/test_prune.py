@@ -1,4 +1,3 @@
-import importlib.util
 import json
 
 import numpy as np
@@ -10,8 +9,7 @@ from nibbleforge.golden.nm.pattern import Pattern
 from nibbleforge.golden.nm.prune import METHODS, Calibration, prune
 from nibbleforge.sim.llm.prune import Outcome, Perplexities, measure, report_of, write_weights
 
-missing = [p for p in ("torch", "transformers") if importlib.util.find_spec(p) is None]
-needs_llm = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: extra [llm]")
+needs_llm = pytest.mark.needs("torch", "transformers")
 
 two_of_four = Pattern(2, 4)
 

@@ -1,17 +1,11 @@
 """Decoding on the host: what skipping gives is what dense gives."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from nibbleforge.golden.reglu.ffn import reference
 from nibbleforge.sim.llm.reglu_host import executors, synthetic, synthetic_token
 
-no_torch = importlib.util.find_spec("torch") is None
-BACKENDS = [
-    "numpy",
-    pytest.param("torch", marks=pytest.mark.skipif(no_torch, reason="needs torch: extra [llm]")),
-]
+BACKENDS = ["numpy", pytest.param("torch", marks=pytest.mark.needs("torch"))]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,4 +1,3 @@
-import importlib.util
 import math
 from collections import Counter
 from itertools import pairwise
@@ -24,9 +23,7 @@ from nibbleforge.sim.llm.reglu_train import (
 )
 from nibbleforge.sim.tensors.ffns import FfnSample
 
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="needs torch: extra [llm]"
-)
+needs_torch = pytest.mark.needs("torch")
 TINY = TrainConfig(
     width=32, hidden=64, layers=2, heads=2, context=16, batch=8, steps=80, learning_rate=0.01
 )

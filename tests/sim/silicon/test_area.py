@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,6 @@ from nibbleforge.sim.tools.workers import Workers
 TINY = Path(__file__).with_name("tiny.lib")
 DENSE = UNITS["dense"].presets["tiny"]
 (DENSE_ARRAY,) = UNITS["dense"].designs(DENSE)
-
-STA = pytest.mark.skipif(toolchain.find("sta") is None, reason="OpenSTA is not installed")
-INSTALLED = toolchain.find("liberty")
-OSU018 = pytest.mark.skipif(
-    INSTALLED is None or INSTALLED.version != "osu018_stdcells", reason="osu018 is not installed"
-)
 
 MEMORY = """
 module top(input clk, we, input [3:0] wa, ra, rb, input [7:0] wd,
@@ -152,7 +147,10 @@ def test_without_opensta_there_is_no_path(monkeypatch):
     assert found.notes == (f"No critical path: {toolchain.TOOLS['sta'].missing}",)
 
 
-def test_without_a_buffer_there_is_no_path(changed):
+def test_without_a_buffer_there_is_no_path(changed, monkeypatch):
+    """OpenSTA is not started, so this needs none that works."""
+    opensta = replace(toolchain.TOOLS["sta"], finder=lambda: toolchain.Found(Path("sta"), "0"))
+    monkeypatch.setitem(toolchain.TOOLS, "sta", opensta)
     found = area(DENSE_ARRAY, DENSE, changed('function : "A"', 'function : "A A"'), runs=1)
     assert found.notes == ("No critical path: the library tiny has no buffer.",)
     assert found.buffers.values == (0,)
@@ -171,8 +169,7 @@ def test_illegal_options(options, sentence):
     assert str(error.value) == sentence
 
 
-@STA
-@OSU018
+@pytest.mark.needs("sta", "osu018")
 @pytest.mark.slow
 def test_arrays_of_256_elements():
     for unit in ("dense", "dense2k"):
@@ -185,7 +182,7 @@ def test_arrays_of_256_elements():
         assert found.buffers.median < 0.05 * found.area.median
 
 
-@OSU018
+@pytest.mark.needs("osu018")
 @pytest.mark.parametrize(("bits", "expected"), [(8, 19_842), (4, 13_036)])
 def test_multiply_accumulate_as_in_the_study(flow, bits, expected):
     """Areas of bare processing elements, found with another front end."""
@@ -198,7 +195,7 @@ def test_multiply_accumulate_as_in_the_study(flow, bits, expected):
       always @(posedge clk) acc <= (clr ? 25'sd0 : acc) + addend;
     endmodule
     """
-    _, mapped = flow.cells(verilog, INSTALLED.path)
+    _, mapped = flow.cells(verilog, toolchain.require("liberty").path)
     assert mapped.areas["top"] == pytest.approx(expected, rel=0.06)
 
 
@@ -451,7 +448,7 @@ def test_constants_are_tied(flow):
 ROUND = 0.1  # ns; delays of the tiny library grow by 0.01 with every pin
 
 
-@STA
+@pytest.mark.needs("sta")
 def test_path_between_registers(flow):
     verilog = (
         "module top(input clk, d, output q); reg r, s; assign q = s;"
@@ -462,19 +459,19 @@ def test_path_between_registers(flow):
     assert (path.start, path.end) == ("r_reg", "s_reg")
 
 
-@STA
+@pytest.mark.needs("sta")
 def test_path_between_ports(flow):
     path = flow.path("module top(input a, output y); assign y = ~a; endmodule")
     assert path.ns == pytest.approx(1, abs=ROUND)
     assert (path.start, path.end) == ("a", "y")
 
 
-@STA
+@pytest.mark.needs("sta")
 def test_no_path(flow):
     assert flow.path("module top(output y); assign y = 1; endmodule") is None
 
 
-@STA
+@pytest.mark.needs("sta")
 @pytest.mark.parametrize(("access", "expected"), [(5.0, 5.0), (0.0, 1.75)])
 def test_memories_have_their_access_time(flow, access, expected):
     """Unclocked reads take the access time, clocked ones start with it; or registers decide."""
@@ -486,7 +483,7 @@ def test_memories_have_their_access_time(flow, access, expected):
         assert path.ns < expected + ROUND
 
 
-@STA
+@pytest.mark.needs("sta")
 def test_libraries_that_opensta_refuses(flow, changed, monkeypatch):
     library = changed("slew_lower_threshold_pct_rise : 20;", "")
     monkeypatch.setattr(f"{__name__}.TINY", library)
@@ -597,8 +594,8 @@ def test_a_library_without_cells(tmp_path):
         read_library(tmp_path / "m.lib")
 
 
-@OSU018
+@pytest.mark.needs("osu018")
 def test_the_installed_library_has_a_cell_without_area():
-    library = read_library(INSTALLED.path)
+    library = read_library(toolchain.require("liberty").path)
     assert library.cells["LATCH"].area == 0
     assert library.buffer.name == "BUFX4"

@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ KEY = {"source": "1", "flags": "-O2"}
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from nibbleforge.sim.cache import Cache
+from nibbleforge.sim.tools.cache import Cache
 
 def builder(directory):
     (directory / "half").write_text("half")
@@ -153,7 +154,7 @@ def test_a_killed_builder_leaves_no_lock(cache, tmp_path):
     process.communicate()
     assert len(leftovers(cache)) == 1
     entry = cache.build("thing", KEY, write)
-    assert sorted(path.name for path in entry.iterdir()) == ["file"]
+    assert sorted(path.name for path in entry.iterdir()) == [".sealed", "file"]
     assert not leftovers(cache)
 
 
@@ -226,3 +227,28 @@ def test_builds_may_nest(cache):
         (directory / "copy").write_bytes((inner / "file").read_bytes())
 
     assert (cache.build("outer", KEY, outer) / "copy").read_text() == "12345"
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: (entry / "file").write_text("1234"),
+        lambda entry: (entry / "file").write_text("54321"),
+        lambda entry: (entry / "file").unlink(),
+        lambda entry: (entry / "more").touch(),
+        lambda entry: (entry / ".sealed").unlink(),
+        lambda entry: (entry / ".sealed").write_text("{"),
+        lambda entry: (shutil.rmtree(entry), entry.touch()),
+    ],
+    ids=["cut short", "changed", "lost", "more", "no seal", "seal cut short", "a file"],
+)
+def test_a_damaged_entry_is_built_anew(cache, damage):
+    entry = cache.build("thing", KEY, write)
+    damage(entry)
+    assert cache.build("thing", KEY, write) == entry
+    assert (entry / "file").read_text() == "12345"
+    assert cache.build("thing", KEY, refuse) == entry
+    assert not leftovers(cache)

@@ -208,7 +208,7 @@ def test_nothing_starts_after_leaving_early(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         early()
-    assert "ended with -9" in outcome[0]
+    assert "was killed by SIGKILL" in outcome[0]
     assert outcome[1:] == ["the work was stopped"] * 2
     assert len(numbers(log)) == 2
     assert all_end(numbers(log))

@@ -1,0 +1,131 @@
+"""Formal proofs that what waits stays, unchanged, until it is accepted: units and their queues.
+
+All inputs are free in every cycle, sources may withdraw what they offer, and a reset may come at
+any time.
+"""
+
+import pytest
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+from nibbleforge.golden import bitmap
+from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm.config import NMConfig
+from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle.config import SparqleConfig
+from nibbleforge.hw.lib.queues import Queue, QueueConfig
+from nibbleforge.hw.nm.array import NMArray
+from nibbleforge.hw.sparqle.array import HybridArray
+from nibbleforge.sim.verify import formal
+from nibbleforge.sim.verify.formal import Settings
+from nibbleforge.tb.properties import HandshakeProperties, QueueProperties
+
+GOALS = [goal for goal in formal.GOALS if goal.design not in (bitmap.DECODER, bitmap.ENCODER)]
+
+
+def marked(goals):
+    """Goals that are not quick belong to the soak."""
+    return [
+        pytest.param(goal, id=goal.name, marks=() if goal.quick else pytest.mark.slow)
+        for goal in goals
+    ]
+
+
+@pytest.mark.parametrize("goal", marked(GOALS))
+def test_every_claim_holds(goal, tmp_path):
+    claims = formal.claims(goal, tmp_path)
+    assert claims
+    assert not [claim for claim in claims if claim.status != "PASS"]
+    assert {claim.depth is None for claim in claims} == {goal.settings.mode == "prove"}
+
+
+def test_arrays_and_parts_are_proved_for_all_runs():
+    proved = {goal.subject for goal in GOALS if goal.settings.mode == "prove"}
+    assert proved == {
+        "sparqle_array",
+        "nm_array",
+        "dequantizer",
+        "anda_compressor",
+        "ListDecoder",
+        "Requester",
+        "OutputSums",
+        "Queue",
+    }
+    tiny = {goal.subject for goal in GOALS if goal.config in (
+        sparqle.UNIT.presets["tiny"], nm.UNIT.presets["tiny"])}  # fmt: skip
+    assert tiny >= {"sparqle_array", "nm_array"}
+
+
+# --- negative controls: what is broken must fail ----------------------------------------------
+
+
+class Faulty(wiring.Component):
+    """A unit with something wrong between its stream y and the port."""
+
+    def __init__(self, unit, fault):
+        self.unit, self.fault = unit, fault
+        super().__init__(unit.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = self.unit
+        ports = zip(
+            self.signature.flatten(self), self.unit.signature.flatten(self.unit), strict=True
+        )
+        for (_, member, outer), (_, _, inner) in ports:
+            target, source = (inner, outer) if member.flow == In else (outer, inner)
+            m.d.comb += Value.cast(target).eq(Value.cast(source))
+        self.fault(m, self.y, self.unit.y, self.unit.events)
+        return m
+
+
+def error_rises_while_it_waits(m, outer, inner, events):
+    """What comes after the tile is blamed on the rows that wait."""
+    seen = Signal()
+    m.d.sync += seen.eq(seen | (events.w_beats & outer.valid & ~outer.ready))
+    m.d.comb += outer.payload.error.eq(inner.payload.error | seen)
+
+
+def withdrawn(m, outer, inner, events):
+    refused = Signal()
+    m.d.sync += refused.eq(outer.valid & ~outer.ready)
+    m.d.comb += outer.valid.eq(inner.valid & ~refused)
+    m.d.comb += inner.ready.eq(outer.ready & ~refused)
+
+
+ARRAYS = {
+    "sparqle": lambda: HybridArray(
+        SparqleConfig(rows=2, columns=1, k=2, group=4, beat=1, chunk=4, max_k=4)
+    ),
+    "nm": lambda: NMArray(NMConfig(rows=2, columns=2, span=1, max_k=8)),
+}
+FAULTS = {error_rises_while_it_waits: "y stays the same", withdrawn: "y stays valid"}
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_broken_array_fails(array, fault, tmp_path):
+    properties = HandshakeProperties(Faulty(ARRAYS[array](), fault))
+    result = formal.check(properties, Settings("bmc", "abc bmc3", depth=16), tmp_path)
+    assert result.status == "FAIL"
+    assert FAULTS[fault] in result.failed
+
+
+class WrongQueue(Queue):
+    """A queue whose head is the entry that was pushed last."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = Queue(self.config)
+        newest = Signal(len(self.entry))
+        for name in ("push", "entry", "pop"):
+            m.d.comb += getattr(queue, name).eq(getattr(self, name))
+        m.d.sync += newest.eq(Mux(self.push, self.entry, newest))
+        m.d.comb += [self.there.eq(queue.there), self.head.eq(newest)]
+        return m
+
+
+def test_a_broken_queue_fails(tmp_path):
+    queue = WrongQueue(QueueConfig(width=2, depth=3))
+    result = formal.check(QueueProperties(queue), Settings(), tmp_path)
+    assert result.status == "FAIL"
