@@ -42,13 +42,13 @@ def command(
     """Measure a model's perplexity with FP16 activations and in the Anda format, groups of 64."""
     combinations = [_combination(given) for given in mantissa or ()]
     passage = read(text, offset, tokens, context)
-    rows = []
+    rows: list[tuple[str, float]] = []
     with progress() as report:
         opened = open_model(find(model, report), passage, report)
         for mantissas in (None, *combinations):
             found = opened.perplexity(mantissas, held_out=held_out, progress=report)
             name = "FP16" if mantissas is None else str(list(mantissas))
-            rows.append([name, found])
+            rows.append((name, found))
             if not markdown:
                 console.print(f"{name:16}  perplexity {found:9.3f}", markup=False)
     if markdown:

@@ -140,7 +140,7 @@ def _timed(task: Task) -> Finding:
     return Finding(found.row, found.subject, found.figure, found.wrong, time.perf_counter() - start)
 
 
-def _named(design: Design, config: Config) -> str:
+def named(design: Design, config: Config) -> str:
     """A design and the parameters that are not as usual."""
     return " ".join([design.name, *_unusual(config)])
 
@@ -243,14 +243,14 @@ def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
 def _exhaustive(design: Design, config: Config) -> Finding:
     checked = check_exhaustive(Model(design, config, optimise="quick"))
     figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
-    return Finding("exhaustive", _named(design, config), figure, tuple(checked.wrong))
+    return Finding("exhaustive", named(design, config), figure, tuple(checked.wrong))
 
 
 def _fuzz(seed: int) -> Finding:
     design, config = fuzz.draw(seed)
     checked = fuzz.check(seed)
     figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
-    return Finding("fuzz", _named(design, config), figure, tuple(checked.wrong))
+    return Finding("fuzz", named(design, config), figure, tuple(checked.wrong))
 
 
 def _mutants(design: Design, config: Config) -> Finding:
@@ -262,7 +262,7 @@ def _mutants(design: Design, config: Config) -> Finding:
     )
     enough = campaign.killed_share >= KILLED
     survivors = [f"{mutant.change} {mutant.place}" for mutant in campaign.having("survived")]
-    return Finding("mutants", _named(design, config), figure, () if enough else tuple(survivors))
+    return Finding("mutants", named(design, config), figure, () if enough else tuple(survivors))
 
 
 def _proofs(goal: formal.Goal) -> Finding:
