@@ -41,6 +41,9 @@ def sparqle(
     ]
     show(["array", AREA, "of it memories", PATH], rows, "area")
     alike = found[: len(arrays)]
+    elements = [study.element_row(each, alike[1]) for each in alike[1:3]]
+    columns = ["array", "processing element", "over dense2k", "decoders, of all but memories"]
+    show(columns, elements, "one processing element, in square micrometres")
     per_area = [speed.row() for speed in study.throughputs(alike, layers, tokens)]
     rivals = ("dense2k", "dense")
     columns = ["array", "cycles", *(f"per area, x {rival}" for rival in rivals)]

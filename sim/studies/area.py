@@ -103,6 +103,12 @@ class Found:
         """Critical path in ns; None where it is not known."""
         return self.report.period.median if self.report.period else None
 
+    @property
+    def element(self) -> float:
+        """Area of one processing element of an integer array."""
+        elements = [module for module in self.report.modules if module.name.endswith("_pe")]
+        return sum(module.total / module.instances for module in elements)
+
     def modules(self, *names: str) -> float:
         """Area of all instances of modules whose names begin so, after the design's name."""
         prefix = f"{self.report.design.name}_"
@@ -211,6 +217,13 @@ class Throughput:
 
 def _price(price: float | None) -> str:
     return "none" if price is None else f"{price:.1f}"
+
+
+def element_row(found: Found, rival: Found) -> list[object]:
+    """One processing element beside the rival's; the share of decoders, memories left out."""
+    element, other = (each.element for each in (found, rival))
+    decoders = found.modules("list_decoder") / (found.area - found.memories)
+    return [found.array.name, round(element), f"{element / other:.2f}", f"{decoders:.2f}"]
 
 
 def throughputs(found: Sequence[Found], capture: Capture, tokens: int) -> Iterator[Throughput]:

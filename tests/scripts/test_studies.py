@@ -78,10 +78,13 @@ def test_variants_have_names_of_their_own():
 def test_areas(tables, monkeypatch):
     monkeypatch.setattr(areas, "SPARQLE", areas.SPARQLE[:3])
     monkeypatch.setattr(areas, "GROUP_SCALES", ())
-    sizes, speeds = tables(area, "sparqle", sample_path(), "--tokens", 8, "--tiny")
+    sizes, elements, speeds = tables(area, "sparqle", sample_path(), "--tokens", 8, "--tiny")
     assert [row[0] for row in sizes[1:]] == [row[0] for row in speeds[1:]]
     dense, dense2k, sparqle = speeds[1:]
     assert (dense[1], dense[3], dense2k[1], dense2k[2]) == ("0.500", "1.00", "1.000", "1.00")
+    assert [row[0] for row in elements[1:]] == ["dense2k, 16 x 16", "sparqle, 16 x 16"]
+    assert 0 < float(elements[2][2]) < 1
+    assert float(elements[1][3]) == 0 < float(elements[2][3]) < 1
     area_of = {row[0]: float(row[1].split()[0]) for row in sizes[1:]}
     ratio = area_of["dense2k, 16 x 16"] / area_of["sparqle, 16 x 16"]
     assert float(sparqle[2]) == pytest.approx(float(sparqle[1]) * ratio, rel=0.05)
