@@ -5,6 +5,7 @@ multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The 
 that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -258,11 +259,23 @@ GROUPED = joined(
     hardware="nibbleforge.hw.dense:DenseGrouped",
     stimuli="nibbleforge.tb.tb_grouped:DENSE",
 )
+ARRAY_2K = replace(ARRAY, name="dense2k_array", stimuli="nibbleforge.tb.tb_dense:ARRAY_2K")
+GROUPED_2K = joined(
+    ARRAY_2K,
+    "dense2k_grouped",
+    hardware="nibbleforge.hw.dense:DenseGrouped",
+    stimuli="nibbleforge.tb.tb_grouped:DENSE_2K",
+)
 
 
 def design(config: DenseConfig) -> Design:
-    """What the configuration leads to: the array alone, or joined to the dequantizer."""
-    return GROUPED if config.grouped else ARRAY
+    """What the configuration leads to: the array alone, or joined to the dequantizer.
+
+    The names tell one pass (``dense2k``) from two (``dense``).
+    """
+    if config.passes == 2:
+        return GROUPED if config.grouped else ARRAY
+    return GROUPED_2K if config.grouped else ARRAY_2K
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:

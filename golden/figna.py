@@ -2,7 +2,7 @@
 
 After FIGNA (HPCA 2024); the definition is ours. Number format and results are those of the
 bit-plane array with the same mantissa (:mod:`nibbleforge.golden.anda.format`,
-:mod:`nibbleforge.golden.anda.values`), and so are post-processors and their timing
+:mod:`nibbleforge.golden.anda.dots`), and so are post-processors and their timing
 (:mod:`nibbleforge.golden.anda.timing`). The schedule is the one that the docstring of
 :class:`nibbleforge.hw.figna.FignaArray` states.
 """
@@ -15,21 +15,13 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
+from .anda import dots as anda_dots
 from .anda import timing as anda_timing
-from .anda import values as anda_dot
 from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
 from .anda.format import MANTISSA_MAX, Anda, encode
-from .anda.schedule import (
-    GroupOperands,
-    check_operands,
-    check_weight_group,
-    exponent_words,
-    joined,
-    port_of,
-    scale_words,
-    shape_of,
-    weight_words,
-)
+from .anda.schedule import exponent_words, joined, port_of, scale_words, weight_words
+from .anda.timing import shape_of
+from .anda.values import GroupOperands, check_operands, check_weight_group
 from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.events import Counts, Event
@@ -103,8 +95,8 @@ class FignaLayer(GroupOperands):
     d
         Scales, finite float16, ``(outputs, weight groups)``.
     weight_group
-        Input features that share a scale, a 0-d integer array; a multiple of the activations'
-        group, or at least in_features.
+        Input features that share a scale; a multiple of the activations' group, or at least
+        in_features.
     minimum
         Minima, finite float16, ``(outputs, weight groups)``; empty for symmetric weights.
     """
@@ -112,7 +104,7 @@ class FignaLayer(GroupOperands):
     x: NDArray[np.float16]
     w: NDArray[np.int8]
     d: NDArray[np.float16]
-    weight_group: NDArray[np.integer]
+    weight_group: int
     minimum: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
     def encoded(self, config: FignaConfig) -> Anda:
@@ -123,7 +115,7 @@ class FignaLayer(GroupOperands):
 def compute(config: FignaConfig, layer: FignaLayer) -> NDArray[np.float32]:
     """Results, ``(tokens, outputs)``."""
     check_operands(config, layer)
-    return anda_dot.compute(layer.encoded(config), layer.weights(config))
+    return anda_dots.compute(layer.encoded(config), layer.weights(config))
 
 
 # --- ports and events -------------------------------------------------------------------------
@@ -249,7 +241,7 @@ def schedule(config: FignaConfig, layer: FignaLayer) -> Schedule:
 def workload(_: FignaConfig, layer: FignaLayer) -> Workload:
     """Shape of the layer, and features that share a scale."""
     tokens, in_features = layer.x.shape
-    return Workload(tokens, in_features, len(layer.w), weight_group=int(layer.weight_group))
+    return Workload(tokens, in_features, len(layer.w), weight_group=layer.weight_group)
 
 
 def cycles(config: FignaConfig, workload: Workload) -> Counts:

@@ -277,12 +277,10 @@ class BitmapEncoder(Unit[BitmapConfig]):
         places = config.group + beat - 1
         opened = [Signal(places, name=f"open_bit{bit}") for bit in range(config.value_width)]
         beats = Signal(range(config.group // beat + 2))
-        valid, sent, last, mask = (
-            Signal(),
-            Signal(),
-            Signal(),
-            Signal(config.group, reset_less=True),
-        )
+        valid = Signal()
+        sent = Signal()
+        last = Signal()
+        mask = Signal(config.group, reset_less=True)
         written = Signal()
         leaves = Signal()
         m.d.comb += [

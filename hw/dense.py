@@ -129,9 +129,11 @@ class DenseArray(Unit[DenseConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
+        x = Operand("x", self.x.payload.shape())
+        w = Operand("w", self.w.payload.shape())
         control = Signal(_control)
-        step, done = Signal(), Signal()
+        step = Signal()
+        done = Signal()
         x.take(m, self.x, done)
         w.take(m, self.w, done)
         self._sequence(m, x, w, control, step, done)
@@ -165,7 +167,9 @@ class DenseArray(Unit[DenseConfig]):
         """Passes over an operand beat, ends of tiles, draining of results."""
         config = self.config
         ready = x.valid & w.valid
-        first, high, ends_tile = Signal(init=1), Signal(), Signal()
+        first = Signal(init=1)
+        high = Signal()
+        ends_tile = Signal()
         left = Signal(range(config.rows + 1))  # rows still to leave
         more = left > 1 if config.rows > 1 else 0  # a single row leaves nothing to compare
         busy = Signal()
@@ -214,9 +218,9 @@ _control = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pu
 class Operand:
     """Register for one beat of operands, refilled in the cycle in which it is used up."""
 
-    def __init__(self, layout: data.StructLayout):
-        self.valid = Signal()
-        self.payload = Signal(layout, reset_less=True)
+    def __init__(self, name: str, layout: data.StructLayout):
+        self.valid = Signal(name=f"{name}_operand_valid")
+        self.payload = Signal(layout, name=f"{name}_operand", reset_less=True)
 
     def take(self, m: Module, source: Any, done: Signal) -> None:
         """Fill from a stream when empty or used up in this cycle."""

@@ -265,13 +265,13 @@ class _RowFile:
             with self.m.If(enable):
                 self.m.d.sync += self.word.eq(word)
             return
-        port = self.memory.write_port()
-        self.m.d.comb += [port.en.eq(enable), port.addr.eq(row), port.data.eq(word)]
+        write = self.memory.write_port()
+        self.m.d.comb += [write.en.eq(enable), write.addr.eq(row), write.data.eq(word)]
 
     def read(self, row: Value) -> Value:
         """Connect a read port; its word."""
         if self.word is not None:
             return self.word
-        port = self.memory.read_port(domain="comb")
-        self.m.d.comb += port.addr.eq(row)
-        return port.data
+        read = self.memory.read_port(domain="comb")
+        self.m.d.comb += read.addr.eq(row)
+        return read.data

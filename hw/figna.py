@@ -36,7 +36,8 @@ class MantissaProcessor(Part[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         running = Signal(self.config.accumulator_bits, reset_less=True)
-        before, total = Signal.like(running), Signal.like(running)
+        before = Signal.like(running)
+        total = Signal.like(running)
         m.d.comb += before.eq(Mux(self.control.first, 0, running))
         if self.config.tree == "carry_save":
             m.d.comb += total.eq(self._carry_save(m, before))
@@ -180,7 +181,8 @@ class FignaArray(Unit[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
+        x = Operand("x", self.x.payload.shape())
+        w = Operand("w", self.w.payload.shape())
         group = GroupRegisters(config)
         control = Signal(control_layout)
         self._take(m, x, group, control.step)
@@ -225,8 +227,11 @@ class FignaArray(Unit[FignaConfig]):
         busy: Value,
     ) -> None:
         """Multiply when both operands are there and, for a group's last ones, room for the sums."""
-        ready, held, last = Signal(), Signal(), x.payload.last
-        first, open_tile = Signal(init=1), Signal()
+        ready = Signal()
+        held = Signal()
+        last = x.payload.last
+        first = Signal(init=1)
+        open_tile = Signal()
         m.d.comb += [
             ready.eq(x.valid & w.valid),
             held.eq(ready & last & busy),

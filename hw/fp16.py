@@ -189,8 +189,11 @@ class Fp16Array(Unit[Fp16Config]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x, w = Operand(self.x.payload.shape()), Operand(self.w.payload.shape())
-        step, go, flow = Signal(), Signal(), Signal()
+        x = Operand("x", self.x.payload.shape())
+        w = Operand("w", self.w.payload.shape())
+        step = Signal()
+        go = Signal()
+        flow = Signal()
         x.take(m, self.x, step)
         w.take(m, self.w, step)
         control = Signal(_control_layout(config))
@@ -283,9 +286,12 @@ class _Turns:
             self._take_at_once(m, ready, last, step)
             return
         size = self.config.add_latency
-        turn, due = Signal(range(size)), Signal(range(size))
+        turn = Signal(range(size))
+        due = Signal(range(size))
         filling = Signal()  # all beats are worked off, the turn is not over
-        begun, final, over = Signal(), Signal(), Signal()
+        begun = Signal()
+        final = Signal()
+        over = Signal()
         m.d.comb += [
             step.eq(self.go & ready & (turn == due)),
             begun.eq((turn != 0) | ~self.fresh),

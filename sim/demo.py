@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
+from ..golden.contract.operands import to_arrays
 from ..golden.units import UNITS
 from ..tb.job import Job
 from .run import cocotb
@@ -47,12 +48,9 @@ class Case:
         return UNITS[self.unit].settings(**self.settings)
 
 
+SHOWN = ("bitmap", "dense", "dense2k", "sparqle", "anda", "compressor", "nm")
 RUNS = {
-    **{
-        name: Case(name)
-        for name, owner in UNITS.items()
-        if owner.simulation and name not in ("fp16", "figna") and owner.takes != "ffn"
-    },
+    **{name: Case(name) for name in SHOWN},
     "sparqle q4_1": Case("sparqle", "q4_1"),
 }
 """What runs on linear layers, by the name it is shown under. Rivals of Anda are counted only."""
@@ -221,7 +219,7 @@ def compare_in_cocotb(
     """Operands of every layer in one cocotb process; the verdicts go into the results."""
     files = [folder / f"{shown}-{job.design}-{i}.npz" for i in range(len(results))]
     for file, those in zip(files, operands, strict=True):
-        np.savez(file, **{item.name: getattr(those, item.name) for item in fields(those)})
+        np.savez(file, allow_pickle=False, **to_arrays(those))
     job = replace(job, operands=[str(file) for file in files])
     outcome = cocotb.run(cocotb.build(*job.resolve()), job, workers, tests=tests)
     for seed, result in zip(job.seeds, results, strict=True):

@@ -125,5 +125,5 @@ def _corners(
         tensors = Tensors(layer.x[:CORNER], ffn=layer.weights, predictor=layer.predictor)
         prepared = prepare(reglu.UNIT, config, RegluSettings(), tensors)
         operands.append(prepared.runs[0].operands)
-    job = Job.of(name, reglu.SKIPPING_FFN, config, list(range(len(results))))
+    job = Job.of(name, reglu.REGLU_FFN, config, list(range(len(results))))
     compare_in_cocotb(results, name, job, operands, folder, workers, tests)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
+from ..golden.contract.operands import from_arrays
 from ..golden.contract.schedule import Schedule
 from ..golden.units import unit
 from .stalls import PROFILES
@@ -74,4 +75,4 @@ class Job:
         if not self.operands:
             return design.schedule(config, stimuli.random(config, np.random.default_rng(seed)))
         with np.load(self.operands[self.seeds.index(seed)]) as arrays:
-            return design.schedule(config, stimuli.operands(**arrays))
+            return design.schedule(config, from_arrays(stimuli.operands, arrays))

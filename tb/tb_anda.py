@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..golden.anda.config import AndaConfig, GroupArrayConfig
 from ..golden.anda.format import MANTISSA_MAX, Anda
-from ..golden.anda.schedule import AndaLayer, GroupOperands, compute
+from ..golden.anda.values import AndaLayer, GroupOperands, compute
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 
@@ -60,12 +60,12 @@ def layer(
     """Random operands of a shape; numbers of like and of very different size."""
     mantissa = int(rng.integers(1, config.max_mantissa + 1))
     operands = drawn(config, rng, tokens, features, outputs)
-    return AndaLayer(mantissa=np.array(mantissa), **operands)
+    return AndaLayer(mantissa=mantissa, **operands)
 
 
 def drawn(
     config: GroupArrayConfig, rng: np.random.Generator, tokens: int, features: int, outputs: int
-) -> dict[str, NDArray]:
+) -> dict[str, Any]:
     """Operands of arrays on groups, by name."""
     weight_group = config.group * int(rng.integers(1, 4))
     w = rng.integers(-8, 8, (outputs, features))
@@ -76,7 +76,7 @@ def drawn(
         "x": numbers(rng, tokens, features, config.group),
         "w": w.astype(np.int8),
         "d": d,
-        "weight_group": np.array(weight_group),
+        "weight_group": weight_group,
         **({"minimum": minimum} if config.asymmetric else {}),
     }
 
@@ -98,10 +98,10 @@ def numbers(
 
 def corner_layer(config: AndaConfig) -> AndaLayer:
     """The largest sums of either sign, and every element alone."""
-    return AndaLayer(mantissa=np.array(config.max_mantissa), **corners(config))
+    return AndaLayer(mantissa=config.max_mantissa, **corners(config))
 
 
-def corners(config: GroupArrayConfig) -> dict[str, NDArray]:
+def corners(config: GroupArrayConfig) -> dict[str, Any]:
     """Their operands, by name."""
     features = 2 * config.group
     largest = np.full((2, features), np.finfo(np.float16).max, np.float16)
@@ -113,20 +113,20 @@ def corners(config: GroupArrayConfig) -> dict[str, NDArray]:
     w[-1] = np.resize(np.arange(-8, 8), features)
     d = np.ones((len(w), 1), np.float16)
     optional = {"minimum": -d} if config.asymmetric else {}
-    return {"x": x, "w": w, "d": d, "weight_group": np.array(features), **optional}
+    return {"x": x, "w": w, "d": d, "weight_group": features, **optional}
 
 
 def waiting_layer(config: AndaConfig, rng: np.random.Generator) -> AndaLayer:
     """Several tiles of several groups, each of which takes scales."""
     mantissa = int(rng.integers(1, config.max_mantissa + 1))
-    return AndaLayer(mantissa=np.array(mantissa), **waiting(config, rng))
+    return AndaLayer(mantissa=mantissa, **waiting(config, rng))
 
 
-def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, NDArray]:
+def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, Any]:
     """Their operands, by name."""
     outputs = 2 * config.columns
     operands = drawn(config, rng, 2 * config.rows, 4 * config.group, outputs)
-    operands["weight_group"] = np.array(config.group)
+    operands["weight_group"] = config.group
     for name in {"d", "minimum"} & operands.keys():
         operands[name] = np.ones((outputs, 4), np.float16)
     return operands
@@ -134,7 +134,7 @@ def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, NDA
 
 def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
     """Functional bins that these operands hit."""
-    mantissa = int(operands.mantissa)
+    mantissa = operands.mantissa
     y = compute(config, operands)
     facts = {
         "mantissa of 1 bit": mantissa == 1,
@@ -224,14 +224,14 @@ def exhaustive_products(config: AndaConfig) -> AndaLayer:
     w[:, 5] = np.arange(-8, 8)
     d = np.full((16, 1), 2.0**10, np.float16)
     optional = {"minimum": -d} if config.asymmetric else {}
-    return AndaLayer(x, np.array(11), w, d, np.array(config.group), **optional)
+    return AndaLayer(x, 11, w, d, config.group, **optional)
 
 
 def with_mantissa(config: AndaConfig, mantissa: int, seed: int) -> AndaLayer:
     """Random operands of a few tiles for a mantissa."""
     rng = np.random.default_rng(seed)
     operands = layer(config, rng, 2 * config.rows - 1, 3 * config.group - 5, config.columns + 1)
-    return replace(operands, mantissa=np.array(mantissa))
+    return replace(operands, mantissa=mantissa)
 
 
 ARRAY = Stimuli(

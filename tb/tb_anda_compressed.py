@@ -7,7 +7,7 @@ import numpy as np
 from ..golden.anda.compressed import CompressedLayer, compute
 from ..golden.anda.config import AndaConfig
 from ..golden.anda.format import MANTISSA_MAX
-from ..golden.anda.schedule import AndaLayer
+from ..golden.anda.values import AndaLayer
 from . import tb_anda
 from .stimuli import Stimuli
 
@@ -54,7 +54,7 @@ def _whole_groups(config: AndaConfig, layer: AndaLayer) -> AndaLayer:
 
 def _compressed(layer: AndaLayer, mantissa: int) -> CompressedLayer:
     values = {item.name: getattr(layer, item.name) for item in fields(layer)}
-    return CompressedLayer(**values, result_mantissa=np.array(mantissa))
+    return CompressedLayer(**values, result_mantissa=mantissa)
 
 
 def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:

@@ -1,5 +1,6 @@
 """Stimuli of the dense array."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,9 +122,10 @@ ARRAY = Stimuli(
     config=random_config,
     random=random_layer,
     corners=corner_layer,
-    small=SMALL,
+    small=[config for config in SMALL if config.passes == 2],
     exhaustive=exhaustive_products,
     bins=bins,
     all_bins=all_bins,
     waiting=waiting_layer,
 )
+ARRAY_2K = replace(ARRAY, small=[config for config in SMALL if config.passes == 1])

@@ -79,7 +79,7 @@ def exhaustive_products(config: FignaConfig) -> FignaLayer:
     w[:, 5] = np.arange(-8, 8)
     d = np.full((16, 1), 2.0**10, np.float16)
     optional = {"minimum": -d} if config.asymmetric else {}
-    return FignaLayer(x, w, d, np.array(config.group), **optional)
+    return FignaLayer(x, w, d, config.group, **optional)
 
 
 ARRAY = Stimuli(

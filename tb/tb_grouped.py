@@ -1,6 +1,7 @@
 """Stimuli of integer arrays joined to the dequantizer, made from those of the array alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -190,11 +191,12 @@ DENSE = Stimuli(
     config=random_dense,
     random=random_dense_layer,
     corners=corner_dense,
-    small=SMALL_DENSE,
+    small=[config for config in SMALL_DENSE if config.passes == 2],
     exhaustive=exhaustive_dense,
     bins=bins,
     all_bins=all_bins,
 )
+DENSE_2K = replace(DENSE, small=[config for config in SMALL_DENSE if config.passes == 1])
 
 
 SPARQLE = Stimuli(

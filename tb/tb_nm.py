@@ -13,16 +13,9 @@ from ..golden.contract.schedule import Beats, Schedule
 from ..golden.grouped import GroupScales
 from ..golden.nm.config import NMConfig, ports
 from ..golden.nm.format import slots
+from ..golden.nm.schedule import schedule, traffic
 from ..golden.nm.unit import GROUPED as GROUPED_DESIGN
-from ..golden.nm.unit import (
-    NMLayer,
-    compute,
-    dequantised,
-    group_sums,
-    schedule,
-    sums,
-    traffic,
-)
+from ..golden.nm.values import NMLayer, compute, dequantised, group_sums, sums
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 
@@ -96,16 +89,16 @@ def layer(
     if config.grouped:
         groups = -(-features // config.weight_group)
         d = random_scales(rng, (outputs, groups))
-        return NMLayer(x, values, indices, np.array(config.weight_group), d)
+        return NMLayer(x, values, indices, config.weight_group, d)
     group = int(rng.choice([features, config.m, config.m * int(rng.integers(1, blocks + 1))]))
-    return NMLayer(x, values, indices, np.array(group))
+    return NMLayer(x, values, indices, group)
 
 
 def waiting_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
     """Tiles that need every port more than once before they end: a byte holds a block."""
     features = min(config.max_k, 8 * config.m)
     drawn = layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
-    return replace(drawn, weight_group=np.array(features))
+    return replace(drawn, weight_group=features)
 
 
 def _often(matrix: NDArray, rng: np.random.Generator, extremes: list[int]) -> NDArray:
@@ -126,11 +119,11 @@ def _with_scales(
     values, indices = slots(w.astype(np.int8), keep, config.pattern(n))
     features = x.shape[1]
     if not config.grouped:
-        return NMLayer(x.astype(np.int8), values, indices, np.array(features))
+        return NMLayer(x.astype(np.int8), values, indices, features)
     groups = -(-features // config.weight_group)
     exponents = np.arange(len(w) * groups).reshape(-1, groups) % 30 - 14
     d = np.ldexp(np.float16(1), exponents)
-    return NMLayer(x.astype(np.int8), values, indices, np.array(config.weight_group), d)
+    return NMLayer(x.astype(np.int8), values, indices, config.weight_group, d)
 
 
 def patterns(config: NMConfig, n: int) -> NMLayer:

@@ -11,8 +11,8 @@ from ..golden.reglu.config import RegluConfig, ports
 from ..golden.reglu.ffn import INT8_LIMIT, INT16_LIMIT
 from ..golden.reglu.format import SHIFTS, FixedPoint, exact_product, multiply_shift
 from ..golden.reglu.predictor import scores
+from ..golden.reglu.schedule import schedule
 from ..golden.reglu.thresholds import ALWAYS
-from ..golden.reglu.unit import schedule
 from ..golden.reglu.values import FfnRun, compute
 from .stimuli import Stimuli
 
@@ -128,8 +128,8 @@ def drawn(
         gate_shift=to_g16[1],
         up_mult=to_u16[0],
         up_shift=to_u16[1],
-        h_mult=h_mult[0],
-        h_shift=h_shift[0],
+        h_mult=int(h_mult[0]),
+        h_shift=int(h_shift[0]),
         a=a,
         b=b,
         z_mult=to_z8[0],
@@ -195,8 +195,8 @@ def corner_run(config: RegluConfig) -> FfnRun:
         up=_positive(found.up),
         gate_mult=full,
         gate_shift=np.full(D, SHIFTS[0], np.uint8),  # saturates
-        h_mult=np.array(0xFFFF, np.uint16),
-        h_shift=np.array(30, np.uint8),
+        h_mult=0xFFFF,
+        h_shift=30,
         latency=np.ones(1, np.int64),
     )
 
@@ -222,8 +222,8 @@ def exhaustive_neurons(config: RegluConfig) -> FfnRun:
         gate_shift=least,
         up_mult=one,
         up_shift=least,
-        h_mult=np.array(1, np.uint16),
-        h_shift=np.array(16, np.uint8),
+        h_mult=1,
+        h_shift=16,
         a=np.hstack([unit, nothing, nothing]),
         b=100 * unit,
         z_mult=one,

@@ -12,6 +12,7 @@ from ..golden.contract.layer import Layer
 from ..golden.contract.schedule import Beats, Pulses, Schedule, Traffic
 from ..golden.grouped import GroupedLayer, group_sums
 from ..golden.sparqle import format as hybrid
+from ..golden.sparqle import schedule as sparqle_schedule
 from ..golden.sparqle import unit as sparqle
 from ..golden.sparqle.config import SparqleConfig, y_port
 
@@ -107,7 +108,7 @@ def with_wrong_bitmaps(
     full = np.full(array.rows, layer.features)
     right = _Lists(array, layer.features, high, full)
     given = _drawn(right, x, rng, draw)
-    beats = sparqle.traffic(array, layer)
+    beats = sparqle_schedule.traffic(array, layer)
     inputs = {name: beats[name] for name in beats if name != "y"}
     for name, words in _streams(array, given).items():
         segments = beats[name].segments
@@ -152,7 +153,7 @@ def _streams(config: SparqleConfig, lists: _Lists) -> dict[str, NDArray[np.uint3
     for row, length in enumerate(lists.length.tolist()):
         wide = config.replace(max_k=max(config.max_k, length))
         x = hybrid.join(config.format, np.zeros_like(lists.high), lists.high)[:, :length]
-        beats = sparqle.traffic(wide, Layer(x, np.zeros((1, length), np.int8)))
+        beats = sparqle_schedule.traffic(wide, Layer(x, np.zeros((1, length), np.int8)))
         found |= {name: beats[name].expand() for name in (f"bitmap_{row}", f"values_{row}")}
     return found
 
@@ -178,7 +179,7 @@ def _results(
         behind = dequantizer.traffic(config.dequantizer, replace(right, **changed))
         return {name: behind[name] for name in ("scale", "y")}
     port = y_port(config)
-    fields = port.unpack(sparqle.traffic(config, layer)["y"].words)
+    fields = port.unpack(sparqle_schedule.traffic(config, layer)["y"].words)
     fields["value"].reshape(tiles, config.rows, -1)[chosen] = sums
     if config.asymmetric:
         fields["ones"].reshape(tiles, config.rows)[chosen] = ones

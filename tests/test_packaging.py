@@ -110,9 +110,9 @@ def public(node, prefix=""):
 
 
 def is_obvious(name, node):
-    """An override whose contract the base class states."""
+    """An override whose contract the base class states, or an overload's signature."""
     return name.endswith(".elaborate") or any(
-        isinstance(d, ast.Name) and d.id == "override" for d in node.decorator_list
+        isinstance(d, ast.Name) and d.id in ("override", "overload") for d in node.decorator_list
     )
 
 

@@ -86,6 +86,13 @@ def test_cycles_and_what_the_soak_runs():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_soak(tmp_path):
+    done = run("-m", "nibbleforge.scripts.soak", "toy", "-o", tmp_path / "verification.md")
+    assert done.returncode == 0, done.stderr
+    assert "toy_sum" in (tmp_path / "verification.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [

@@ -19,12 +19,14 @@ from ..contract.ports import Field, Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, ranges
 from ..contract.workload import Workload
 from . import compressor as anda_compressor
-from . import schedule as anda
+from . import config as anda_config
+from . import schedule as anda_schedule
 from . import timing as anda_timing
+from . import values as anda_values
 from .compressor import MANTISSA_BITS, CompressorConfig, LaneGroups
 from .config import AndaConfig, AndaSettings
 from .format import Anda, check_mantissa, encode
-from .schedule import AndaLayer
+from .values import AndaLayer
 
 PREFIX = "compressor_"
 """Begins the names of the compressor's events."""
@@ -37,10 +39,10 @@ class CompressedLayer(AndaLayer):
     Attributes
     ----------
     result_mantissa
-        Bits of a result's mantissa, 1..16, a 0-d integer array.
+        Bits of a result's mantissa, 1..16.
     """
 
-    result_mantissa: NDArray[np.integer] = field(kw_only=True)
+    result_mantissa: int = field(kw_only=True)
 
 
 def array_config(config: AndaConfig) -> AndaConfig:
@@ -57,9 +59,9 @@ def compressor_config(config: AndaConfig) -> CompressorConfig:
 
 def check(config: AndaConfig, layer: CompressedLayer) -> None:
     """Raise :class:`UserError` unless the unit takes the operands."""
-    anda.check(array_config(config), layer)
+    anda_values.check(array_config(config), layer)
     check_integer("result_mantissa", layer.result_mantissa)
-    check_mantissa(int(layer.result_mantissa))
+    check_mantissa(layer.result_mantissa)
     _check_outputs(config, len(layer.w))
 
 
@@ -71,25 +73,25 @@ def _check_outputs(config: AndaConfig, outputs: int) -> None:
 def compute(config: AndaConfig, layer: CompressedLayer) -> Anda:
     """Results in the number format, ``(tokens, outputs)``."""
     check(config, layer)
-    y = np.asarray(anda.compute(array_config(config), layer), np.float16)
-    return encode(config, int(layer.result_mantissa), y)
+    y = np.asarray(anda_values.compute(array_config(config), layer), np.float16)
+    return encode(config, layer.result_mantissa, y)
 
 
 def lane_groups(config: AndaConfig, layer: CompressedLayer) -> LaneGroups:
     """What the compressor gets: groups of one block of tokens after the other."""
-    y = np.asarray(anda.compute(array_config(config), layer), np.float16).view(np.uint16)
+    y = np.asarray(anda_values.compute(array_config(config), layer), np.float16).view(np.uint16)
     groups = y.shape[1] // config.group
     tiling = layer.tiling(config)
     blocks = tiling.blocks_of_tokens(y)
     by_token = blocks.reshape(len(blocks), config.rows, groups, config.group)
     values = np.ascontiguousarray(by_token.swapaxes(1, 2)).reshape(-1, config.rows, config.group)
-    mantissa = np.full(len(values), int(layer.result_mantissa), np.uint8)
+    mantissa = np.full(len(values), layer.result_mantissa, np.uint8)
     return LaneGroups(values, mantissa)
 
 
 def ports(config: AndaConfig) -> tuple[Port, ...]:
     """Ports of the unit."""
-    *inputs, _ = anda.ports(array_config(config))
+    *inputs, _ = anda_config.ports(array_config(config))
     _, sign, exponent, plane = anda_compressor.ports(compressor_config(config))
     exponent = replace(exponent, fields=exponent.fields[:1])  # FP16 results saturate
     mantissa = (Field("value", MANTISSA_BITS, "M of the group; outside 1..16 taken as 16"),)
@@ -104,7 +106,7 @@ def events(config: AndaConfig) -> tuple[Event, ...]:
     """Events of the unit."""
     behind = anda_compressor.events(compressor_config(config))
     return (
-        *(replace(e, waits_for={}) for e in anda.events(array_config(config))),
+        *(replace(e, waits_for={}) for e in anda_config.events(array_config(config))),
         *(replace(e, name=PREFIX + e.name, waits_for={}) for e in behind if e.name != "nonfinite"),
     )
 
@@ -113,13 +115,15 @@ def bandwidth(config: AndaConfig) -> dict[str, float]:
     """As the array, and at most a mantissa every G / C tiles of one group."""
     array = array_config(config)
     cycles = config.group // config.columns * array.group_cycles(1)
-    return {**anda.bandwidth(array), "y_mantissa": MANTISSA_BITS / cycles}
+    return {**anda_config.bandwidth(array), "y_mantissa": MANTISSA_BITS / cycles}
 
 
 def traffic(config: AndaConfig, layer: CompressedLayer) -> Traffic:
     """Payloads of every port."""
     check(config, layer)
-    return _merged(config, anda.traffic(array_config(config), layer), lane_groups(config, layer))
+    return _merged(
+        config, anda_schedule.traffic(array_config(config), layer), lane_groups(config, layer)
+    )
 
 
 def _merged(config: AndaConfig, front: Traffic, results: LaneGroups) -> Traffic:
@@ -142,7 +146,7 @@ def schedule(config: AndaConfig, layer: CompressedLayer) -> Schedule:
     """Golden schedule of a layer."""
     check(config, layer)
     unit, results = compressor_config(config), lane_groups(config, layer)
-    front = anda.schedule(array_config(config), layer)
+    front = anda_schedule.schedule(array_config(config), layer)
     rows = front.cycles["y"].reshape(-1, unit.beats)
     opened, final = rows[:, 0], rows[:, -1]
     planes = ranges(final + 1, results.planes)
@@ -150,7 +154,7 @@ def schedule(config: AndaConfig, layer: CompressedLayer) -> Schedule:
         "x_beats": rows.ravel(),
         "groups": final,
         "planes": planes,
-        "stall_input": ranges(*_waits(opened, final, int(layer.result_mantissa))),
+        "stall_input": ranges(*_waits(opened, final, layer.result_mantissa)),
         "stall_out": np.zeros(0, np.int64),
     }
     cycles = {
@@ -181,10 +185,9 @@ def _waits(
 
 def workload(config: AndaConfig, layer: CompressedLayer) -> Workload:
     """That of the array, and the mantissa of the results."""
-    front = anda.workload(config, layer)
+    front = anda_timing.workload(config, layer)
     settings = front.settings_as(AndaSettings)
-    result_mantissa = int(layer.result_mantissa)
-    return replace(front, settings=settings.replace(result_mantissa=result_mantissa))
+    return replace(front, settings=settings.replace(result_mantissa=layer.result_mantissa))
 
 
 def cycles(config: AndaConfig, workload: Workload) -> Counts:
@@ -193,8 +196,8 @@ def cycles(config: AndaConfig, workload: Workload) -> Counts:
     mantissa, result_mantissa = settings.mantissa, settings.result_mantissa
     _check_outputs(config, workload.layer[2])
     array, unit = array_config(config), compressor_config(config)
-    front = anda.cycles(array, workload)
-    tiles, depth = anda.shape_of(array, workload)
+    front = anda_timing.cycles(array, workload)
+    tiles, depth = anda_timing.shape_of(array, workload)
     tiles_of_group = config.group // config.columns
     first = anda_timing.first_rows(array, array.beats(mantissa), depth, tiles)
     first = first.reshape(-1, tiles_of_group)

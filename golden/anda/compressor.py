@@ -3,7 +3,7 @@
 Source: Anda, arXiv 2411.15982, the compressor that aligns serially. The values are those of
 :mod:`nibbleforge.golden.anda.format`; beats, ports and what becomes of mantissas outside 1..16 are
 our definition. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.anda.compressor.Compressor` states.
+:class:`nibbleforge.hw.anda.compressor.AndaCompressor` states.
 """
 
 from dataclasses import dataclass
@@ -353,7 +353,7 @@ COMPRESSOR = Design(
     traffic=traffic,
     workload=workload,
     cycles=cycles,
-    hardware="nibbleforge.hw.anda.compressor:Compressor",
+    hardware="nibbleforge.hw.anda.compressor:AndaCompressor",
     stimuli="nibbleforge.tb.tb_anda_compressor:COMPRESSOR",
 )
 

@@ -15,8 +15,8 @@ from ..contract.events import Event
 from ..contract.layer import WEIGHT_BITS
 from ..contract.ports import Field, Port
 from ..dequantizer import SCALE_BITS, FloatLatencies
+from .dots import acc_bits
 from .format import EXPONENT_BITS, MANTISSA_MAX, AndaFormat
-from .values import acc_bits
 
 RESULT_BITS = {"fp32": 32, "fp16": 16}
 

@@ -1,163 +1,19 @@
-"""Anda: bit-serial array that multiplies planes of mantissas by INT4 weights.
+"""Schedule of the bit-plane array: payloads of every port, and when they pass it.
 
-Source: Anda, arXiv 2411.15982; what is ours is said in :mod:`.config`. The number format is
-:mod:`.format`, the arithmetic :mod:`.values`. The schedule is the one that the docstring of
-:class:`nibbleforge.hw.anda.array.AndaArray` states; :mod:`.timing` computes it.
+The schedule is the one that the docstring of :class:`nibbleforge.hw.anda.array.AndaArray` states;
+:mod:`.timing` computes it. Payloads serve every array on groups.
 """
-
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arithmetic.floating import fp32_to_fp16
-from ..arithmetic.quantise import INT4_MAX, INT4_MIN, QuantisedWeights
-from ..contract.design import Design
-from ..contract.errors import UserError
-from ..contract.events import Counts
-from ..contract.layer import check_integer
 from ..contract.ports import Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
 from ..contract.tiling import Tiling
-from ..contract.workload import Workload
-from ..grouped import check_scales
 from . import timing as anda_timing
-from . import values as anda_dot
-from .config import (
-    AndaConfig,
-    AndaSettings,
-    GroupArrayConfig,
-    bandwidth,
-    events,
-    exponent_port,
-    ports,
-    scale_port,
-)
-from .format import Anda, check_mantissa, encode
-
-
-class GroupOperands:
-    """What arrays on groups have in common: operands of one layer, as :class:`AndaLayer` says."""
-
-    x: NDArray[np.float16]
-    w: NDArray[np.int8]
-    d: NDArray[np.float16]
-    weight_group: NDArray[np.integer]
-    minimum: NDArray[np.float16]
-
-    def groups(self, config: GroupArrayConfig) -> int:
-        """Groups along in_features."""
-        return -(-self.x.shape[1] // config.group)
-
-    def tiling(self, config: GroupArrayConfig) -> Tiling:
-        """Tiles of the layer on the array."""
-        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
-
-    def fresh(self, config: GroupArrayConfig) -> NDArray[np.bool_]:
-        """Whether each group is the first of a weight group."""
-        scale = np.arange(self.groups(config)) * config.group // int(self.weight_group)
-        return np.diff(scale, prepend=-1) > 0
-
-    def weights(self, config: GroupArrayConfig) -> QuantisedWeights:
-        """Weights with their scales and, if the array takes them, minima."""
-        minimum = self.minimum if config.asymmetric else None
-        return QuantisedWeights(self.w, self.d, minimum, int(self.weight_group))
-
-
-@dataclass(frozen=True)
-class AndaLayer(GroupOperands):
-    """Operands of one layer.
-
-    Attributes
-    ----------
-    x
-        Activations, finite float16, ``(tokens, in_features)``.
-    mantissa
-        Bits of a mantissa (M), a 0-d integer array.
-    w
-        Weights in [-8, 7], int8, ``(outputs, in_features)``.
-    d
-        Scales, finite float16, ``(outputs, weight groups)``.
-    weight_group
-        Input features that share a scale, a 0-d integer array; a multiple of the Anda group, or at
-        least in_features.
-    minimum
-        Minima, finite float16, ``(outputs, weight groups)``; empty for symmetric weights.
-    """
-
-    x: NDArray[np.float16]
-    mantissa: NDArray[np.integer]
-    w: NDArray[np.int8]
-    d: NDArray[np.float16]
-    weight_group: NDArray[np.integer]
-    minimum: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
-
-    def encoded(self, config: AndaConfig) -> Anda:
-        """The activations in the number format."""
-        return encode(config, int(self.mantissa), self.x)
-
-
-def check(config: AndaConfig, layer: AndaLayer) -> None:
-    """Raise :class:`UserError` unless the array takes the operands."""
-    check_operands(config, layer)
-    check_integer("mantissa", layer.mantissa)
-    _check_mantissa(config, int(layer.mantissa))
-
-
-def _check_mantissa(config: AndaConfig, mantissa: int) -> None:
-    """Refuse mantissas that the array does not take."""
-    check_mantissa(mantissa)
-    if mantissa > config.max_mantissa:
-        raise UserError(
-            f"mantissa must not exceed max_mantissa = {config.max_mantissa}, got {mantissa}."
-        )
-
-
-def check_operands(config: GroupArrayConfig, layer: GroupOperands) -> None:
-    """Raise :class:`UserError` unless the operands fit together and the array."""
-    x, w = layer.x, layer.w
-    if x.ndim != 2 or x.dtype != np.float16 or not x.size:
-        raise UserError(
-            f"activations must be a matrix of float16 and not empty, got {x.dtype} {x.shape}."
-        )
-    if not np.isfinite(x).all():
-        raise UserError(f"activations must be finite, got {x[~np.isfinite(x)][0]}.")
-    if w.ndim != 2 or w.dtype != np.int8 or not w.size or w.shape[1] != x.shape[1]:
-        raise UserError(
-            f"weights must be int8 of shape (outputs, {x.shape[1]}), got {w.dtype} {w.shape}."
-        )
-    if w.min() < INT4_MIN or w.max() > INT4_MAX:
-        raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
-    check_integer("weight_group", layer.weight_group)
-    check_weight_group(config, int(layer.weight_group), x.shape[1])
-    _check_scales(config, layer)
-
-
-def check_weight_group(config: GroupArrayConfig, weight_group: int, in_features: int) -> None:
-    """Refuse weight groups that Anda groups straddle."""
-    if weight_group < 1 or (weight_group % config.group and weight_group < in_features):
-        raise UserError(
-            f"group must divide the weight group, got group {config.group}, "
-            f"weight group {weight_group}."
-        )
-
-
-def _check_scales(config: GroupArrayConfig, layer: GroupOperands) -> None:
-    group, features = int(layer.weight_group), layer.x.shape[1]
-    per_group = (len(layer.w), -(-features // group))
-    expected = {"d": per_group, "minimum": per_group if config.asymmetric else (0, 0)}
-    for name, shape in expected.items():
-        check_scales(name, getattr(layer, name), shape)
-
-
-def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:
-    """Results, ``(tokens, outputs)``, float32 or float16 as the array gives them."""
-    check(config, layer)
-    y = anda_dot.compute(layer.encoded(config), layer.weights(config))
-    return y if config.output == "fp32" else fp32_to_fp16(y)
-
-
-# --- payloads ---------------------------------------------------------------------------------
+from .config import AndaConfig, GroupArrayConfig, events, exponent_port, ports, scale_port
+from .format import Anda
+from .values import AndaLayer, GroupOperands, check, compute
 
 
 def traffic(config: AndaConfig, layer: AndaLayer) -> Traffic:
@@ -264,13 +120,10 @@ def scale_words(config: GroupArrayConfig, layer: GroupOperands) -> NDArray[np.ui
     return scale_port(config).pack(**bits)
 
 
-# --- schedule and law -------------------------------------------------------------------------
-
-
 def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
     """Golden schedule of a layer: every tile in one run."""
     check(config, layer)
-    mantissa = int(layer.mantissa)
+    mantissa = layer.mantissa
     beats = config.beats(mantissa)
     tiles = anda_timing.run(config, beats, layer.groups(config), len(layer.tiling(config)))
     steps = anda_timing.steps(beats, tiles)
@@ -299,58 +152,3 @@ def schedule(config: AndaConfig, layer: AndaLayer) -> Schedule:
         {port.name: cycles[port.name] for port in ports(config)},
         {event.name: own[event.name] for event in events(config)},
     )
-
-
-def workload(_: AndaConfig, layer: AndaLayer) -> Workload:
-    """Shape and mantissa of the layer, and features that share a scale."""
-    tokens, in_features = layer.x.shape
-    settings = AndaSettings(mantissa=int(layer.mantissa))
-    return Workload(tokens, in_features, len(layer.w), settings, int(layer.weight_group))
-
-
-def cycles(config: AndaConfig, workload: Workload) -> Counts:
-    """Counts of a layer in one free-flowing run."""
-    settings = workload.settings_as(AndaSettings)
-    mantissa = settings.mantissa
-    _check_mantissa(config, mantissa)
-    _, in_features, _ = workload.layer
-    tiles, groups = shape_of(config, workload)
-    weight_group = workload.weight_group or settings.weight_group
-    check_weight_group(config, weight_group, in_features)
-    spent, waits = anda_timing.totals(config, config.beats(mantissa), groups, tiles)
-    work = {
-        "bit_macs": tiles * groups * mantissa * config.bit_macs,
-        "planes": tiles * groups * mantissa,
-        "groups": tiles * groups,
-        "w_beats": tiles * groups * config.weight_beats,
-        "scales": tiles * -(-in_features // weight_group),
-        "products": tiles * groups * config.passes * config.rows * config.columns,
-        "y_beats": tiles * config.rows,
-        "tiles": tiles,
-    }
-    return Counts(spent, {**work, **waits}, float(tiles * groups * mantissa))
-
-
-def shape_of(config: GroupArrayConfig, workload: Workload) -> tuple[int, int]:
-    """Tiles of a layer, and groups of each."""
-    tokens, in_features, outputs = workload.layer
-    tiling = Tiling(tokens, outputs, config.rows, config.columns)
-    return len(tiling), -(-in_features // config.group)
-
-
-ARRAY = Design(
-    name="anda_array",
-    summary="bit-serial array: one plane of mantissas times INT4 weights a cycle",
-    law="per group max(M (+ 1 if serial), passes * max(fp_share, add_latency), G / weight_beat); "
-    "fill and drain as the schedule says",
-    ports=ports,
-    events=events,
-    bandwidth=bandwidth,
-    schedule=schedule,
-    traffic=traffic,
-    workload=workload,
-    cycles=cycles,
-    hardware="nibbleforge.hw.anda.array:AndaArray",
-    stimuli="nibbleforge.tb.tb_anda:ARRAY",
-    wide=True,
-)

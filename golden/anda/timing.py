@@ -25,8 +25,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.events import Counts
 from ..contract.schedule import Pulses, ranges
-from .config import GroupArrayConfig
+from ..contract.tiling import Tiling
+from ..contract.workload import Workload
+from .config import AndaConfig, AndaSettings, GroupArrayConfig
+from .values import AndaLayer, check_max_mantissa, check_weight_group
 
 _LONG_AGO = -(1 << 40)
 
@@ -203,3 +207,40 @@ def pulses(config: GroupArrayConfig, tiles: list[Tile]) -> dict[str, Pulses]:
             for name in waits[0]
         },
     }
+
+
+def workload(_: AndaConfig, layer: AndaLayer) -> Workload:
+    """Shape and mantissa of the layer, and features that share a scale."""
+    tokens, in_features = layer.x.shape
+    settings = AndaSettings(mantissa=layer.mantissa)
+    return Workload(tokens, in_features, len(layer.w), settings, layer.weight_group)
+
+
+def cycles(config: AndaConfig, workload: Workload) -> Counts:
+    """Counts of a layer in one free-flowing run."""
+    settings = workload.settings_as(AndaSettings)
+    mantissa = settings.mantissa
+    check_max_mantissa(config, mantissa)
+    _, in_features, _ = workload.layer
+    tiles, groups = shape_of(config, workload)
+    weight_group = workload.weight_group or settings.weight_group
+    check_weight_group(config, weight_group, in_features)
+    spent, waits = totals(config, config.beats(mantissa), groups, tiles)
+    work = {
+        "bit_macs": tiles * groups * mantissa * config.bit_macs,
+        "planes": tiles * groups * mantissa,
+        "groups": tiles * groups,
+        "w_beats": tiles * groups * config.weight_beats,
+        "scales": tiles * -(-in_features // weight_group),
+        "products": tiles * groups * config.passes * config.rows * config.columns,
+        "y_beats": tiles * config.rows,
+        "tiles": tiles,
+    }
+    return Counts(spent, {**work, **waits}, float(tiles * groups * mantissa))
+
+
+def shape_of(config: GroupArrayConfig, workload: Workload) -> tuple[int, int]:
+    """Tiles of a layer, and groups of each."""
+    tokens, in_features, outputs = workload.layer
+    tiling = Tiling(tokens, outputs, config.rows, config.columns)
+    return len(tiling), -(-in_features // config.group)

@@ -1,11 +1,29 @@
 """Anda as the command line calls it: presets, and the design that each configuration leads to."""
 
 from ..contract.config import Config
-from ..contract.design import Unit
+from ..contract.design import Design, Unit
 from .compressed import COMPRESSED
 from .compressor import UNIT as COMPRESSOR_UNIT
-from .config import AndaConfig, AndaSettings
-from .schedule import ARRAY
+from .config import AndaConfig, AndaSettings, bandwidth, events, ports
+from .schedule import schedule, traffic
+from .timing import cycles, workload
+
+ARRAY = Design(
+    name="anda_array",
+    summary="bit-serial array: one plane of mantissas times INT4 weights a cycle",
+    law="per group max(M (+ 1 if serial), passes * max(fp_share, add_latency), G / weight_beat); "
+    "fill and drain as the schedule says",
+    ports=ports,
+    events=events,
+    bandwidth=bandwidth,
+    schedule=schedule,
+    traffic=traffic,
+    workload=workload,
+    cycles=cycles,
+    hardware="nibbleforge.hw.anda.array:AndaArray",
+    stimuli="nibbleforge.tb.tb_anda:ARRAY",
+    wide=True,
+)
 
 _PRESETS: dict[str, Config] = {
     "paper": AndaConfig(),

@@ -1,139 +1,140 @@
-"""Arithmetic of Anda: group dot products with INT4 weights, scaled and added up in FP32.
+"""Bit-plane array of Anda, and arrays on groups in general: operands and results.
 
-Source: Anda, arXiv 2411.15982. The order and the rounding of each step are our
-definition. Per group in ascending K, starting from +0, each operation rounded once and never fused:
-``v = fl(acc) * 2^(E - 15 - (M - 1))``, ``sum = fl(sum + fl(v * d))``. Asymmetric weights
-(``w = d * u + min``, stored as ``q = u - 8``) have ``acc = acc_s + 8 * acc_1`` exactly in integers,
-``acc_1`` being the sum of the group's activations, and then ``sum = fl(sum + fl(v_1 * min))``.
+Source: Anda, arXiv 2411.15982; what is ours is said in :mod:`.config`. The number format is
+:mod:`.format`, the arithmetic :mod:`.dots`.
 """
 
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arithmetic.floating import add, fp32_to_fp16, int_to_fp32, multiply
+from ..arithmetic.floating import fp32_to_fp16
 from ..arithmetic.quantise import INT4_MAX, INT4_MIN, QuantisedWeights
 from ..contract.errors import UserError
-from .format import Anda
-
-Accumulate = Literal["fp32", "paper_fp16"]
-OFFSET = -INT4_MIN  # q = u - 8
-
-
-def acc_bits(group: int, mantissa: int, asymmetric: bool = False) -> int:
-    """Bits of a group's signed dot product: 26 for G=64, M=16, or 27 with asymmetric weights."""
-    largest = INT4_MAX + OFFSET if asymmetric else -INT4_MIN
-    return (group * ((1 << mantissa) - 1) * largest).bit_length() + 1
+from ..contract.layer import check_integer
+from ..contract.tiling import Tiling
+from ..grouped import check_scales
+from . import dots as anda_dots
+from .config import AndaConfig, GroupArrayConfig
+from .format import Anda, check_mantissa, encode
 
 
-def group_dots(anda: Anda, w_q: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Exact integer dot products of every group.
+class GroupOperands:
+    """What arrays on groups have in common: operands of one layer, as :class:`AndaLayer` says."""
 
-    Parameters
+    x: NDArray[np.float16]
+    w: NDArray[np.int8]
+    d: NDArray[np.float16]
+    weight_group: int
+    minimum: NDArray[np.float16]
+
+    def groups(self, config: GroupArrayConfig) -> int:
+        """Groups along in_features."""
+        return -(-self.x.shape[1] // config.group)
+
+    def tiling(self, config: GroupArrayConfig) -> Tiling:
+        """Tiles of the layer on the array."""
+        return Tiling(len(self.x), len(self.w), config.rows, config.columns)
+
+    def fresh(self, config: GroupArrayConfig) -> NDArray[np.bool_]:
+        """Whether each group is the first of a weight group."""
+        scale = np.arange(self.groups(config)) * config.group // self.weight_group
+        return np.diff(scale, prepend=-1) > 0
+
+    def weights(self, config: GroupArrayConfig) -> QuantisedWeights:
+        """Weights with their scales and, if the array takes them, minima."""
+        minimum = self.minimum if config.asymmetric else None
+        return QuantisedWeights(self.w, self.d, minimum, self.weight_group)
+
+
+@dataclass(frozen=True)
+class AndaLayer(GroupOperands):
+    """Operands of one layer.
+
+    Attributes
     ----------
-    anda
-        Activations.
-    w_q
-        ``(outputs, in_features)``, int8 in [-8, 7].
-
-    Returns
-    -------
-    ndarray
-        ``(groups, tokens, outputs)``.
-
-    Raises
-    ------
-    UserError
-        If activations and weights differ in in_features.
-    """
-    _check_features(anda, w_q)
-    x = _real(anda)
-    return np.stack([_dots(x[:, k], w_q[:, k]) for k in _slices(anda)])
-
-
-def compute(
-    anda: Anda, w: QuantisedWeights, *, accumulate: Accumulate = "fp32"
-) -> NDArray[np.float32]:
-    """Results of a layer, bit for bit.
-
-    Parameters
-    ----------
-    anda
-        Activations.
+    x
+        Activations, finite float16, ``(tokens, in_features)``.
+    mantissa
+        Bits of a mantissa (M).
     w
-        INT4 weights; each Anda group lies inside one of their groups.
-    accumulate
-        ``fp32``, or ``paper_fp16``: a group's result is rounded to FP16, saturating at 65504,
-        before it is scaled.
-
-    Returns
-    -------
-    ndarray
-        ``(tokens, outputs)``.
-
-    Raises
-    ------
-    UserError
-        If the operands do not fit together, or a scale or minimum is not finite.
+        Weights in [-8, 7], int8, ``(outputs, in_features)``.
+    d
+        Scales, finite float16, ``(outputs, weight groups)``.
+    weight_group
+        Input features that share a scale; a multiple of the Anda group, or at least in_features.
+    minimum
+        Minima, finite float16, ``(outputs, weight groups)``; empty for symmetric weights.
     """
-    _check(anda, w)
-    x, exponents = _real(anda), anda.scale().astype(np.float32)
-    bits = acc_bits(anda.group, anda.mantissa, w.minimum is not None)
-    total = np.zeros((anda.tokens, len(w.q)), np.float32)
-    for group, k in enumerate(_slices(anda)):
-        column = k.start // w.group
-        acc = _dots(x[:, k], w.q[:, k])
-        terms = [(acc, w.scale)]
-        if w.minimum is not None:
-            ones = x[:, k].sum(axis=1, dtype=np.int64)[:, None]
-            terms = [(acc + OFFSET * ones, w.scale), (ones, w.minimum)]
-        for integers, factors in terms:
-            v = _convert(integers, bits, exponents[:, group, None], accumulate)
-            total = add(total, multiply(v, factors[:, column]))
-    return total
+
+    x: NDArray[np.float16]
+    mantissa: int
+    w: NDArray[np.int8]
+    d: NDArray[np.float16]
+    weight_group: int
+    minimum: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+
+    def encoded(self, config: AndaConfig) -> Anda:
+        """The activations in the number format."""
+        return encode(config, self.mantissa, self.x)
 
 
-def _slices(anda: Anda) -> list[slice]:
-    """In_features of each group."""
-    return [slice(k, k + anda.group) for k in range(0, anda.in_features, anda.group)]
+def check(config: AndaConfig, layer: AndaLayer) -> None:
+    """Raise :class:`UserError` unless the array takes the operands."""
+    check_operands(config, layer)
+    check_integer("mantissa", layer.mantissa)
+    check_max_mantissa(config, layer.mantissa)
 
 
-def _real(anda: Anda) -> NDArray[np.int32]:
-    """Signed magnitudes without padding, which adds nothing to a dot product."""
-    return anda.integers()[:, : anda.in_features]
-
-
-def _dots(x: NDArray[np.int32], w_q: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Dot products of one group; float64 holds them exactly and is the faster matmul."""
-    return (x.astype(np.float64) @ w_q.T.astype(np.float64)).astype(np.int64)
-
-
-def _convert(
-    acc: NDArray[np.int64], bits: int, exponent: NDArray[np.float32], accumulate: Accumulate
-) -> NDArray[np.floating]:
-    """A group's integers under its exponent: the power of two multiplies exactly."""
-    v = multiply(int_to_fp32(acc, bits), exponent)
-    return fp32_to_fp16(v) if accumulate == "paper_fp16" else v
-
-
-def _check(anda: Anda, w: QuantisedWeights) -> None:
-    """Raise :class:`UserError` unless activations and weights fit together."""
-    _check_features(anda, w.q)
-    if w.group % anda.group and w.group < anda.in_features:
+def check_max_mantissa(config: AndaConfig, mantissa: int) -> None:
+    """Refuse mantissas that the array does not take."""
+    check_mantissa(mantissa)
+    if mantissa > config.max_mantissa:
         raise UserError(
-            "each Anda group must lie inside one weight group,"
-            f" got Anda groups of {anda.group} and weight groups of {w.group}."
+            f"mantissa must not exceed max_mantissa = {config.max_mantissa}, got {mantissa}."
         )
-    for name, values in (("scales", w.scale), ("minima", w.minimum)):
-        if values is not None and not np.isfinite(values).all():
-            wrong = values[~np.isfinite(values)][0]
-            raise UserError(f"the {name} of weights must be finite, got {wrong}.")
 
 
-def _check_features(anda: Anda, w_q: NDArray[np.int8]) -> None:
-    if w_q.shape[1] != anda.in_features:
+def check_operands(config: GroupArrayConfig, layer: GroupOperands) -> None:
+    """Raise :class:`UserError` unless the operands fit together and the array."""
+    x, w = layer.x, layer.w
+    if x.ndim != 2 or x.dtype != np.float16 or not x.size:
         raise UserError(
-            f"weights must have the {anda.in_features} in_features of the activations,"
-            f" got {w_q.shape[1]}."
+            f"activations must be a matrix of float16 and not empty, got {x.dtype} {x.shape}."
         )
+    if not np.isfinite(x).all():
+        raise UserError(f"activations must be finite, got {x[~np.isfinite(x)][0]}.")
+    if w.ndim != 2 or w.dtype != np.int8 or not w.size or w.shape[1] != x.shape[1]:
+        raise UserError(
+            f"weights must be int8 of shape (outputs, {x.shape[1]}), got {w.dtype} {w.shape}."
+        )
+    if w.min() < INT4_MIN or w.max() > INT4_MAX:
+        raise UserError(f"weights must be in -8..7, got {w.min()}..{w.max()}.")
+    check_integer("weight_group", layer.weight_group)
+    check_weight_group(config, layer.weight_group, x.shape[1])
+    _check_scales(config, layer)
+
+
+def check_weight_group(config: GroupArrayConfig, weight_group: int, in_features: int) -> None:
+    """Refuse weight groups that Anda groups straddle."""
+    if weight_group < 1 or (weight_group % config.group and weight_group < in_features):
+        raise UserError(
+            f"group must divide the weight group, got group {config.group}, "
+            f"weight group {weight_group}."
+        )
+
+
+def _check_scales(config: GroupArrayConfig, layer: GroupOperands) -> None:
+    group, features = layer.weight_group, layer.x.shape[1]
+    per_group = (len(layer.w), -(-features // group))
+    expected = {"d": per_group, "minimum": per_group if config.asymmetric else (0, 0)}
+    for name, shape in expected.items():
+        check_scales(name, getattr(layer, name), shape)
+
+
+def compute(config: AndaConfig, layer: AndaLayer) -> NDArray[np.floating]:
+    """Results, ``(tokens, outputs)``, float32 or float16 as the array gives them."""
+    check(config, layer)
+    y = anda_dots.compute(layer.encoded(config), layer.weights(config))
+    return y if config.output == "fp32" else fp32_to_fp16(y)

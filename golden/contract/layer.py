@@ -97,10 +97,10 @@ def check_shape(config: ArrayConfig, tokens: int, in_features: int, outputs: int
         raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
 
 
-def check_integer(name: str, number: NDArray) -> None:
-    """Raise :class:`UserError` unless a number is a 0-d integer array."""
-    if number.shape or not np.issubdtype(number.dtype, np.integer):
-        raise UserError(f"{name} must be a 0-d integer array, got {number.dtype} {number}.")
+def check_integer(name: str, number: object) -> None:
+    """Raise :class:`UserError` unless a number is a plain integer."""
+    if type(number) is not int:
+        raise UserError(f"{name} must be a plain integer, got {number!r}.")
 
 
 def workload(_: Any, layer: Layer) -> Workload:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arithmetic.quantise import check_matrix
 from ..contract.errors import UserError
-from .format import FixedPoint, between, exact_product, multiply_shift
+from .format import Factor, FixedPoint, between, exact_product, multiply_shift
 
 INT8_LIMIT, INT16_LIMIT = 127, 32767
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -48,7 +48,7 @@ class IntegerFfn:
     to_g16, to_u16
         Factors ``(D,)`` from g to g16 and from u to u16.
     to_h
-        The factor, 0-d, from relu(g16) * u16 to h.
+        The factor from relu(g16) * u16 to h.
     x_scale, h_scale
         What 1 of x and of h stands for.
     gate_scale, up_scale
@@ -62,7 +62,7 @@ class IntegerFfn:
     down_q: NDArray[np.int8]
     to_g16: FixedPoint
     to_u16: FixedPoint
-    to_h: FixedPoint
+    to_h: Factor
     x_scale: np.float32
     h_scale: np.float32
     gate_scale: NDArray[np.float32]
@@ -151,7 +151,7 @@ def quantise_ffn(
         down_q=np.ascontiguousarray(down_q.T),
         to_g16=between(np.float64(scale) * gate_scale, g16_scale),
         to_u16=between(np.float64(scale) * up_scale, u16_scale),
-        to_h=between(g16_scale * u16_scale, float(h_scale)),
+        to_h=Factor.of(between(g16_scale * u16_scale, float(h_scale))),
         x_scale=scale,
         h_scale=h_scale,
         gate_scale=gate_scale,

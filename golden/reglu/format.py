@@ -29,6 +29,18 @@ class FixedPoint(NamedTuple):
     shift: NDArray[np.uint8]
 
 
+class Factor(NamedTuple):
+    """One factor ``mult / 2**shift`` in plain integers, as :class:`FixedPoint`."""
+
+    mult: int
+    shift: int
+
+    @classmethod
+    def of(cls, single: FixedPoint) -> "Factor":
+        """The only one of factors without a dimension."""
+        return cls(int(single.mult), int(single.shift))
+
+
 def fixed_point(factor: ArrayLike) -> FixedPoint:
     """The nearest ``mult / 2**shift`` with the largest mult of 16 bits.
 

@@ -1,6 +1,6 @@
 """Timing of the neuron-skipping FFN: which row it asks for, and when everything happens.
 
-The rules are those that the docstring of :class:`nibbleforge.hw.reglu.ffn.SkippingFFN` states. The
+The rules are those that the docstring of :class:`nibbleforge.hw.reglu.ffn.RegluFFN` states. The
 order of requests depends on the neurons alone: results of rows are applied one by one in the order
 of the requests, and only when nothing can be asked for or F of them wait.
 """
@@ -8,14 +8,17 @@ of the requests, and only when nothing can be asked for or F of them wait.
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle as repeated
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.errors import UserError
-from ..contract.workload import Profile
-from .config import Matrix, RegluConfig
+from ..contract.events import Counts
+from ..contract.workload import Profile, Workload
+from .config import Matrix, RegluConfig, RegluSettings
+from .values import FfnRun, Neurons, check_shape, compute
 
 SCALED, HIDDEN, MASKED = 6, 9, 5
 """Cycles from a row's final beat to the result of A or a gate, of an up, of a word of the mask.
@@ -28,25 +31,6 @@ ADDED = 2
 
 Y_READ = 2
 """Cycles from everything being done to the first output."""
-
-
-@dataclass(frozen=True)
-class Neurons:
-    """What becomes of the neurons of a token, bool ``(D,)`` each.
-
-    Attributes
-    ----------
-    predicted
-        Gate row is needed.
-    positive
-        Predicted ones that survive the gate: up row is needed.
-    adding
-        Those of them that survive the up: down row is needed.
-    """
-
-    predicted: NDArray[np.bool_]
-    positive: NDArray[np.bool_]
-    adding: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,3 +296,66 @@ class _Decoder:
         self.at += 1
         self._advance()
         return neuron
+
+
+def timings(
+    config: RegluConfig, neurons: Neurons, d: int, rank: int, latency: NDArray[np.integer]
+) -> Iterator[TokenTiming]:
+    """Timing of token after token; their neurons are ``(tokens, D)``."""
+    begin, beats = 0, -(-d // config.lanes)
+    latencies = repeated(latency.tolist())
+    for predicted, positive, adding in zip(
+        neurons.predicted, neurons.positive, neurons.adding, strict=True
+    ):
+        token = Neurons(predicted, positive, adding)
+        timing = TokenRun(config, token, beats, rank, begin, latencies).timing()
+        begin = timing.outputs + beats
+        yield timing
+
+
+def workload(config: RegluConfig, operands: FfnRun) -> Workload:
+    """What becomes of the neurons, and what the memory is like."""
+    d, _, rank = operands.shape
+    profile = FfnProfile(compute(config, operands).neurons, rank, operands.latency)
+    return Workload(len(operands.x), d, d, profile=profile)
+
+
+def cycles(config: RegluConfig, workload: Workload) -> Counts:
+    """Counts of tokens in one free-flowing run, by their :class:`FfnProfile`."""
+    tokens, d = workload.tokens, workload.in_features
+    profile = workload.profile_as(FfnProfile)
+    neurons, rank, latency = profile.neurons, profile.rank, profile.latency
+    if latency is None:
+        latency = np.array([workload.settings_as(RegluSettings).latency])
+    D = neurons.predicted.shape[1]
+    check_shape(config, d, D, rank)
+    beats, end, running, requests = -(-d // config.lanes), 0, 0, 0
+    for timing in timings(config, neurons, d, rank, latency):
+        end = timing.outputs + beats
+        running += timing.quiet + 1 - timing.begin - beats
+        requests += len(timing.row)
+    found = [int(part.sum()) for part in (neurons.predicted, neurons.positive, neurons.adding)]
+    predicted, positive, adding = found
+    row_beats = tokens * (rank * beats + (D * -(-rank // config.lanes)))
+    row_beats += (predicted + positive + adding) * beats
+    totals = {
+        "tokens": tokens,
+        "requests": requests,
+        "row_beats": row_beats,
+        "rows": sum(found) + (tokens * (rank + D) if rank else 0),
+        "macs": row_beats * config.lanes,
+        "predicted": predicted,
+        "gate_survivors": positive,
+        "false_positives": predicted - positive,
+        "survivors": adding,
+        "y_beats": tokens * beats,
+        "stall_rows": running - row_beats,
+        "stall_request": 0,
+        "stall_out": 0,
+    }
+    return Counts(end, totals, float(row_beats))
+
+
+def dense_cycles(config: RegluConfig, tokens: int, d: int, D: int) -> int:
+    """Row beats of a dense FFN of as many lanes: ``3 * D * ceil(d / L)`` a token."""
+    return 3 * D * -(-d // config.lanes) * tokens

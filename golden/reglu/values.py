@@ -13,9 +13,8 @@ from ..contract.errors import UserError
 from ..contract.layer import check_integer
 from .config import RegluConfig
 from .ffn import IntegerFfn, run
-from .format import MULT_BITS, SHIFTS, FixedPoint
+from .format import MULT_BITS, SHIFTS, Factor, FixedPoint
 from .predictor import scores
-from .timing import Neurons
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class FfnRun:
     gate_mult, gate_shift, up_mult, up_shift
         ``(D,)``: factors from g to g16 and from u to u16, uint16 and uint8.
     h_mult, h_shift
-        Factor from relu(g16) * u16 to h, 0-d.
+        Factor from relu(g16) * u16 to h.
     a, b
         The predictor, ``(r, d)`` and ``(D, r)``, int8; r = 0 without.
     z_mult, z_shift
@@ -50,8 +49,8 @@ class FfnRun:
     gate_shift: NDArray[np.uint8]
     up_mult: NDArray[np.uint16]
     up_shift: NDArray[np.uint8]
-    h_mult: NDArray[np.integer]
-    h_shift: NDArray[np.integer]
+    h_mult: int
+    h_shift: int
     a: NDArray[np.int8]
     b: NDArray[np.int8]
     z_mult: NDArray[np.uint16]
@@ -75,7 +74,7 @@ class FfnRun:
             self.down,
             FixedPoint(self.gate_mult, self.gate_shift),
             FixedPoint(self.up_mult, self.up_shift),
-            FixedPoint(self.h_mult.astype(np.uint16), self.h_shift.astype(np.uint8)),
+            Factor(self.h_mult, self.h_shift),
             x_scale=one,
             h_scale=one,
             gate_scale=np.ones(D, np.float32),
@@ -101,8 +100,8 @@ def check(config: RegluConfig, operands: FfnRun) -> None:
     for name in ("h_mult", "h_shift"):
         check_integer(name, getattr(operands, name))
     for name in ("gate_shift", "up_shift", "h_shift", "z_shift"):
-        _check_range(name, getattr(operands, name), *SHIFTS)
-    _check_range("h_mult", operands.h_mult, 0, (1 << MULT_BITS) - 1)
+        _check_range(name, np.asarray(getattr(operands, name)), *SHIFTS)
+    _check_range("h_mult", np.asarray(operands.h_mult), 0, (1 << MULT_BITS) - 1)
     if operands.latency.ndim != 1 or not operands.latency.size:
         raise UserError(f"latency must be a vector, got shape {operands.latency.shape}.")
     _check_range("latency", operands.latency, 1, None)
@@ -148,6 +147,25 @@ def _check_range(name: str, values: NDArray, least: int, most: int | None) -> No
 
 
 # --- values -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """What becomes of the neurons of a token, bool ``(D,)`` each.
+
+    Attributes
+    ----------
+    predicted
+        Gate row is needed.
+    positive
+        Predicted ones that survive the gate: up row is needed.
+    adding
+        Those of them that survive the up: down row is needed.
+    """
+
+    predicted: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    adding: NDArray[np.bool_]
 
 
 class Outcome(NamedTuple):

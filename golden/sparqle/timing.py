@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from ..contract.errors import UserError
 from ..contract.events import Counts
-from ..contract.layer import check_shape
+from ..contract.layer import Layer, check_shape
 from ..contract.tiling import Tiling
 from ..contract.workload import PackedBitmap, Profile, Workload
 from ..grouped import joined_counts, weight_groups
+from . import format as hybrid
 from .config import SparqleConfig, SparqleSettings, events
 
 FILL = 2  # cycles from a beat of weights to the first row that may read it
@@ -367,3 +368,12 @@ def _one_by_one(stages: _Stages, times: int) -> dict[str, NDArray[np.int64]]:
         state, waits = stages.of(block).run(state)
         found.append(waits)
     return {name: np.concatenate([waits[name] for waits in found]) for name in found[0]}
+
+
+def workload(config: SparqleConfig, layer: Layer) -> Workload:
+    """Shape and high halves of the layer, tokens in the order given."""
+    _, high = hybrid.split(config.format, layer.x)
+    profile = PackedBitmap(np.packbits(high != 0, axis=1, bitorder="little"))
+    tokens, in_features = layer.x.shape
+    settings = SparqleSettings(sort=False)
+    return Workload(tokens, in_features, len(layer.w), settings, profile=profile)

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In
 
 from ...golden.anda.config import AndaConfig
-from ...golden.anda.schedule import ARRAY
+from ...golden.anda.unit import ARRAY
 from ...golden.arithmetic.floating import FloatToHalfConfig
 from ...golden.contract.layer import WEIGHT_BITS
 from ..lib.adders import carry_save
@@ -41,7 +41,8 @@ class AndaRow(Part[AndaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        positive, negative = Signal(config.group), Signal(config.group)
+        positive = Signal(config.group)
+        negative = Signal(config.group)
         m.d.comb += [positive.eq(self.bits & ~self.sign), negative.eq(self.bits & self.sign)]
         correction = Signal(config.group.bit_length())
         m.d.comb += correction.eq(carry_save(m, {0: [negative]}, len(correction))[0])
@@ -122,7 +123,8 @@ class AndaArray(Unit[AndaConfig]):
         m = Module()
         config = self.config
         operand = _Operand(m, config)
-        step, ending = Signal(), Signal()
+        step = Signal()
+        ending = Signal()
         m.d.comb += ending.eq(step & operand.last)
         weights, active = self._weights(m, ending)
         control = self._planes(m, operand, step)
@@ -150,7 +152,9 @@ class AndaArray(Unit[AndaConfig]):
         """Take beats of weights, make them the active ones; whether there are active ones."""
         config = self.config
         weights = Signal(weights_layout)
-        take, swap = Signal(), Signal()  # apart from their record: one depends on the other
+        # apart from their record: one depends on the other
+        take = Signal()
+        swap = Signal()
         active = Signal()
         count = Signal(range(config.weight_beats + 1))
         full = count == config.weight_beats
@@ -176,7 +180,8 @@ class AndaArray(Unit[AndaConfig]):
         if not serial:
             there = there & self.sign.valid
         room = ~operand.valid | step
-        take, take_group = Signal(), Signal()
+        take = Signal()
+        take_group = Signal()
         m.d.comb += [
             take.eq(self.plane.valid & self.plane.ready),
             self.plane.ready.eq(room & (~begins | there)),
@@ -225,7 +230,9 @@ class AndaArray(Unit[AndaConfig]):
         if self.config.output == "fp32":
             post.hand_over(m, self, row)
             return
-        y, leaving, room = self.y, Signal(), Signal()
+        y = self.y
+        leaving = Signal()
+        room = Signal()
         m.d.comb += [
             leaving.eq(post.left != 0),
             room.eq(~y.valid | y.ready),

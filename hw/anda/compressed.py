@@ -7,7 +7,7 @@ from ...golden.anda.config import AndaConfig
 from ..lib.base import Unit, connect, connect_inputs, forward_events
 from ..lib.emission import place
 from .array import AndaArray
-from .compressor import Compressor
+from .compressor import AndaCompressor
 
 
 class AndaCompressed(Unit[AndaConfig]):
@@ -36,7 +36,7 @@ class AndaCompressed(Unit[AndaConfig]):
     def __init__(self, config: AndaConfig):
         super().__init__(config, COMPRESSED)
         self.array = AndaArray(array_config(config))
-        self.compressor = Compressor(compressor_config(config))
+        self.compressor = AndaCompressor(compressor_config(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -55,7 +55,9 @@ class AndaCompressed(Unit[AndaConfig]):
     def _results(self, m: Module) -> None:
         """Rows of results to the compressor, the first of a group with its mantissa."""
         y, mantissa, x = self.array.y, self.y_mantissa, self.compressor.x
-        opens, there, taken = Signal(), Signal(), Signal()
+        opens = Signal()
+        there = Signal()
+        taken = Signal()
         row = Signal(range(self.compressor.config.beats))  # of the group
         m.d.comb += [
             opens.eq(row == 0),

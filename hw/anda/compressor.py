@@ -125,6 +125,10 @@ class CompressorLane(Part[LaneConfig]):
             },
         )
 
+    @property
+    def title(self) -> str:
+        return "compressor_lane_direct" if self.config.direct else "compressor_lane"
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         planes = self._collect(m)
@@ -142,7 +146,8 @@ class CompressorLane(Part[LaneConfig]):
         emits: Value = Const(-1, group)  # exponent >= reached
         for bit, plane in enumerate(exponent):
             emits = Mux(reached[bit], plane & emits, plane | emits)
-        active, shifts = Signal(group), Signal(group)
+        active = Signal(group)
+        shifts = Signal(group)
         m.d.comb += [
             active.eq(emits),
             self.plane.eq(significand[-1] & active),
@@ -184,7 +189,7 @@ class CompressorLane(Part[LaneConfig]):
         return Cat(found[0] | ~found.any(), found[1:])
 
 
-class Compressor(Unit[CompressorConfig]):
+class AndaCompressor(Unit[CompressorConfig]):
     """Compress groups of FP16 activations at run time: one exponent and M bit planes a group.
 
     ``x`` brings the same ``beat`` elements of ``lanes_per_beat`` lanes a beat, the blocks of lanes
@@ -227,7 +232,8 @@ class Compressor(Unit[CompressorConfig]):
         self._place_lanes(m, platform, steps, fields)
 
         found = Signal(range(config.lanes_per_beat * config.beat + 1))
-        seen, nonfinite = Signal(), Signal()
+        seen = Signal()
+        nonfinite = Signal()
         m.d.comb += [
             found.eq(_total([part.nonfinite for part in fields])),
             nonfinite.eq(seen | (found != 0)),
@@ -242,7 +248,9 @@ class Compressor(Unit[CompressorConfig]):
     def _sequence(self, m: Module, steps: "_Steps") -> None:
         """Beats of a group, then its planes; the handshakes of all ports."""
         config, x = self.config, self.x
-        opens, final, free = Signal(), Signal(), Signal()
+        opens = Signal()
+        final = Signal()
+        free = Signal()
         left = Signal(range(MANTISSA_MAX + 1))  # planes
         m.d.comb += [
             opens.eq((steps.block == 0) & (steps.lane_block == 0)),

@@ -9,8 +9,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ...golden.anda.config import GroupArrayConfig
+from ...golden.anda.dots import OFFSET
 from ...golden.anda.format import BIAS, EXPONENT_BITS
-from ...golden.anda.values import OFFSET
 from ...golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from ...golden.dequantizer import SCALE_BITS
 from ..lib.base import Part, Unit
@@ -233,7 +233,8 @@ class PostSequence:
     def __init__(self, m: Module, unit: Unit, group: GroupRegisters, load: Value):
         config = unit.config
         self.config, self._group, self._load = config, group, load
-        self.left, self.pull = Signal(range(config.rows + 1)), Signal()
+        self.left = Signal(range(config.rows + 1))
+        self.pull = Signal()
         self._start = Signal(product_layout(config), name="start")
         self.busy = self._sequence(m, unit.events)
         before_sum = config.convert_latency + config.multiply_latency
@@ -247,13 +248,19 @@ class PostSequence:
     def _sequence(self, m: Module, events: data.View) -> Value:
         """Start products; whether the group before is still being taken."""
         config, start, load = self.config, self._start, self._load
-        full, minima, from_zero = Signal(), Signal(), Signal(init=1)
-        ends_tile, draining = Signal(), Signal()
+        full = Signal()
+        minima = Signal()
+        from_zero = Signal(init=1)
+        ends_tile = Signal()
+        draining = Signal()
         position = Signal.like(start.position)
         left = Signal(range(max(2, config.period - config.fp_share + 1)))
         last_pass = minima if config.asymmetric else Const(1, 1)
-        ready, held, ends = Signal(), Signal(), Signal()
-        final, last = Signal(), Signal()
+        ready = Signal()
+        held = Signal()
+        ends = Signal()
+        final = Signal()
+        last = Signal()
         m.d.comb += [
             ready.eq(full & (left == 0)),
             final.eq(ends_tile & last_pass),

@@ -1,5 +1,7 @@
 """Base of all units, and the layouts that hardware derives from golden's port declarations."""
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +52,17 @@ class Part(wiring.Component, Generic[C]):
     def key(self) -> tuple[str, str]:
         """Equal for modules that may share one Verilog definition."""
         return type(self).__qualname__, self.config.config_hash
+
+    @property
+    def title(self) -> str:
+        """What it is, for the name of its module; telling where one design has several kinds."""
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__)
+        return words.lower()
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(type(self)) or "").partition("\n")[0].replace("``", "")
 
 
 class Unit(Part[C]):

@@ -5,8 +5,11 @@ submodule (for Amaranth's simulator) or as an instance of a module that the :cla
 converts once per class and configuration.
 """
 
+import contextlib
+import gc
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth import hdl
@@ -15,8 +18,9 @@ from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowher
 from amaranth.lib.wiring import Flow, In, Out
 
 from ...golden.contract.config import Config
-from ...golden.contract.errors import ToolError
+from ...golden.contract.errors import ToolError, UserError
 from .base import Part, Unit
+from .readable import Description, readable
 from .yosys import run_yosys
 
 
@@ -26,6 +30,7 @@ class Converted:
 
     name: str
     text: str
+    description: Description
 
     @property
     def clocked(self) -> bool:
@@ -52,7 +57,8 @@ class Emitter:
         if part.key not in self.modules:
             ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
             text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
-            self.modules[part.key] = Converted(name, text)
+            description = Description(part.summary, ["clk", "rst", *ports])
+            self.modules[part.key] = Converted(name, text, description)
         return self.modules[part.key]
 
     def instance(self, part: Part, inputs: Mapping[str, hdl.ValueLike]) -> hdl.Instance:
@@ -67,11 +73,11 @@ class Emitter:
         return hdl.Instance(module.name, *connections)
 
     def _name(self, part: Part) -> str:
-        """Module name after the class; a second configuration of a class gets its hash."""
-        kind, digest = part.key
-        name = f"{self.top}_{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind).lower()}"
+        """Module name after what the part is; further parts of that title get a number."""
+        name = f"{self.top}_{part.title}"
         taken = {module.name for key, module in self.modules.items() if key != part.key}
-        return f"{name}_{digest[:6]}" if name in taken else name
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        return next(free for free in names if free not in taken)
 
 
 def place(m: hdl.Module, platform: object, name: str, part: Part, **inputs: hdl.ValueLike) -> None:
@@ -126,40 +132,58 @@ def to_verilog(unit: Unit, top: str, *, active_low: bool = False) -> tuple[str, 
 
     Returns
     -------
-    Verilog text and the names of its modules, leaves first.
+    Verilog text, the top module first, and the names of its modules, leaves first.
 
     Raises
     ------
+    UserError
+        ``top`` is a keyword.
     ToolError
         Yosys did not write all of it.
     """
     emitter = Emitter(top)
-    emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
+    with _without_collection():
+        emitter.convert(ActiveLowReset(unit) if active_low else unit, top)
     modules = list(emitter.modules.values())
+    text = _yosys(modules)
+    if not re.search(rf"^module {top}\(", text, re.MULTILINE):  # Yosys had to escape it
+        raise UserError(f"a module name must not be a keyword of Verilog, got {top!r}.")
+    text = readable(text, {module.name: module.description for module in reversed(modules)})
+    return text, tuple(module.name for module in modules)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Amaranth makes many small objects that live until the end: looking for garbage is in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _yosys(modules: Sequence[Converted]) -> str:
+    """Verilog of modules as Yosys writes it.
+
+    A comparison with zero comes as logical not of a vector: make it a reduction. The order of
+    connections depends on what Yosys did before in this process: sort them, as builds are cached.
+    """
     text = run_yosys(
         "\n".join(module.text for module in modules),
         "read_rtlil {source}",
         "proc -nomux -norom",
         "memory_collect",
+        "opt_merge",
         "opt_clean -purge",
         "write_verilog -noattr {result}",
     )
     written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
     if written != len(modules) or not text.endswith("endmodule\n"):
         raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
-    return _tidy(text), tuple(module.name for module in modules)
-
-
-def _tidy(verilog: str) -> str:
-    """What Yosys offers no option for.
-
-    Every always @* starts with a register that is written once: give it a readable name. A
-    comparison with zero comes as logical not of a vector: make it a reduction. The order of
-    assignments depends on what Yosys did before in this process: sort them, as builds are cached.
-    """
-    verilog = re.sub(r"\\\$auto\$verilog_backend\S* ", "at_start", verilog)
-    verilog = re.sub(r"(?:^  assign .*;\n)+", _sorted_lines, verilog, flags=re.MULTILINE)
-    return verilog.replace("= ! ", "= ~| ")
+    text = re.sub(r"(?:^  assign .*;\n)+(?=endmodule)", _sorted_lines, text, flags=re.MULTILINE)
+    return text.replace("= ! ", "= ~| ")
 
 
 def _sorted_lines(found: re.Match[str]) -> str:

@@ -39,13 +39,18 @@ class Queue(Part[QueueConfig]):
             },
         )
 
+    @property
+    def title(self) -> str:
+        return f"queue_w{self.config.width}_d{self.config.depth}"
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         memory = memory_of(m, "entries", self.config.width, self.config.depth)
         depth = memory.depth
         write = memory.write_port()
         read = memory.read_port(transparent_for=(write,))
-        first, behind = Signal(range(depth)), Signal(range(depth))
+        first = Signal(range(depth))
+        behind = Signal(range(depth))
         count = Signal(range(depth + 1))
         m.d.comb += [
             write.en.eq(self.push),

@@ -83,11 +83,17 @@ class NMArray(Unit[NMConfig]):
         config, x = self.config, self.x
         sequence = UnpackSequence(self.unpack)
         sequence.elaborate(m, self.w, control)
-        busy, ends, begins = Signal(), Signal(), Signal(init=1)
-        count, slots = Signal(range(config.m)), Signal.like(sequence.slots)
-        sparse, bitmap = Signal(), Signal()
+        busy = Signal()
+        ends = Signal()
+        begins = Signal(init=1)
+        count = Signal(range(config.m))
+        slots = Signal.like(sequence.slots)
+        sparse = Signal()
+        bitmap = Signal()
         waits = Signal(range(config.drain))  # cycles until result registers are free
-        final, held, finishing = Signal(), Signal(), Signal()
+        final = Signal()
+        held = Signal()
+        finishing = Signal()
         m.d.comb += [
             final.eq(count == slots - 1),
             held.eq(final & ends & (waits != 0)),
@@ -150,7 +156,8 @@ class NMArray(Unit[NMConfig]):
 
     def _group_error(self, m: Module, slot: data.View, wrong: Value) -> Signal:
         """With the final slot of a weight group: whether any of its slots was wrong."""
-        earlier, error = Signal(), Signal()
+        earlier = Signal()
+        error = Signal()
         m.d.comb += error.eq(earlier | wrong)
         with m.If(slot.step):
             m.d.sync += earlier.eq(error & ~slot.last)
@@ -212,7 +219,8 @@ class NMArray(Unit[NMConfig]):
         group_error = Signal()
         with m.If(move & done.valid):
             m.d.sync += group_error.eq(done.error)
-        shifts, leaves = Signal(north), Signal(_leaves_layout)
+        shifts = Signal(north)
+        leaves = Signal(_leaves_layout)
         each = config.drain // north
         m.d.comb += [
             *(shifts[i].eq(left > config.drain - (i + 1) * each) for i in range(north)),

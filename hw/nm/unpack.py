@@ -144,7 +144,8 @@ class Unpacker(Part[UnpackConfig]):
         values = Signal(config.m * WEIGHT_BITS, reset_less=True)
         places = Signal(config.m, reset_less=True)
         before = Signal(config.index_bits, reset_less=True)  # index of the slot before
-        lowest, rest = Signal(config.index_bits), Signal(config.m)
+        lowest = Signal(config.index_bits)
+        rest = Signal(config.m)
         for i in reversed(range(config.m)):
             with m.If(places[i]):
                 m.d.comb += lowest.eq(i)
@@ -187,18 +188,25 @@ class UnpackSequence:
 
     def __init__(self, config: UnpackConfig):
         self.config = config
-        self.full, self.load, self.end, self.error = Signal(), Signal(), Signal(), Signal()
+        self.full = Signal()
+        self.load = Signal()
+        self.end = Signal()
+        self.error = Signal()
         self.slots = Signal(range(config.m + 1), init=config.m)
 
     def elaborate(self, m: Module, source: Any, control: data.View) -> None:
         """Pull from the stream of packed weights; ``control`` is that of the columns."""
-        fresh, opens = Signal(), Signal(init=1)  # the next byte begins packed rows
+        # the next byte begins packed rows
+        fresh = Signal()
+        opens = Signal(init=1)
         n = Signal.like(self.slots)
         count = Signal.like(control.word)
         unread = Signal.like(control.unread)
         grain, grains = self.config.grain, self.config.grains
         wanted = Signal(range(grains + 1))  # grains
-        last, needed, room = Signal(), Signal(), Signal()
+        last = Signal()
+        needed = Signal()
+        room = Signal()
         given = source.payload.n
         legal = (given != 0) & (given <= self.config.m)
         bits = [pattern.block_bits for pattern in self.config.patterns]

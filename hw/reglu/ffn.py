@@ -3,7 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal
 
 from ...golden.reglu.config import Matrix, RegluConfig
-from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.reglu.unit import REGLU_FFN
 from ..lib.base import Unit, connect
 from ..lib.emission import place
 from ..lib.memories import address_bits
@@ -14,7 +14,7 @@ from .sums import OutputSums
 from .values import NeuronValues, factor_layout
 
 
-class SkippingFFN(Unit[RegluConfig]):
+class RegluFFN(Unit[RegluConfig]):
     """ReGLU FFN that reads only rows of neurons that add to its outputs, and of those predicted to.
 
     ``x`` brings a token, L features a beat; its first beat brings the number of neurons D, the rank
@@ -56,7 +56,7 @@ class SkippingFFN(Unit[RegluConfig]):
     """
 
     def __init__(self, config: RegluConfig):
-        super().__init__(config, SKIPPING_FFN)
+        super().__init__(config, REGLU_FFN)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -91,7 +91,7 @@ class SkippingFFN(Unit[RegluConfig]):
         m.d.comb += [
             x.ready.eq(token.loading),
             token.load.eq(x.valid & token.loading),
-            token.begin.eq(token.load & (token.place == 0)),
+            token.start.eq(token.load & (token.place == 0)),
         ]
         with m.If(token.load):
             m.d.sync += [
@@ -100,7 +100,7 @@ class SkippingFFN(Unit[RegluConfig]):
                 token.loading.eq(~x.payload.last),
                 token.running.eq(x.payload.last),
             ]
-        with m.If(token.begin):
+        with m.If(token.start):
             m.d.sync += [
                 token.size.neurons.eq(x.payload.neurons),
                 token.to_h.mult.eq(x.payload.h_mult),
@@ -119,10 +119,10 @@ class SkippingFFN(Unit[RegluConfig]):
         """Rows are asked for, of neurons one after the other."""
         connect(m, requester.request, self.request)
         m.d.comb += [
-            requester.begin.eq(token.begin),
+            requester.start.eq(token.start),
             requester.token.eq(token.size),
             requester.candidate.eq(neurons.candidate),
-            neurons.begin.eq(token.begin),
+            neurons.start.eq(token.start),
             neurons.take.eq(requester.take),
             self.events.requests.eq(self.request.valid & self.request.ready),
             self.events.predicted.eq(requester.take),
@@ -135,7 +135,7 @@ class SkippingFFN(Unit[RegluConfig]):
         """Rows arrive; a wrong one is an error of the token."""
         connect(m, self.rows, rows.rows)
         m.d.comb += [
-            rows.begin.eq(token.begin),
+            rows.start.eq(token.start),
             rows.running.eq(token.running),
             rows.token.eq(token.size),
             rows.x_write.enable.eq(token.load),
@@ -152,7 +152,7 @@ class SkippingFFN(Unit[RegluConfig]):
             self.events.macs.eq(Mux(rows.beat, self.config.lanes, 0)),
             self.events.stall_rows.eq(token.running & ~rows.beat),
         ]
-        with m.If(token.begin):
+        with m.If(token.start):
             m.d.sync += token.error.eq(0)
         with m.Elif(rows.wrong):
             m.d.sync += token.error.eq(1)
@@ -219,8 +219,11 @@ class _Token:
     """What is known of the token under work, and how far it is."""
 
     def __init__(self, config: RegluConfig):
-        self.loading, self.running = Signal(init=1), Signal()
-        self.load, self.begin = Signal(), Signal()  # a beat of x; the first one
+        self.loading = Signal(init=1)
+        self.running = Signal()
+        # a beat of x; the first one
+        self.load = Signal()
+        self.start = Signal()
         self.place = Signal(address_bits(config.x_words))
         self.last = Signal.like(self.place)
         self.size = Signal(token_layout(config))

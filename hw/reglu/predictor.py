@@ -27,7 +27,7 @@ class NeuronPredictor(Part[RegluConfig]):
         super().__init__(
             config,
             {
-                "begin": In(1),
+                "start": In(1),
                 "z_done": In(1),
                 "z": In(signed(OPERAND_BITS)),
                 "z_end": In(1),
@@ -55,8 +55,10 @@ class NeuronPredictor(Part[RegluConfig]):
         """The z memory, written element by element, read a word at a time."""
         lanes = self.config.lanes
         memory = memory_of(m, "z_words", lanes * OPERAND_BITS, self.config.z_words)
-        write, read = memory.write_port(granularity=OPERAND_BITS), memory.read_port()
-        word, lane = Signal(address_bits(self.config.z_words)), Signal(address_bits(lanes))
+        write = memory.write_port(granularity=OPERAND_BITS)
+        read = memory.read_port()
+        word = Signal(address_bits(self.config.z_words))
+        lane = Signal(address_bits(lanes))
         m.d.comb += [
             *(write.en[i].eq(self.z_done & (lane == i)) for i in range(lanes)),
             write.addr.eq(word),
@@ -69,7 +71,7 @@ class NeuronPredictor(Part[RegluConfig]):
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == lanes - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [self.z_ready.eq(0), lane.eq(0), word.eq(0)]
 
     def _mask_words(self, m: Module, platform: object) -> Queue:
@@ -79,7 +81,9 @@ class NeuronPredictor(Part[RegluConfig]):
         words = Queue(QueueConfig(width=group + 1, depth=config.mask_words))
         place(m, platform, "words", words)
         position = Signal(range(group))
-        mask, last, complete = Signal(group), Signal(), Signal()
+        mask = Signal(group)
+        last = Signal()
+        complete = Signal()
         predicted = Signal()
         m.d.comb += [
             predicted.eq(self.score > self.threshold),
@@ -100,7 +104,8 @@ class NeuronPredictor(Part[RegluConfig]):
         group = self.config.mask_group
         decoder = BitmapDecoder(BitmapConfig(group=group, value_width=0, beat=1))
         place(m, platform, "decoder", decoder)
-        number, ended = Signal(address_bits(self.config.mask_words)), Signal()
+        number = Signal(address_bits(self.config.mask_words))
+        ended = Signal()
         pairs = decoder.pairs
         m.d.comb += [
             decoder.bitmap.valid.eq(words.there),
@@ -113,7 +118,7 @@ class NeuronPredictor(Part[RegluConfig]):
         ]
         with m.If(pairs.valid & pairs.ready):
             m.d.sync += [number.eq(number + pairs.payload.group_last), ended.eq(pairs.payload.last)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [number.eq(0), ended.eq(0)]
 
 
@@ -124,7 +129,7 @@ class NeuronCounter(Part[RegluConfig]):
         super().__init__(
             config,
             {
-                "begin": In(1),
+                "start": In(1),
                 "neurons": In(config.max_neurons.bit_length()),
                 "take": In(1),
                 "candidate": Out(candidate_layout(config)),
@@ -133,7 +138,8 @@ class NeuronCounter(Part[RegluConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        neuron, ended = Signal(neuron_bits(self.config)), Signal(init=1)
+        neuron = Signal(neuron_bits(self.config))
+        ended = Signal(init=1)
         m.d.comb += [
             self.candidate.there.eq(~ended),
             self.candidate.neuron.eq(neuron),
@@ -141,6 +147,6 @@ class NeuronCounter(Part[RegluConfig]):
         ]
         with m.If(self.take):
             m.d.sync += [neuron.eq(neuron + 1), ended.eq(neuron == self.neurons - 1)]
-        with m.If(self.begin):
+        with m.If(self.start):
             m.d.sync += [neuron.eq(0), ended.eq(0)]
         return m

@@ -43,7 +43,7 @@ def row_layout(config: RegluConfig) -> data.StructLayout:
 class Requester(Part[RegluConfig]):
     """Asks for A, for B, then for rows of gate, up and down, by the rule of the unit.
 
-    Works from the cycle after ``begin`` until ``quiet``. ``asked`` tells whether A and B have been
+    Works from the cycle after ``start`` until ``quiet``. ``asked`` tells whether A and B have been
     asked for; ``awaited`` is the oldest other row that has been, until ``received``. Results come
     with their strobes and wait to be applied.
     """
@@ -53,7 +53,7 @@ class Requester(Part[RegluConfig]):
         super().__init__(
             config,
             {
-                "begin": In(1),
+                "start": In(1),
                 "token": In(token_layout(config)),
                 "candidate": In(candidate_layout(config)),
                 "take": Out(1),
@@ -76,14 +76,16 @@ class Requester(Part[RegluConfig]):
         config = self.config
         survivors = Records(m, platform, "survivors", self._neuron(G16_BITS), config.survivors)
         hidden = Records(m, platform, "hidden", self._neuron(OPERAND_BITS), config.in_flight)
-        ask, row = Signal(), Signal(row_layout(config))
+        ask = Signal()
+        row = Signal(row_layout(config))
         apply = Signal()
         results = _Results(m, platform, self, ask, row, apply)
         free = self._request(m, ask, row)
         rows = self._bursts(m, free)
 
         used = Signal(range(config.survivors + 1))
-        want_gate, eligible = Signal(), Signal()
+        want_gate = Signal()
+        eligible = Signal()
         m.d.comb += [
             want_gate.eq(~self.candidate.ended & (used != config.survivors)),
             eligible.eq(want_gate | hidden.there | survivors.there),
@@ -130,11 +132,12 @@ class Requester(Part[RegluConfig]):
         rows = Signal()
         if not self.config.predictor:
             m.d.comb += self.asked.eq(0)
-            with m.If(self.begin):
+            with m.If(self.start):
                 m.d.sync += rows.eq(1)
             return rows
-        a, b = Signal(), Signal()
-        with m.If(self.begin):
+        a = Signal()
+        b = Signal()
+        with m.If(self.start):
             m.d.sync += a.eq(1)
         with m.If(a & free):
             m.d.sync += [a.eq(0), b.eq(1)]
@@ -195,10 +198,13 @@ class _Results:
         rows = Records(m, platform, "unapplied", layout, depth)
         gates = Records(m, platform, "gates", result_layout(G16_BITS), depth)
         ups = Records(m, platform, "ups", result_layout(OPERAND_BITS), depth)
-        downs, count = Signal(range(depth + 1)), Signal(range(depth + 1))
+        downs = Signal(range(depth + 1))
+        count = Signal(range(depth + 1))
         down = Signal()
         self.neuron, self.gate, self.up = rows.head.neuron, gates, ups
-        self.full, self.none, self.dead_gate = Signal(), Signal(), Signal()
+        self.full = Signal()
+        self.none = Signal()
+        self.dead_gate = Signal()
         matrix = rows.head.matrix
         m.d.comb += [
             rows.push.eq(ask),

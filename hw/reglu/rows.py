@@ -55,7 +55,7 @@ class RowEngine(Part[RegluConfig]):
             config,
             {
                 "rows": In(stream.Signature(payload_layout(rows))),
-                "begin": In(1),
+                "start": In(1),
                 "running": In(1),
                 "token": In(token_layout(config)),
                 "x_write": In(word_write_layout(config)),
@@ -82,7 +82,8 @@ class RowEngine(Part[RegluConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        tag, word = Signal(tag_layout()), Signal(self._word_bits)
+        tag = Signal(tag_layout())
+        word = Signal(self._word_bits)
         self._sequence(m, tag, word)
         tag = delayed(m, tag, 1, "tag")
         operand = Signal(operand_layout(), reset_less=True)
@@ -112,7 +113,8 @@ class RowEngine(Part[RegluConfig]):
         """Which beat is next, whether it can be taken, and whether it is what it should be."""
         rows, awaited = self.rows, self.awaited
         burst = _Burst(m, self)
-        last, row = Signal.like(word), Signal.like(rows.payload.row)
+        last = Signal.like(word)
+        row = Signal.like(rows.payload.row)
         apart = (awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)
         m.d.comb += [
             tag.matrix.eq(Mux(burst.any, Mux(burst.a, Matrix.A, Matrix.B), awaited.matrix)),
@@ -144,7 +146,8 @@ class RowEngine(Part[RegluConfig]):
         """Each element of a beat times x, z or h."""
         config, lanes = self.config, range(self.config.lanes)
         memory = memory_of(m, "x_words", config.lanes * OPERAND_BITS, config.x_words)
-        write, read = memory.write_port(), memory.read_port()
+        write = memory.write_port()
+        read = memory.read_port()
         values = Signal(config.lanes * OPERAND_BITS, reset_less=True)
         m.d.sync += values.eq(self.rows.payload.value.as_value())
         m.d.comb += [
@@ -192,8 +195,11 @@ class _Burst:
 
     def __init__(self, m: Module, engine: RowEngine):
         self.engine = engine
-        self.a, self.b, self.any = Signal(name="in_a"), Signal(name="in_b"), Signal(name="in_burst")
-        self.asked, self.last = Signal(name="burst_asked"), Signal(name="burst_last")
+        self.a = Signal(name="in_a")
+        self.b = Signal(name="in_b")
+        self.any = Signal(name="in_burst")
+        self.asked = Signal(name="burst_asked")
+        self.last = Signal(name="burst_last")
         self.row = Signal(engine.config.row_bits, name="burst_row")
         if not engine.config.predictor:
             return
@@ -213,5 +219,5 @@ class _Burst:
             m.d.sync += self.row.eq(Mux(self.last, 0, self.row + 1))
             with m.If(self.last):
                 m.d.sync += [self.a.eq(0), self.b.eq(self.a)]
-        with m.If(engine.begin):
+        with m.If(engine.start):
             m.d.sync += self.a.eq(1)

@@ -41,10 +41,12 @@ class OutputSums(Part[RegluConfig]):
         m = Module()
         config, y = self.config, self.y
         memory = memory_of(m, "y_words", config.lanes * config.y_bits, config.x_words)
-        read, write = memory.read_port(), memory.write_port()
+        read = memory.read_port()
+        write = memory.write_port()
         next_word, draining = self._drain(m)
         free = ~y.valid | y.ready
-        added, address = Signal(), Signal.like(self.address)
+        added = Signal()
+        address = Signal.like(self.address)
         m.d.sync += [added.eq(self.add), address.eq(self.address)]
         sums = Signal(len(read.data))
         for lane in range(config.lanes):
@@ -64,7 +66,8 @@ class OutputSums(Part[RegluConfig]):
     def _drain(self, m: Module) -> tuple[Signal, Signal]:
         """The word that is read for the next beat, and whether there is one."""
         y = self.y
-        word, draining = Signal.like(self.address), Signal()
+        word = Signal.like(self.address)
+        draining = Signal()
         final = word == self.last
         with m.If(self.drain):
             m.d.sync += [draining.eq(1), word.eq(0)]

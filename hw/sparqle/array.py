@@ -15,7 +15,7 @@ from .decoder import index_bits
 from .rows import RowGroup, bank_bits, bank_layout, write_layout
 
 
-class HybridArray(Unit[SparqleConfig]):
+class SparqleArray(Unit[SparqleConfig]):
     """R x C array that multiplies all low halves of activations, and high halves that are not 0.
 
     ``y = x @ w.T`` for a tile of R tokens and C outputs, ``x = 2^k * high + low``, on k-bit
@@ -59,7 +59,9 @@ class HybridArray(Unit[SparqleConfig]):
         m = Module()
         groups = [RowGroup(self.config) for _ in range(self.config.row_groups)]
         self._write_weights(m, groups)
-        commit, load, pull = Signal(), Signal(), Signal()
+        commit = Signal()
+        load = Signal()
+        pull = Signal()
         self._end_tiles(m, groups, commit, load, pull)
 
         below: Value = Const(0, len(groups[0].below))
@@ -80,15 +82,19 @@ class HybridArray(Unit[SparqleConfig]):
     def _write_weights(self, m: Module, groups: list[RowGroup]) -> None:
         """Register a beat of weights, then write it into every copy of its bank."""
         config = self.config
-        position, bank = Signal(index_bits(config)), Signal(bank_bits(config))
-        accepted, opens, ends_chunk = Signal(), Signal(), Signal()
+        position = Signal(index_bits(config))
+        bank = Signal(bank_bits(config))
+        accepted = Signal()
+        opens = Signal()
+        ends_chunk = Signal()
         m.d.comb += [
             opens.eq(position == 0),
             self.w.ready.eq(~opens | Cat(group.room for group in groups).all()),
             accepted.eq(self.w.valid & self.w.ready),
             ends_chunk.eq(position.all() | self.w.payload.last),
         ]
-        write, last = Signal(write_layout(config)), Signal()
+        write = Signal(write_layout(config))
+        last = Signal()
         m.d.sync += write.enable.eq(accepted)
         with m.If(accepted):
             m.d.sync += [
@@ -117,7 +123,9 @@ class HybridArray(Unit[SparqleConfig]):
         """End a tile when all its rows have, load its results when the last product is in."""
         left = Signal(range(self.config.rows + 1))  # rows of results still to leave
         more = left > 1 if self.config.rows > 1 else 0  # a single row leaves nothing to compare
-        pending, busy, ended = Signal(3), Signal(), Signal()
+        pending = Signal(3)
+        busy = Signal()
+        ended = Signal()
         m.d.comb += [
             ended.eq(Cat(group.ended for group in groups).all()),
             busy.eq(more | ((left == 1) & ~self.y.ready) | pending.any()),
@@ -199,4 +207,4 @@ class SparqleGrouped(GroupedArray[SparqleConfig]):
     """The hybrid array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
 
     def __init__(self, config: SparqleConfig):
-        super().__init__(config, GROUPED, HybridArray)
+        super().__init__(config, GROUPED, SparqleArray)

@@ -80,10 +80,14 @@ class ListDecoder(Part[SparqleConfig]):
         config = self.config
         words = config.span // config.group
         bitmaps = [getattr(self, f"bitmap_{row}") for row in range(config.sharing)]
-        which, word = Signal(), Signal(range(max(2, words)))
+        which = Signal()
+        word = Signal(range(max(2, words)))
         ended = Signal(config.sharing)
-        offered, last, room = Signal.like(ended), Signal.like(ended), Signal()
-        take, complete = Signal(), Signal()
+        offered = Signal.like(ended)
+        last = Signal.like(ended)
+        room = Signal()
+        take = Signal()
+        complete = Signal()
         m.d.comb += [
             offered.eq(ended | Cat(bitmap.valid for bitmap in bitmaps)),
             last.eq(ended | Cat(bitmap.payload.last for bitmap in bitmaps)),
@@ -113,8 +117,11 @@ class ListDecoder(Part[SparqleConfig]):
     ) -> Signal:
         config = self.config
         chunk = config.chunk
-        which, done, fire = Signal(), Signal(), Signal()
-        full, last = Signal(), Signal()
+        which = Signal()
+        done = Signal()
+        fire = Signal()
+        full = Signal()
+        last = Signal()
         masks = [Signal(config.span, name=f"mask_{row}") for row in range(config.sharing)]
         m.d.comb += [
             full.eq(Mux(which, buffers[1].full, buffers[0].full)),
@@ -124,7 +131,8 @@ class ListDecoder(Part[SparqleConfig]):
                 for row, mask in enumerate(masks)
             ),
         ]
-        shared, lowest = Signal(config.span), Signal(chunk)
+        shared = Signal(config.span)
+        lowest = Signal(chunk)
         m.d.comb += shared.eq(_or(masks))
         below = prefix_counts(m, shared[:chunk], limit=1)
         m.d.comb += [

@@ -119,7 +119,10 @@ class RowGroup(Part[SparqleConfig]):
 
     def _sequence(self, m: Module, entries: stream.Interface, step: "_Step") -> None:
         """Low halves of a chunk, then its list, then the next chunk; wait at the tile's end."""
-        at_start, high, done, dropping = Signal(init=1), Signal(), Signal(), Signal()
+        at_start = Signal(init=1)
+        high = Signal()
+        done = Signal()
+        dropping = Signal()
         position = Signal(index_bits(self.config))
         bank = Signal(bank_bits(self.config))
         ahead = Signal(range(self.config.weight_banks * self.config.chunk + 1))
@@ -132,8 +135,12 @@ class RowGroup(Part[SparqleConfig]):
         list_end = _ListEnd(self.config)
 
         head = entries.payload
-        ends_chunk, empty, may_low, listed = Signal(), Signal(), Signal(), Signal()
-        finished, ends_tile = Signal(), Signal()
+        ends_chunk = Signal()
+        empty = Signal()
+        may_low = Signal()
+        listed = Signal()
+        finished = Signal()
+        ends_tile = Signal()
         m.d.comb += [
             ends_chunk.eq(position.all() | (here.tile_last & (position == here.end))),
             empty.eq(list_end.passed | (head.used == 0)),
@@ -186,7 +193,8 @@ class RowGroup(Part[SparqleConfig]):
         depth = self.config.weight_banks * self.config.chunk
         memory = Memory(shape=self.config.columns * WEIGHT_BITS, depth=depth, init=[])
         m.submodules.banks = memory
-        write, read = memory.write_port(), memory.read_port()
+        write = memory.write_port()
+        read = memory.read_port()
         m.d.comb += [
             write.en.eq(self.write.enable),
             write.addr.eq(Cat(self.write.position, self.write.bank)),
@@ -232,7 +240,9 @@ class _Step:
     """What a row group does in a cycle."""
 
     def __init__(self, config: SparqleConfig):
-        self.low, self.high, self.first = Signal(), Signal(), Signal()
+        self.low = Signal()
+        self.high = Signal()
+        self.first = Signal()
         self.bank = Signal(bank_bits(config))
         self.position = Signal(index_bits(config))
         self.used = Signal(config.sharing)
@@ -243,7 +253,8 @@ class _Stage:
     """Registers of a step on its way to the rows."""
 
     def __init__(self, config: SparqleConfig, name: str):
-        self.low, self.high = Signal(name=f"{name}_low"), Signal(name=f"{name}_high")
+        self.low = Signal(name=f"{name}_low")
+        self.high = Signal(name=f"{name}_high")
         self.first = Signal(name=f"{name}_first", reset_less=True)
         self.used = Signal(config.sharing, name=f"{name}_used", reset_less=True)
         layout = data.ArrayLayout(config.k, config.sharing)
@@ -281,7 +292,10 @@ class _ListEnd:
     ) -> Value:
         """Compare at the end of each chunk; returns whether the tile ends before its list."""
         config = self.config
-        ends_now, ended, apart, wrong = Signal(), Signal(), Signal(), Signal()
+        ends_now = Signal()
+        ended = Signal()
+        apart = Signal()
+        wrong = Signal()
         m.d.comb += ends_now.eq(popped & head.tile_last)
         m.d.comb += apart.eq(popped & head.apart)
         m.d.comb += ended.eq(self.passed | ends_now)

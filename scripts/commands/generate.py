@@ -23,6 +23,9 @@ def command(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of another design or configuration.")
+    ] = False,
 ) -> None:
     """Generate the Verilog of a unit."""
     owner, configuration, _ = configure(unit, preset, config, settings)
@@ -34,6 +37,7 @@ def command(
         for design in designs:
             top = f"{name}_{design.name}" if name and len(designs) > 1 else name
             generated = generate(design, configuration, name=top, reset=reset)
+            generated.check_folder(output, replace=force)
             written += generated.write(folder)
     for path in written:
         console.print(str(output / path.name), markup=False)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...golden.anda.config import AndaConfig, AndaSettings
-from ...golden.anda.schedule import ARRAY
 from ...golden.anda.search import FP16_BITS, BopsWeights, Mantissas, Round, saving
 from ...golden.anda.search import search as golden_search
+from ...golden.anda.unit import ARRAY
 from ...golden.contract.errors import UserError
 from ...golden.contract.workload import Workload
 from ...golden.llm import Linear

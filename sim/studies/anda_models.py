@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...golden import fp16
-from ...golden.anda import schedule as anda
 from ...golden.anda.config import AndaConfig, AndaSettings
-from ...golden.anda.schedule import AndaLayer
 from ...golden.anda.search import PUBLISHED, Published, saving
+from ...golden.anda.unit import ARRAY
+from ...golden.anda.values import AndaLayer
 from ...golden.contract.workload import Workload
 from ...golden.fp16 import Fp16Config, Fp16Layer
 from ..run.measure import Measured, Runner
@@ -56,7 +56,7 @@ def speeds(config: AndaConfig | None = None, tokens: int = TOKENS) -> Iterator[M
         )
         fast = [
             sum(
-                n * anda.cycles(config, Workload(tokens, k, o, AndaSettings(mantissa=m))).cycles
+                n * ARRAY.cycles(config, Workload(tokens, k, o, AndaSettings(mantissa=m))).cycles
                 for (k, o, n), m in zip(layers(model), mantissas, strict=True)
             )
             for mantissas in combinations
@@ -111,9 +111,9 @@ def measure(shape: Shape, runner: Runner, tokens: int = 16) -> Measured:
         return runner.measure(fp16.ARRAY, rival, fp16.traffic(rival, operands), golden)
     config, group = AndaConfig(), 128
     d = rng.uniform(0.001, 0.1, (shape.outputs, -(-shape.in_features // group)))
-    layer = AndaLayer(x, np.array(shape.mantissa), w, d.astype(np.float16), np.array(group))
-    golden = anda.cycles(config, anda.workload(config, layer))
-    return runner.measure(anda.ARRAY, config, anda.traffic(config, layer), golden)
+    layer = AndaLayer(x, shape.mantissa, w, d.astype(np.float16), group)
+    golden = ARRAY.cycles(config, ARRAY.workload(config, layer))
+    return runner.measure(ARRAY, config, ARRAY.traffic(config, layer), golden)
 
 
 def geometric_means(found: list[ModelSpeed]) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -13,7 +13,7 @@ from ...golden.nm import unit as nm
 from ...golden.nm.config import NMConfig, NMSettings
 from ...golden.nm.format import slots
 from ...golden.nm.pattern import Pattern
-from ...golden.nm.unit import NMLayer
+from ...golden.nm.values import NMLayer
 from ..run.measure import Measured, Runner
 
 PATTERNS = tuple(
@@ -93,7 +93,7 @@ def speed(pattern: Pattern, shape: Shape) -> Speed:
     config = config_of(pattern)
     workload = shape.workload(pattern)
     rival = DenseConfig(passes=1, max_k=config.max_k)
-    counts = nm.cycles(config, workload)
+    counts = nm.GROUPED.cycles(config, workload)
     return Speed(pattern, config, counts, dense.cycles(rival, workload).cycles)
 
 
@@ -109,6 +109,6 @@ def measure(pattern: Pattern, shape: Shape, runner: Runner) -> Measured:
     groups = -(-shape.in_features // config.weight_group)
     d = rng.uniform(0.001, 0.1, (shape.outputs, groups)).astype(np.float16)
     packed = slots(np.where(keep, q, np.int8(0)), keep, pattern)
-    layer = NMLayer(x, *packed, np.array(config.weight_group), d)
-    golden = nm.cycles(config, nm.workload(config, layer))
+    layer = NMLayer(x, *packed, config.weight_group, d)
+    golden = nm.GROUPED.cycles(config, nm.GROUPED.workload(config, layer))
     return runner.measure(nm.GROUPED, config, nm.GROUPED.traffic(config, layer), golden)

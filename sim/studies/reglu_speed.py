@@ -12,9 +12,9 @@ from ...golden.reglu.ffn import INT8_LIMIT
 from ...golden.reglu.format import FixedPoint, exact_product
 from ...golden.reglu.predictor import scores
 from ...golden.reglu.quality import share
-from ...golden.reglu.timing import FfnProfile, Neurons
-from ...golden.reglu.unit import SKIPPING_FFN, SMALL, cycles, dense_cycles, traffic, workload
-from ...golden.reglu.values import FfnRun
+from ...golden.reglu.timing import FfnProfile, dense_cycles
+from ...golden.reglu.unit import REGLU_FFN, SMALL
+from ...golden.reglu.values import FfnRun, Neurons
 from ..run.measure import Measured, Runner
 
 SETUPS = ((RegluConfig(), (4096, 11008, 256)), (SMALL, (576, 1536, 64)))
@@ -76,9 +76,9 @@ def speed(
         for profile in (FfnProfile(neurons, rank), FfnProfile(everyone, 0))
     )
     return Speed(
-        cycles(config, predicted),
+        REGLU_FFN.cycles(config, predicted),
         dense_cycles(config, tokens, d, D),
-        cycles(config.replace(predictor=False), unpredicted).cycles,
+        REGLU_FFN.cycles(config.replace(predictor=False), unpredicted).cycles,
         share(d, D, rank, natural, dropped),
     )
 
@@ -93,8 +93,8 @@ def measure(
 ) -> Measured:
     """One token of the same on the RTL; values, events and cycles compared with golden."""
     operands = operands_of(shape, natural, dropped, latency)
-    golden = cycles(config, workload(config, operands))
-    return runner.measure(SKIPPING_FFN, config, traffic(config, operands), golden)
+    golden = REGLU_FFN.cycles(config, REGLU_FFN.workload(config, operands))
+    return runner.measure(REGLU_FFN, config, REGLU_FFN.traffic(config, operands), golden)
 
 
 def operands_of(
@@ -125,8 +125,8 @@ def operands_of(
         gate_shift=shift,
         up_mult=mult,
         up_shift=shift,
-        h_mult=np.array(1 << 15),
-        h_shift=np.array(35),
+        h_mult=1 << 15,
+        h_shift=35,
         a=a,
         b=b,
         z_mult=z_mult,

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ...golden import fp16
 from ...golden.anda import compressed as anda_compressed
-from ...golden.anda import schedule as anda
+from ...golden.anda import values as anda_values
 from ...golden.anda.compressed import COMPRESSED, CompressedLayer
 from ...golden.anda.config import AndaConfig, AndaSettings, GroupArrayConfig
 from ...golden.anda.format import to_fp16
-from ...golden.anda.schedule import ARRAY, AndaLayer
+from ...golden.anda.unit import ARRAY
+from ...golden.anda.values import AndaLayer
 from ...golden.arithmetic.quantise import QuantisedWeights, take_weights
 from ...golden.contract.config import Config
 from ...golden.contract.workload import Workload
@@ -103,7 +104,7 @@ class ChainedLayer(FloatLayer):
             np.pad(layer.d, padding),
             layer.weight_group,
             np.pad(minimum, padding) if minimum.size else minimum,
-            result_mantissa=np.array(settings.result_mantissa),
+            result_mantissa=settings.result_mantissa,
         )
 
     def finish(self, *measured: Measured) -> Finished:
@@ -127,10 +128,9 @@ def prepare(config: AndaConfig, settings: AndaSettings, tensors: Tensors) -> Flo
     w = weights_of(config, settings.weight_group, tensors, weights)
     minimum = [] if w.minimum is None else [w.minimum]
     x = to_fp16("activations", tensors.activations)
-    mantissa, group = np.array(settings.mantissa), np.array(w.group)
-    layer = AndaLayer(x, mantissa, w.q, w.scale, group, *minimum)
+    layer = AndaLayer(x, settings.mantissa, w.q, w.scale, w.group, *minimum)
     chained = config.output == "anda"
-    anda.check(anda_compressed.array_config(config) if chained else config, layer)
+    anda_values.check(anda_compressed.array_config(config) if chained else config, layer)
     return (ChainedLayer if chained else PlaneLayer)(config, settings, tensors, w, layer)
 
 

@@ -1,9 +1,7 @@
 """Simulation of the mantissa array on a user's layer."""
 
-import numpy as np
-
 from ...golden.anda.format import to_fp16
-from ...golden.anda.schedule import check_operands
+from ...golden.anda.values import check_operands
 from ...golden.figna import ARRAY, FignaConfig, FignaLayer, FignaSettings
 from ..run.measure import Measured, fp32_results
 from .anda import FloatLayer, weights_of
@@ -31,6 +29,6 @@ def prepare(config: FignaConfig, settings: FignaSettings, tensors: Tensors) -> M
     w = weights_of(config, settings.weight_group, tensors, weights)
     minimum = [] if w.minimum is None else [w.minimum]
     x = to_fp16("activations", tensors.activations)
-    layer = FignaLayer(x, w.q, w.scale, np.array(w.group), *minimum)
+    layer = FignaLayer(x, w.q, w.scale, w.group, *minimum)
     check_operands(config, layer)
     return MantissaLayer(config, settings, tensors, w, layer)

@@ -18,7 +18,7 @@ from ...golden.nm import unit as nm
 from ...golden.nm.config import ACTIVATION_BITS, BEAT_BITS, NMConfig, NMSettings
 from ...golden.nm.format import Slots, pack, slots
 from ...golden.nm.prune import Calibration, prune
-from ...golden.nm.unit import NMLayer
+from ...golden.nm.values import NMLayer
 from ..run.measure import Measured, fp32_results, results
 from .dense import baselines
 from .simulate import Finished, Prepared, Run, Tensors, layer_sqnr_db, times
@@ -46,8 +46,8 @@ class SparseLayer(Prepared):
         """Operands of the array."""
         q = self.x.q.astype(np.int8)
         if self.config.grouped:
-            return NMLayer(q, *self.packed, np.array(self.w.group), self.w.scale)
-        return NMLayer(q, *self.packed, np.array(q.shape[1]))
+            return NMLayer(q, *self.packed, self.w.group, self.w.scale)
+        return NMLayer(q, *self.packed, q.shape[1])
 
     @property
     def runs(self) -> tuple[Run, ...]:

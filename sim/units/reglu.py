@@ -12,9 +12,9 @@ from ...golden.contract.workload import Workload
 from ...golden.reglu.config import OPERAND_BITS, RegluConfig, RegluSettings, ports
 from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
-from ...golden.reglu.timing import FfnProfile, Neurons
-from ...golden.reglu.unit import SKIPPING_FFN, dense_cycles
-from ...golden.reglu.values import FfnRun, compute
+from ...golden.reglu.timing import FfnProfile, dense_cycles
+from ...golden.reglu.unit import REGLU_FFN
+from ...golden.reglu.values import FfnRun, Neurons, compute
 from ..run.measure import Measured
 from ..tensors.ffns import FfnWeights
 from .simulate import Finished, Prepared, Run, Tensors, sqnr_db
@@ -39,7 +39,7 @@ class SkippedFfn(Prepared):
     @property
     def runs(self) -> tuple[Run, ...]:
         """All tokens, with the memory that holds the rows."""
-        return (Run(SKIPPING_FFN, self.config, self.operands),)
+        return (Run(REGLU_FFN, self.config, self.operands),)
 
     def finish(self, *measured: Measured) -> Finished:
         """Scale back; how much skipping changes, against the same integer FFN without it."""
@@ -150,8 +150,8 @@ def _operands(
         gate_shift=ffn.to_g16.shift,
         up_mult=ffn.to_u16.mult,
         up_shift=ffn.to_u16.shift,
-        h_mult=np.asarray(ffn.to_h.mult),
-        h_shift=np.asarray(ffn.to_h.shift),
+        h_mult=ffn.to_h.mult,
+        h_shift=ffn.to_h.shift,
         a=a,
         b=b,
         z_mult=mult,
@@ -179,7 +179,7 @@ def _baselines(
     everyone = Neurons(np.ones((tokens, D), np.bool_), alone.gate_survivors, alone.survivors)
     without = config.replace(predictor=False)
     profile = FfnProfile(everyone, 0, operands.latency)
-    early = SKIPPING_FFN.cycles(without, Workload(tokens, d, d, profile=profile)).cycles
+    early = REGLU_FFN.cycles(without, Workload(tokens, d, d, profile=profile)).cycles
     dense = dense_cycles(config, tokens, d, D)
     return [
         {"unit": "dense FFN", "cycles": dense, "speedup": dense / found},

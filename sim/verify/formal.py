@@ -35,7 +35,7 @@ from ...golden.dequantizer import DEQUANTIZER, DequantizerConfig
 from ...golden.nm import unit as nm
 from ...golden.nm.config import NMConfig
 from ...golden.reglu.config import RegluConfig
-from ...golden.reglu.unit import SKIPPING_FFN
+from ...golden.reglu.unit import REGLU_FFN
 from ...golden.sparqle import unit as sparqle
 from ...golden.sparqle.config import SparqleConfig
 from ...hw.lib.base import Part
@@ -442,15 +442,15 @@ def _handshake_goals() -> Iterator[Goal]:
         (nm.ARRAY, systolic, None),
         (DEQUANTIZER, scaled, None),
         (COMPRESSOR, groups, None),
-        (SKIPPING_FFN, ffn, Requester),
-        (SKIPPING_FFN, ffn, OutputSums),
-        (SKIPPING_FFN, QueueConfig(width=2, depth=3), Queue),
+        (REGLU_FFN, ffn, Requester),
+        (REGLU_FFN, ffn, OutputSums),
+        (REGLU_FFN, QueueConfig(width=2, depth=3), Queue),
     ]
     for design, config, part in quick:
         yield Goal(design, config, _PROVE, quick=True, part=part)
         yield Goal(design, config, _COVER, quick=True, part=part)
     for depth in (1, 2, 4):
-        yield Goal(SKIPPING_FFN, QueueConfig(width=2, depth=depth), _PROVE, part=Queue)
+        yield Goal(REGLU_FFN, QueueConfig(width=2, depth=depth), _PROVE, part=Queue)
     for unit in (sparqle.UNIT, nm.UNIT, anda_compressor.UNIT):
         tiny = unit.presets["tiny"]
         yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))

@@ -100,7 +100,7 @@ Task = Callable[[], Finding]
 
 
 def soak(
-    names: Sequence[str] = tuple(UNITS),
+    names: Sequence[str] | None = None,
     jobs: int = 2,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Finding]:
@@ -109,7 +109,7 @@ def soak(
     Parameters
     ----------
     names
-        Units.
+        Units; by default all.
     jobs
         Verifications at once.
     progress
@@ -120,6 +120,7 @@ def soak(
     list of Finding
         In the order of :data:`ROWS`.
     """
+    names = tuple(UNITS) if names is None else names
     presets = sorted({preset for name in names for preset in UNITS[name].presets})
     chosen = variations(names, presets)
     tasks = [*_of_variations(chosen), *_of_sample(names), *_of_designs(chosen)]
@@ -196,12 +197,14 @@ def _lint(variation: Variation) -> Finding:
 
 def _of_sample(names: Sequence[str]) -> Iterator[Task]:
     """The embedded sample on every unit that takes tensors."""
-    for shown, case in demo.RUNS.items():
-        if case.unit in names:
-            many = "mantissa" in UNITS[case.unit].settings.model_fields
-            every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
-            for settings in every:
-                yield partial(_sample, shown, replace(case, settings=settings))
+    linear = [name for name in names if UNITS[name].simulation and UNITS[name].takes != "ffn"]
+    cases = {name: demo.Case(name) for name in linear}
+    cases |= {shown: case for shown, case in demo.RUNS.items() if case.unit in linear}
+    for shown, case in cases.items():
+        many = "mantissa" in UNITS[case.unit].settings.model_fields
+        every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
+        for settings in every:
+            yield partial(_sample, shown, replace(case, settings=settings))
     if any(UNITS[name].takes == "ffn" for name in names):
         yield _sample_of_ffns
 

@@ -2,7 +2,7 @@
 
 import pytest
 from nibbleforge.golden.anda.config import AndaConfig
-from nibbleforge.golden.anda.schedule import ARRAY
+from nibbleforge.golden.anda.unit import ARRAY
 from nibbleforge.golden.units import unit
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import verify

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from nibbleforge.golden import figna
-from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import values as anda_values
 from nibbleforge.golden.anda.config import AndaConfig
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
@@ -56,8 +56,8 @@ def test_values_are_those_of_the_bit_planes(seed):
     planes = AndaConfig(
         group=config.group, columns=16, asymmetric=config.asymmetric, weight_beat=16
     )
-    same = anda.AndaLayer(mantissa=np.array(config.mantissa), **vars(layer))
-    expected, found = anda.compute(planes, same), figna.compute(config, layer)
+    same = anda_values.AndaLayer(mantissa=config.mantissa, **vars(layer))
+    expected, found = anda_values.compute(planes, same), figna.compute(config, layer)
     assert np.array_equal(expected.view(np.uint32), found.view(np.uint32))
 
 
@@ -86,7 +86,7 @@ def test_cycles_equal_the_schedule(seed):
     rng = np.random.default_rng(seed)
     config = tb_figna.random_config(rng)
     layer = tb_figna.random_layer(config, rng)
-    extent, group = (*layer.x.shape, len(layer.w)), int(layer.weight_group)
+    extent, group = (*layer.x.shape, len(layer.w)), layer.weight_group
     counted = ARRAY.schedule(config, layer).counts()
     found = figna.cycles(config, Workload(*extent, weight_group=group))
     assert (found.cycles, found.events) == (counted.cycles, counted.events)
@@ -119,9 +119,9 @@ def test_wrong_operands():
     config = FignaConfig(group=16)
     x, w, d = np.zeros((2, 40), np.float16), np.zeros((3, 40), np.int8), np.zeros((3, 2))
     with refuses("d must be float16 of shape (3, 2), got float64 (3, 2)."):
-        figna.compute(config, FignaLayer(x, w, d, np.array(32)))
+        figna.compute(config, FignaLayer(x, w, d, 32))
     with refuses("group must divide the weight group, got group 16, weight group 24."):
-        figna.compute(config, FignaLayer(x, w, d.astype(np.float16), np.array(24)))
+        figna.compute(config, FignaLayer(x, w, d.astype(np.float16), 24))
     with refuses("tokens, in_features and outputs must be at least 1, got 1, 0 and 1."):
         figna.cycles(config, Workload(1, 0, 1))
 

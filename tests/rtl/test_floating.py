@@ -137,6 +137,8 @@ PROBE = Design(
     bandwidth=lambda _: {"x": 1},
     schedule=schedule,
     traffic=None,
+    workload=None,
+    cycles=None,
     hardware=f"{__name__}:Probe",
     stimuli="",
 )

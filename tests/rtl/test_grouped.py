@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from nibbleforge.golden import dense
 from nibbleforge.golden.grouped import GroupedLayer, GroupScales
+from nibbleforge.golden.sparqle import schedule as sparqle_schedule
 from nibbleforge.golden.sparqle import unit as sparqle
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.golden.units import unit
@@ -14,7 +15,7 @@ from nibbleforge.tb import tb_grouped, tb_sparqle
 
 VARIATIONS = [
     Variation("dense", "q4_0", dense.GROUPED, unit("dense").presets["q4_0"]),
-    Variation("dense2k", "q4_0", dense.GROUPED, unit("dense2k").presets["q4_0"]),
+    Variation("dense2k", "q4_0", dense.GROUPED_2K, unit("dense2k").presets["q4_0"]),
     Variation("sparqle", "q4_1", sparqle.GROUPED, unit("sparqle").presets["q4_1"]),
 ]
 SMALL = [
@@ -78,7 +79,7 @@ def test_a_bitmap_of_another_length_is_reported_behind_the_dequantizer(described
         return GroupedLayer(drawn.x, drawn.w, np.ones((2, 2), np.float16))
 
     beats = sparqle.GROUPED.traffic(config, layer(config.weight_group))
-    other = sparqle.traffic(config.array.replace(max_k=64), layer(described))
+    other = sparqle_schedule.traffic(config.array.replace(max_k=64), layer(described))
     beats |= {name: other[name] for name in ("bitmap_0", "values_0")}
     seen = Model(sparqle.GROUPED, config, optimise="quick").run(beats).seen
     y = sparqle.GROUPED.ports(config)[-1].unpack(seen.words["y"])

@@ -15,7 +15,7 @@ from nibbleforge.golden.sparqle import unit as sparqle
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.hw.lib.queues import Queue, QueueConfig
 from nibbleforge.hw.nm.array import NMArray
-from nibbleforge.hw.sparqle.array import HybridArray
+from nibbleforge.hw.sparqle.array import SparqleArray
 from nibbleforge.sim.verify import formal
 from nibbleforge.sim.verify.formal import Settings
 from nibbleforge.tb.properties import HandshakeProperties, QueueProperties
@@ -94,7 +94,7 @@ def withdrawn(m, outer, inner, events):
 
 
 ARRAYS = {
-    "sparqle": lambda: HybridArray(
+    "sparqle": lambda: SparqleArray(
         SparqleConfig(rows=2, columns=1, k=2, group=4, beat=1, chunk=4, max_k=4)
     ),
     "nm": lambda: NMArray(NMConfig(rows=2, columns=2, span=1, max_k=8)),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from nibbleforge.golden.contract.schedule import Beats
 from nibbleforge.golden.grouped import GroupScales
+from nibbleforge.golden.nm import schedule as nm_schedule
 from nibbleforge.golden.nm import unit as nm
 from nibbleforge.golden.nm.config import NMConfig, ports
 from nibbleforge.golden.nm.pattern import Pattern
@@ -92,7 +93,7 @@ def test_random_operands(model):
 
 def run_together(model, layers, profile="none"):
     """Beats of all layers in one run, what is seen, and what golden expects of ``y``."""
-    traffics = [nm.traffic(model.config, layer) for layer in layers]
+    traffics = [nm_schedule.traffic(model.config, layer) for layer in layers]
     beats = {
         port.name: Beats(np.concatenate([traffic[port.name].expand() for traffic in traffics]))
         for port in model.ports
@@ -117,7 +118,7 @@ def test_every_choice_of_n_of_m(model):
 @pytest.mark.parametrize("n", range(1, 17))
 def test_every_choice_of_n_of_16(n):
     config = MODELS[16]
-    schedule = nm.schedule(config, tb_nm.patterns(config, n))
+    schedule = nm_schedule.schedule(config, tb_nm.patterns(config, n))
     checked = verify.check_schedule(Model(nm.ARRAY, config), schedule)
     assert not checked.wrong, checked.wrong[0]
 
@@ -174,7 +175,7 @@ def packed(values, metadata, width, m):
 def play(model, layer, bits=None, n=None):
     """Beats of y and totals of a run with other packed rows, or another N, than the layer's."""
     config = model.config
-    beats = nm.traffic(config, layer)
+    beats = nm_schedule.traffic(config, layer)
     port = ports(config)[1]
     found = port.unpack(beats["w"].expand())
     bits = found["bits"] if bits is None else bits
@@ -182,7 +183,7 @@ def play(model, layer, bits=None, n=None):
     words = port.pack(bits=bits.astype(np.uint8), n=numbers.astype(np.uint8))
     run = model.run(beats | {"w": Beats(words)}, trace=True)
     y = ports(config)[2].unpack(run.seen.words["y"])
-    return y, run.seen, nm.schedule(config, layer)
+    return y, run.seen, nm_schedule.schedule(config, layer)
 
 
 def blocks_of(model, n):
@@ -268,7 +269,7 @@ def test_an_error_is_that_of_its_tile_alone(model, profile):
     config = model.config
     m, tiles = config.m, 6
     layer = tb_nm.layer(config, np.random.default_rng(0), m, config.rows * tiles, m, 1)
-    beats = nm.traffic(config, layer)
+    beats = nm_schedule.traffic(config, layer)
     port = ports(config)[1]
     fields = port.unpack(beats["w"].expand())
     first = np.flatnonzero(fields["n"])

@@ -1,4 +1,4 @@
-"""SkippingFFN: emitted Verilog against golden."""
+"""RegluFFN: emitted Verilog against golden."""
 
 from dataclasses import replace
 
@@ -8,11 +8,12 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 from nibbleforge.golden.contract.schedule import Beats
 from nibbleforge.golden.reglu.config import Matrix, RegluConfig, ports
+from nibbleforge.golden.reglu.schedule import schedule
 from nibbleforge.golden.reglu.thresholds import ALWAYS
-from nibbleforge.golden.reglu.unit import SKIPPING_FFN, schedule
+from nibbleforge.golden.reglu.unit import REGLU_FFN
 from nibbleforge.golden.reglu.values import compute
 from nibbleforge.golden.units import unit
-from nibbleforge.hw.reglu.ffn import SkippingFFN
+from nibbleforge.hw.reglu.ffn import RegluFFN
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import verify
 from nibbleforge.sim.verify.jams import check_jams
@@ -43,14 +44,14 @@ ODD_SHAPES = {
         survivors=3,
     ),
 }  # fmt: skip
-OWN = [Variation("reglu", name, SKIPPING_FFN, config) for name, config in ODD_SHAPES.items()]
+OWN = [Variation("reglu", name, REGLU_FFN, config) for name, config in ODD_SHAPES.items()]
 PRESETS = variations(["reglu"], list(unit("reglu").presets))
 TINY = unit("reglu").presets["tiny"]
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return Model(SKIPPING_FFN, TINY, optimise="quick")
+    return Model(REGLU_FFN, TINY, optimise="quick")
 
 
 def draw(config=TINY, seed=0, share=0.5, latency=(3,)):
@@ -85,7 +86,7 @@ def test_random_and_corner_operands(variation):
 
 @pytest.mark.parametrize("config", tb_reglu.SMALL, ids=lambda c: f"{c.lanes}-{c.in_flight}")
 def test_all_that_can_become_of_neurons(config):
-    checked = verify.check_exhaustive(Model(SKIPPING_FFN, config, optimise="quick"))
+    checked = verify.check_exhaustive(Model(REGLU_FFN, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]
 
 
@@ -171,7 +172,7 @@ def test_illegal_runs_end_and_report(tiny, profile):
 def test_an_error_ends_with_its_token_or_a_reset(wrong):
     config = RegluConfig(lanes=1, max_features=1, max_neurons=2, predictor=False)
     top, reset = Module(), Signal()
-    ffn = SkippingFFN(config)
+    ffn = RegluFFN(config)
     top.submodules.ffn = ResetInserter(reset)(ffn)
     error = ffn.y.payload.error
 

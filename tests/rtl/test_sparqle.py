@@ -1,10 +1,11 @@
-"""HybridArray: emitted Verilog against golden."""
+"""SparqleArray: emitted Verilog against golden."""
 
 import numpy as np
 import pytest
 from nibbleforge.golden.contract.layer import Layer
 from nibbleforge.golden.contract.schedule import Beats
 from nibbleforge.golden.sparqle import format as hybrid
+from nibbleforge.golden.sparqle import schedule as sparqle_schedule
 from nibbleforge.golden.sparqle import unit as sparqle
 from nibbleforge.golden.sparqle.config import SparqleConfig, bitmap_port, y_port
 from nibbleforge.golden.units import unit
@@ -91,8 +92,8 @@ def test_a_bitmap_of_another_length_is_an_error_and_the_tile_still_ends(model, d
     longer = tb_sparqle.layer(config, rng, tokens=6, features=200, outputs=5)
     right = Layer(longer.x[:, :FEATURES], longer.w[:, :FEATURES])
     wrong = Layer(longer.x[:, :described], longer.w[:, :described])
-    beats = sparqle.traffic(config, right)
-    other = sparqle.traffic(config, wrong)
+    beats = sparqle_schedule.traffic(config, right)
+    other = sparqle_schedule.traffic(config, wrong)
     beats |= {name: other[name] for name in (f"bitmap_{row}", f"values_{row}")}
 
     seen = model.run(beats).seen
@@ -114,7 +115,7 @@ def test_an_error_is_that_of_its_tile_alone(model, profile):
     config = model.config
     tiles, features = 7, config.group
     x = np.zeros((tiles * config.rows, features), np.int16)
-    beats = sparqle.traffic(config, Layer(x, np.ones((1, features), np.int8)))
+    beats = sparqle_schedule.traffic(config, Layer(x, np.ones((1, features), np.int8)))
     last = bitmap_port(config, 0).unpack(beats["bitmap_0"].expand())
     assert last["last"].tolist() == [1] * tiles
     mask, flags = np.zeros((tiles + 1, config.group), int), np.ones(tiles + 1, int)

@@ -77,7 +77,7 @@ def test_the_skipping_ffn(monkeypatch):
     assert [result.layer for result in results] == [f"layers.{n}" for n in range(4)]
     for result in results:
         assert not result.failures
-        assert set(result.corners) == {"reglu/skipping_ffn"}
+        assert set(result.corners) == {"reglu/reglu_ffn"}
         counts = result.simulations["reglu"].counts
         assert counts["recall"] > 0.9
         assert counts["baselines"][0]["speedup"] > 1.5
@@ -135,7 +135,7 @@ def result(*mismatches: Mismatch, layer: str = "a.q", **corners: str) -> demo.La
 
 
 def ffn() -> demo.LayerResult:
-    return demo.LayerResult("layers.1", {"reglu": simulation("reglu")}, {"reglu/skipping_ffn": ""})
+    return demo.LayerResult("layers.1", {"reglu": simulation("reglu")}, {"reglu/reglu_ffn": ""})
 
 
 DIFFERENCES = pytest.mark.parametrize(

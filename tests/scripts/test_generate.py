@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+from itertools import chain
 
 import pytest
 from nibbleforge.golden.units import UNITS
@@ -101,7 +102,7 @@ def test_strings_need_no_quotes(run, tmp_path, text):
 def test_name_and_reset(run, tmp_path):
     assert run(*TINY, "--name", "mine", "--reset", "low", "-o", tmp_path).status == 0
     assert {path.name for path in tmp_path.iterdir()} == {f"mine{suffix}" for suffix in SUFFIXES}
-    assert re.search(r"^  input rst_n;", (tmp_path / "mine.v").read_text(), re.MULTILINE)
+    assert re.search(r"^  input rst_n,", (tmp_path / "mine.v").read_text(), re.MULTILINE)
 
 
 def test_of_a_unit_with_two_designs_the_name_is_a_prefix(run, tmp_path):
@@ -112,15 +113,29 @@ def test_of_a_unit_with_two_designs_the_name_is_a_prefix(run, tmp_path):
 
 def test_files_are_replaced_and_others_are_left_alone(run, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "settings.json").write_text("[]")
     run(*TINY, "-o", tmp_path)
     before = (tmp_path / "dense_array.v").read_text()
-    assert run(*TINY, "--set", "rows=2", "-o", tmp_path).status == 0
+    (tmp_path / "dense_array.v").write_text("// an older version")
+    assert run(*TINY, "-o", tmp_path).status == 0  # the same design once more
+    assert (tmp_path / "dense_array.v").read_text() == before
+    assert run(*TINY, "--set", "rows=2", "--force", "-o", tmp_path).status == 0
     assert (tmp_path / "dense_array.v").read_text() != before
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "settings.json").unlink()
     assert {path.name for path in tmp_path.iterdir()} == {
         "notes.txt",
         *(f"dense_array{suffix}" for suffix in SUFFIXES),
     }
+
+
+def test_all_units_fit_into_one_folder(run, tmp_path):
+    """Their default names differ, and so do those of all their modules."""
+    for unit in UNITS.values():
+        assert run("generate", unit.name, "--preset", "tiny", "-o", tmp_path).status == 0
+    modules = [json.loads(path.read_text())["modules"] for path in tmp_path.glob("*.json")]
+    assert len(modules) == len(set(chain(*modules)) & {path.stem for path in tmp_path.iterdir()})
+    assert sum(map(len, modules)) == len(set(chain(*modules)))
 
 
 def test_needs_no_compiler(run, tmp_path, monkeypatch):
@@ -196,6 +211,7 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
         (["bitmap", "--name", ""], "a module name must be a Verilog identifier, got ''."),
         (["dense", "--name", "../x"], "a module name must be a Verilog identifier, got '../x'."),
         (["dense", "--name", "module"], "a module name must not be a keyword of Verilog, got "),
+        (["dense", "--name", "events"], "a module name must not be that of one of its ports, got "),
         (
             ["dense", "--config", "absent.toml"],
             "cannot read absent.toml: No such file",
@@ -246,6 +262,51 @@ def test_an_output_through_a_broken_link(refused, tmp_path):
 def test_an_output_with_too_long_a_name(refused):
     name = "x" * 300
     assert refused(*TINY, "-o", name) == f"{name}: File name too long."
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("dense", "--preset", "tiny", "--set", "rows=2"),
+        ("dense", "--preset", "tiny", "--reset", "low"),
+        ("dense2k", "--preset", "tiny", "--name", "dense_array"),
+        ("bitmap", "--preset", "tiny", "--name", "mine"),
+    ],
+    ids=lambda other: " ".join(other[3:]),
+)
+def test_an_output_with_another_design_of_that_name(run, refused, tmp_path, other):
+    assert run(*TINY, "-o", tmp_path / "out").status == 0
+    assert run(*TINY, "--name", "mine_bitmap_encoder", "-o", tmp_path / "out").status == 0
+    name = "mine_bitmap_encoder" if "mine" in other else "dense_array"
+    assert refused("generate", *other, "-o", "out") == (
+        f"out/{name}.v is there already and not of this design and configuration: "
+        "choose another name (--name) or folder, or replace it (--force)."
+    )
+    assert run("generate", *other, "--force", "-o", tmp_path / "out").status == 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_output_with_a_file_of_that_name(refused, tmp_path, suffix):
+    (tmp_path / f"dense_array{suffix}").write_text("{}")
+    assert refused(*TINY, "-o", ".").startswith(f"dense_array{suffix} is there already and not ")
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "{}", "null", '{"top": "dense_array"}', "\0"])
+def test_a_manifest_that_is_none_proves_nothing(refused, tmp_path, manifest):
+    (tmp_path / "dense_array.v").write_text("")
+    (tmp_path / "dense_array.json").write_text(manifest)
+    assert refused(*TINY, "-o", ".").startswith("dense_array.v is there already and not ")
+
+
+@pytest.mark.parametrize("names", [("dense_array_dense_pe", None), (None, "dense_array_dense_pe")])
+def test_an_output_with_a_module_of_that_name(run, refused, tmp_path, names):
+    first, second = ([*TINY, *(["--name", name] if name else [])] for name in names)
+    assert run(*first, "-o", tmp_path / "out").status == 0
+    stem = names[0] or "dense_array"
+    assert refused(*second, "-o", "out") == (
+        f"out/{stem}.v has a module dense_array_dense_pe, too: "
+        "choose another name (--name) or folder."
+    )
 
 
 def test_an_output_where_a_folder_has_the_name_of_a_file(refused, tmp_path):

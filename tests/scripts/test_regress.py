@@ -35,13 +35,13 @@ def test_progress_table_and_junit(run, tmp_path, seeds):
 
     assert done.err.splitlines()[0] == "regression"
     assert re.fullmatch(r"(regression: \d0 %\n)*", done.err.partition("\n")[2])
-    (row,) = [line for line in done.out.splitlines() if "dense2k/tiny/dense_array" in line]
+    (row,) = [line for line in done.out.splitlines() if "dense2k/tiny/dense2k_array" in line]
     cells = [cell.strip() for cell in row.split("│")[1:-1]]
     assert cells[1:4] == [str(len(seeds)), str(len(TESTS) * len(seeds)), "0"]
     assert done.out.endswith(f"results in {out}\n")
 
     (suite,) = junitparser.JUnitXml.fromfile(str(out / "junit.xml"))
-    assert suite.name == "dense2k/tiny/dense_array"
+    assert suite.name == "dense2k/tiny/dense2k_array"
     assert (suite.tests, suite.failures, suite.errors) == (len(TESTS) * len(seeds), 0, 0)
     assert {case.name for case in suite} == {
         f"{test}/seed={seed}" for test in TESTS for seed in seeds
@@ -53,7 +53,7 @@ def test_progress_table_and_junit(run, tmp_path, seeds):
     assert int(found["cycles_per_s"]) > 0
     assert toolchain.versions().items() <= found.items()
 
-    summary = json.loads((out / "summary.json").read_text())["dense2k/tiny/dense_array"]
+    summary = json.loads((out / "summary.json").read_text())["dense2k/tiny/dense2k_array"]
     assert (summary["seeds"], summary["tests"], summary["failures"]) == (
         seeds,
         len(TESTS) * len(seeds),

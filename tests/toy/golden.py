@@ -19,7 +19,7 @@ class ToyConfig(Config):
 
     bits: int = Parameter(default=8, ge=2, le=16)
     """Bits of an element; the most negative number is illegal."""
-    longest: int = Parameter(default=64, ge=1, le=1024)
+    longest: int = Parameter(default=64, ge=1, le=4096)
     """Elements of the longest packet."""
 
     @property

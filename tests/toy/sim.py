@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+from nibbleforge.golden.arithmetic.quantise import take_activations
 from nibbleforge.golden.contract.config import Config
-from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.sim.run.measure import Measured
 from nibbleforge.sim.units.simulate import Finished, Prepared, Run, Tensors
 
@@ -38,7 +38,6 @@ class Tokens(Prepared):
 
 
 def prepare(config: ToyConfig, settings: Config, tensors: Tensors) -> Tokens:
-    """Take int8 activations as they are."""
-    if tensors.activations.dtype != np.int8:
-        raise UserError("the toy takes int8 activations.")
-    return Tokens(config, tensors.activations.astype(np.int64))
+    """Quantise activations per token; int8 ones are taken as they are."""
+    x = take_activations(tensors.activations, config.limit, tensors.int8_policy)
+    return Tokens(config.replace(longest=x.q.shape[1]), x.q.astype(np.int64))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nibbleforge.golden.anda import compressed as anda_compressed
-from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import schedule as anda_schedule
+from nibbleforge.golden.anda import values as anda_values
 from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
-from nibbleforge.golden.anda.schedule import AndaLayer
+from nibbleforge.golden.anda.values import AndaLayer
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.units import unit
@@ -24,12 +25,12 @@ def drawn(seed=0, **changes):
 @pytest.mark.parametrize("seed", range(20))
 def test_results_are_truncated_to_the_step_of_their_group(seed):
     config, layer = drawn(seed)
-    half = np.asarray(anda.compute(config.replace(output="fp16"), layer), np.float64)
+    half = np.asarray(anda_values.compute(config.replace(output="fp16"), layer), np.float64)
     y = anda_compressed.compute(config, layer).decode()
     for start in range(0, half.shape[1], config.group):
         group = half[:, start : start + config.group]
         exponent = np.maximum(np.frexp(np.abs(group).max(axis=1))[1] - 1, -14)
-        step = np.ldexp(1.0, exponent - (int(layer.result_mantissa) - 1))[:, None]
+        step = np.ldexp(1.0, exponent - (layer.result_mantissa - 1))[:, None]
         np.testing.assert_array_equal(
             y[:, start : start + config.group], np.trunc(group / step) * step
         )
@@ -37,18 +38,18 @@ def test_results_are_truncated_to_the_step_of_their_group(seed):
 
 def test_the_next_layer_takes_what_leaves():
     config, layer = drawn(3)
-    y = np.asarray(anda.compute(config.replace(output="fp16"), layer), np.float16)
-    mantissa = min(int(layer.result_mantissa), config.max_mantissa)
+    y = np.asarray(anda_values.compute(config.replace(output="fp16"), layer), np.float16)
+    mantissa = min(layer.result_mantissa, config.max_mantissa)
     outputs = config.columns  # one tile deep, so that every beat is taken once
     following = AndaLayer(
         x=y,
-        mantissa=np.array(mantissa),
+        mantissa=mantissa,
         w=np.ones((outputs, y.shape[1]), np.int8),
         d=np.ones((outputs, 1), np.float16),
-        weight_group=np.array(y.shape[1]),
+        weight_group=y.shape[1],
     )
-    taken = anda.traffic(config.replace(output="fp16"), following)
-    given = anda_compressed.traffic(config, replace(layer, result_mantissa=np.array(mantissa)))
+    taken = anda_schedule.traffic(config.replace(output="fp16"), following)
+    given = anda_compressed.traffic(config, replace(layer, result_mantissa=mantissa))
     np.testing.assert_array_equal(taken["plane"].words, given["y_plane"].words)
     np.testing.assert_array_equal(taken["sign"].words, given["y_sign"].words)
     ports = {port.name: port for port in anda_compressed.ports(config)}
@@ -67,11 +68,9 @@ def test_cycles_equal_the_schedule(seed):
     except UserError:
         return
     layer = tb_anda_compressed.random_layer(config, rng)
-    settings = AndaSettings(
-        mantissa=int(layer.mantissa), result_mantissa=int(layer.result_mantissa)
-    )
+    settings = AndaSettings(mantissa=layer.mantissa, result_mantissa=layer.result_mantissa)
     law = anda_compressed.cycles(
-        config, Workload(*layer.x.shape, len(layer.w), settings, int(layer.weight_group))
+        config, Workload(*layer.x.shape, len(layer.w), settings, layer.weight_group)
     )
     counted = anda_compressed.schedule(config, layer).counts()
     assert (counted.cycles, counted.events) == (law.cycles, law.events)
@@ -104,8 +103,8 @@ def test_outputs_that_end_within_a_group():
 @pytest.mark.parametrize(
     ("mantissa", "sentence"),
     [
-        (np.array(17), "mantissa must be in 1..16, got 17."),
-        (np.array(8.0), "result_mantissa must be a 0-d integer array, got float64 8.0."),
+        (17, "mantissa must be in 1..16, got 17."),
+        (8.0, "result_mantissa must be a plain integer, got 8.0."),
     ],
 )
 def test_result_mantissas(mantissa, sentence):

@@ -5,9 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-from nibbleforge.golden.anda import schedule as anda
+from nibbleforge.golden.anda import config as anda_config
+from nibbleforge.golden.anda import dots as anda_dots
+from nibbleforge.golden.anda import schedule as anda_schedule
+from nibbleforge.golden.anda import timing as anda_timing
 from nibbleforge.golden.anda import unit as anda_unit
-from nibbleforge.golden.anda import values as anda_dot
+from nibbleforge.golden.anda import values as anda_values
 from nibbleforge.golden.anda.config import AndaConfig, AndaSettings
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
@@ -52,15 +55,15 @@ def rounded(config, y):
 
 def results(config, layer):
     """Results of a layer, one element after the other, each group by group."""
-    mantissa, size = int(layer.mantissa), config.group
+    mantissa, size = layer.mantissa, config.group
     tokens, features = layer.x.shape
     y = [[np.float32(0)] * len(layer.w) for _ in range(tokens)]
     for t, at in product(range(tokens), range(0, features, size)):
         integers, exponent = encode(layer.x[t, at : at + size], mantissa)
         for n, weights in enumerate(layer.w[:, at : at + size].tolist()):
-            scales = [layer.d[n, at // int(layer.weight_group)]]
+            scales = [layer.d[n, at // layer.weight_group]]
             if config.asymmetric:
-                scales.append(layer.minimum[n, at // int(layer.weight_group)])
+                scales.append(layer.minimum[n, at // layer.weight_group])
             y[t][n] = add_group(y[t][n], integers, exponent, mantissa, weights, *scales)
     return rounded(config, y)
 
@@ -73,7 +76,7 @@ def same(a, b):
 @pytest.mark.parametrize("seed", range(30))
 def test_results(seed):
     config, layer = drawn(seed)
-    assert same(anda.compute(config, layer), results(config, layer))
+    assert same(anda_values.compute(config, layer), results(config, layer))
 
 
 def test_results_of_every_kind_were_drawn():
@@ -84,7 +87,7 @@ def test_results_of_every_kind_were_drawn():
 @pytest.mark.parametrize("config", tb_anda.SMALL, ids=["fp16", "asymmetric"])
 def test_results_of_the_largest_sums(config):
     layer = tb_anda.corner_layer(config)
-    assert same(anda.compute(config, layer), results(config, layer))
+    assert same(anda_values.compute(config, layer), results(config, layer))
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
@@ -98,9 +101,9 @@ def test_every_operation_rounds(asymmetric):
     d = rng.uniform(-1, 1, random.d.shape).astype(np.float16)
     w = np.where([[True], [False], [True]], np.maximum(random.w, 5), np.minimum(random.w, -7))
     layer = replace(random, x=x, w=w, d=d)
-    acc = anda_dot.group_dots(layer.encoded(config), layer.w)
+    acc = anda_dots.group_dots(layer.encoded(config), layer.w)
     assert (acc.astype(np.float32) != acc).any()
-    assert same(anda.compute(config, layer), results(config, layer))
+    assert same(anda_values.compute(config, layer), results(config, layer))
 
 
 # --- a receiver that knows only the ports ---------------------------------------------------------
@@ -110,7 +113,7 @@ class Stream:
     """Beats of a port, each ``{field: list or integer}``."""
 
     def __init__(self, config, traffic, name):
-        port = next(port for port in anda.ports(config) if port.name == name)
+        port = next(port for port in anda_config.ports(config) if port.name == name)
         self.beats = deque(self._fields(port, row) for row in traffic[name].expand())
 
     @staticmethod
@@ -142,7 +145,7 @@ class Receiver:
     """Takes the beats of all inputs, group after group."""
 
     def __init__(self, config, traffic):
-        assert set(traffic) == {port.name for port in anda.ports(config)}
+        assert set(traffic) == {port.name for port in anda_config.ports(config)}
         self.config, self.scale = config, None
         self.streams = {name: Stream(config, traffic, name) for name in traffic}
 
@@ -205,7 +208,7 @@ class Receiver:
 def truncated(config, layer):
     """Values that the format keeps, ``(tokens, in_features)``."""
     values = np.zeros(layer.x.shape)
-    mantissa = int(layer.mantissa)
+    mantissa = layer.mantissa
     for t, at in product(range(len(values)), range(0, values.shape[1], config.group)):
         integers, exponent = encode(layer.x[t, at : at + config.group], mantissa)
         step = 2.0 ** (exponent - 15 - (mantissa - 1))
@@ -224,8 +227,8 @@ def block(matrix, start, size, width=None):
 @pytest.mark.parametrize("seed", range(30))
 def test_a_receiver_gets_the_operands_and_the_results(seed):
     config, layer = drawn(seed)
-    receiver = Receiver(config, anda.traffic(config, layer))
-    kept, y = truncated(config, layer), anda.compute(config, layer)
+    receiver = Receiver(config, anda_schedule.traffic(config, layer))
+    kept, y = truncated(config, layer), anda_values.compute(config, layer)
     width = -(-layer.x.shape[1] // config.group) * config.group
     starts = range(0, len(layer.x), config.rows), range(0, len(layer.w), config.columns)
     for token, output in product(*starts):
@@ -316,18 +319,18 @@ def simulate(config, mantissa, groups, tiles, fresh):
 def check_timing(config, layer):
     groups = -(-layer.x.shape[1] // config.group)
     tiles = -(-len(layer.x) // config.rows) * -(-len(layer.w) // config.columns)
-    fresh = {g for g in range(groups) if g * config.group % int(layer.weight_group) == 0}
-    log = simulate(config, int(layer.mantissa), groups, tiles, fresh)
-    schedule = anda.schedule(config, layer)
-    assert list(schedule.cycles) == [port.name for port in anda.ports(config)]
+    fresh = {g for g in range(groups) if g * config.group % layer.weight_group == 0}
+    log = simulate(config, layer.mantissa, groups, tiles, fresh)
+    schedule = anda_schedule.schedule(config, layer)
+    assert list(schedule.cycles) == [port.name for port in anda_config.ports(config)]
     for name, cycles in schedule.cycles.items():
         assert cycles.tolist() == log[name], name
         assert len(schedule.beats[name]) == len(cycles)
-    assert set(schedule.events) == {event.name for event in anda.events(config)}
+    assert set(schedule.events) == {event.name for event in anda_config.events(config)}
     for name, pulses in schedule.events.items():
         fired = list(zip(pulses.cycles.tolist(), pulses.increments.tolist(), strict=True))
         assert fired == log[name], name
-    for event in anda.events(config):
+    for event in anda_config.events(config):
         assert all(0 < increment < 1 << event.width for _, increment in log[event.name])
     return {name for name, fired in log.items() if fired}
 
@@ -358,19 +361,19 @@ def test_schedule_of_wide_arrays_equals_the_state_machine():
 
 
 def law(config, layer):
-    return cycles_of(config, int(layer.mantissa), *layer.x.shape, len(layer.w), layer.weight_group)
+    return cycles_of(config, layer.mantissa, *layer.x.shape, len(layer.w), layer.weight_group)
 
 
 def cycles_of(config, mantissa, tokens, features, outputs, weight_group=128):
     settings = AndaSettings(mantissa=mantissa)
-    workload = Workload(tokens, features, outputs, settings, int(weight_group))
-    return anda.cycles(config, workload)
+    workload = Workload(tokens, features, outputs, settings, weight_group)
+    return anda_timing.cycles(config, workload)
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_law_equals_the_schedule(seed):
     for config, layer in (drawn(1000 + seed), wide(1000 + seed)):
-        counts, totals = law(config, layer), anda.schedule(config, layer).counts()
+        counts, totals = law(config, layer), anda_schedule.schedule(config, layer).counts()
         assert (counts.cycles, counts.events) == (totals.cycles, totals.events)
 
 
@@ -378,21 +381,21 @@ def test_law_equals_the_schedule(seed):
 def test_law_of_long_runs_equals_the_state_machine(seed):
     """Enough tiles that each takes what the one before it took."""
     config, layer = wide(2000 + seed)
-    mantissa, groups, tiles = int(layer.mantissa), 1 + seed % 5, 30
+    mantissa, groups, tiles = layer.mantissa, 1 + seed % 5, 30
     log = simulate(config, mantissa, groups, tiles, {0})
     shape = tiles * config.rows, groups * config.group, config.columns
     counts = cycles_of(config, mantissa, *shape, 8 * config.group)
     assert counts.cycles == log["y"][-1] + 1
     assert counts.events == {
         event.name: sum(increment for _, increment in log[event.name])
-        for event in anda.events(config)
+        for event in anda_config.events(config)
     }
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_steady_state(seed):
     config, layer = drawn(seed)
-    mantissa, passes = int(layer.mantissa), 1 + config.asymmetric
+    mantissa, passes = layer.mantissa, 1 + config.asymmetric
     beats = mantissa + (config.sign_plane == "serial")
     period = passes * max(config.fp_share, config.add_latency)
     group = max(beats, period, config.group // config.weight_beat)
@@ -451,8 +454,8 @@ def test_bandwidth(name, mantissa, sign_plane):
         "w": config.group / config.weight_beat,
         "scale": config.group / 128,
     }
-    inputs = [port for port in anda.ports(config) if port.direction == "in"]
-    assert anda.bandwidth(config, mantissa) == pytest.approx(
+    inputs = [port for port in anda_config.ports(config) if port.direction == "in"]
+    assert anda_config.bandwidth(config, mantissa) == pytest.approx(
         {p.name: p.width * beats[p.name] / config.group_cycles(mantissa) for p in inputs}
     )
 
@@ -514,13 +517,13 @@ def ones(**changes):
     """3 tokens, 40 in_features, 5 outputs, 2 weight groups."""
     operands = {
         "x": np.ones((3, 40), np.float16),
-        "mantissa": np.array(4),
+        "mantissa": 4,
         "w": np.ones((5, 40), np.int8),
         "d": np.ones((5, 2), np.float16),
-        "weight_group": np.array(32),
+        "weight_group": 32,
         **changes,
     }
-    return anda.AndaLayer(**operands)
+    return anda_values.AndaLayer(**operands)
 
 
 def last_is(value, *shape, dtype=np.float16):
@@ -533,12 +536,12 @@ A_MATRIX = "activations must be a matrix of float16 and not empty, got "
 INT8 = "weights must be int8 of shape (outputs, 40), got "
 NESTED = "group must divide the weight group, got group 16, weight group "
 ILLEGAL = [
-    (SMALL, {"mantissa": np.array(0)}, "mantissa must be in 1..16, got 0."),
-    (SMALL, {"mantissa": np.array(17)}, "mantissa must be in 1..16, got 17."),
-    (SMALL, {"mantissa": np.array(12)}, "mantissa must not exceed max_mantissa = 11, got 12."),
-    (SMALL, {"weight_group": np.array(24)}, NESTED + "24."),
-    (SMALL, {"weight_group": np.array(8)}, NESTED + "8."),
-    (SMALL, {"weight_group": np.array(0)}, NESTED + "0."),
+    (SMALL, {"mantissa": 0}, "mantissa must be in 1..16, got 0."),
+    (SMALL, {"mantissa": 17}, "mantissa must be in 1..16, got 17."),
+    (SMALL, {"mantissa": 12}, "mantissa must not exceed max_mantissa = 11, got 12."),
+    (SMALL, {"weight_group": 24}, NESTED + "24."),
+    (SMALL, {"weight_group": 8}, NESTED + "8."),
+    (SMALL, {"weight_group": 0}, NESTED + "0."),
     (SMALL, {"x": np.ones((3, 40), np.float32)}, A_MATRIX + "float32 (3, 40)."),
     (SMALL, {"x": np.ones(40, np.float16)}, A_MATRIX + "float16 (40,)."),
     (SMALL, {"x": np.ones((0, 40), np.float16)}, A_MATRIX + "float16 (0, 40)."),
@@ -558,7 +561,7 @@ ILLEGAL = [
     ),
     (
         SMALL,
-        {"weight_group": np.array(16)},
+        {"weight_group": 16},
         "d must be float16 of shape (5, 3), got float16 (5, 2).",
     ),
     (
@@ -573,15 +576,18 @@ ILLEGAL = [
 
 
 @pytest.mark.parametrize(("config", "changes", "sentence"), ILLEGAL)
-@pytest.mark.parametrize("function", [anda.check, anda.compute, anda.schedule, anda.traffic])
+@pytest.mark.parametrize(
+    "function",
+    [anda_values.check, anda_values.compute, anda_schedule.schedule, anda_schedule.traffic],
+)
 def test_illegal_operands(function, config, changes, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(config, ones(**changes))
 
 
 def test_one_weight_group_of_any_length():
-    layer = ones(d=np.full((5, 1), 0.5, np.float16), weight_group=np.array(40))
-    assert (anda.compute(SMALL, layer) == 20).all()
+    layer = ones(d=np.full((5, 1), 0.5, np.float16), weight_group=40)
+    assert (anda_values.compute(SMALL, layer) == 20).all()
 
 
 AT_LEAST_1 = "tokens, in_features and outputs must be at least 1, got "

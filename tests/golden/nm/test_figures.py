@@ -9,9 +9,12 @@ from nibbleforge.golden import dense
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.grouped import GroupScales
+from nibbleforge.golden.nm import schedule as nm_schedule
+from nibbleforge.golden.nm import timing as nm_timing
 from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm import values as nm_values
 from nibbleforge.golden.nm.config import NMConfig, NMSettings
-from nibbleforge.golden.nm.unit import NMLayer
+from nibbleforge.golden.nm.values import NMLayer
 from nibbleforge.golden.units import UNITS, unit
 
 # --- figures --------------------------------------------------------------------------------------
@@ -24,7 +27,9 @@ def utilisation(config, counts, n, tokens, features, outputs):
 
 
 def cycles_of(config, n, tokens, features, outputs, weight_group=None):
-    return nm.cycles(config, Workload(tokens, features, outputs, NMSettings(n=n), weight_group))
+    return nm_timing.cycles(
+        config, Workload(tokens, features, outputs, NMSettings(n=n), weight_group)
+    )
 
 
 def test_utilisation_of_a_large_layer():
@@ -109,7 +114,7 @@ def legal(config=TINY, n=2, features=32):
         np.zeros((3, features), np.int8),
         np.zeros(slots, np.int8),
         indices,
-        np.array(16 if config.grouped else features),
+        16 if config.grouped else features,
         np.ones(d, np.float16),
     )
 
@@ -140,15 +145,15 @@ OPERANDS = [
     ),
     (legal(n=5), "N must be in 1..4, got 5."),
     (
-        replace(legal(), weight_group=np.array(16.0)),
-        "weight_group must be a 0-d integer array, got float64 16.0.",
+        replace(legal(), weight_group=16.0),
+        "weight_group must be a plain integer, got 16.0.",
     ),
     (
-        replace(legal(), weight_group=np.array(10)),
+        replace(legal(), weight_group=10),
         "m must divide the weight group, got m 4, weight group 10.",
     ),
     (
-        replace(legal(), weight_group=np.array(0)),
+        replace(legal(), weight_group=0),
         "m must divide the weight group, got m 4, weight group 0.",
     ),
     (legal(features=68), "in_features must not exceed max_k = 64, got 68."),
@@ -167,7 +172,9 @@ OPERANDS = [
 
 
 @pytest.mark.parametrize(("layer", "sentence"), OPERANDS)
-@pytest.mark.parametrize("function", [nm.check, nm.compute, nm.schedule, nm.traffic])
+@pytest.mark.parametrize(
+    "function", [nm_values.check, nm_values.compute, nm_schedule.schedule, nm_schedule.traffic]
+)
 def test_illegal_operands(function, layer, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(TINY, layer)
@@ -187,7 +194,7 @@ SCALED = [
         "d must be finite, got inf.",
     ),
     (
-        replace(legal(GROUPED), weight_group=np.array(32)),
+        replace(legal(GROUPED), weight_group=32),
         "the weight group must be 16, got 32.",
     ),
     (legal(GROUPED, features=80), "in_features must not exceed max_k = 64, got 80."),
@@ -195,7 +202,9 @@ SCALED = [
 
 
 @pytest.mark.parametrize(("layer", "sentence"), SCALED)
-@pytest.mark.parametrize("function", [nm.dequantised, nm.GROUPED.schedule, nm.GROUPED.traffic])
+@pytest.mark.parametrize(
+    "function", [nm_values.dequantised, nm.GROUPED.schedule, nm.GROUPED.traffic]
+)
 def test_illegal_operands_of_the_joined_unit(function, layer, sentence):
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         function(GROUPED, layer)

@@ -9,7 +9,10 @@ import pytest
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.grouped import GroupScales
+from nibbleforge.golden.nm import schedule as nm_schedule
+from nibbleforge.golden.nm import timing as nm_timing
 from nibbleforge.golden.nm import unit as nm
+from nibbleforge.golden.nm import values as nm_values
 from nibbleforge.golden.nm.config import NMConfig, NMSettings, bandwidth, ports
 from nibbleforge.golden.nm.pattern import Pattern
 from nibbleforge.tb import tb_nm
@@ -45,7 +48,7 @@ def padded(config, layer):
 def edges(config, layer):
     """First feature of each weight group, and the end of the padded row."""
     end = layer.values.shape[1] * config.m
-    group = int(layer.weight_group)
+    group = layer.weight_group
     return [0, end] if group >= layer.x.shape[1] else [*range(0, end, group), end]
 
 
@@ -56,7 +59,7 @@ def edges(config, layer):
 def test_values(seed):
     config, layer = drawn(seed)
     expected = padded(config, layer) @ matrix(config, layer).T
-    y = nm.compute(config, layer)
+    y = nm_values.compute(config, layer)
     assert y.dtype == np.int64
     np.testing.assert_array_equal(y, expected)
 
@@ -66,7 +69,7 @@ def test_sums_of_weight_groups(seed):
     config, layer = drawn(seed)
     x, w, at = padded(config, layer), matrix(config, layer), edges(config, layer)
     expected = [x[:, a:b] @ w[:, a:b].T for a, b in pairwise(at)]
-    np.testing.assert_array_equal(nm.sums(config, layer), expected)
+    np.testing.assert_array_equal(nm_values.sums(config, layer), expected)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -74,7 +77,7 @@ def test_dequantised_values(seed):
     """Group after group from +0: every operation a float32 scalar."""
     config, layer = drawn(seed, tb_nm.random_grouped_config)
     x, w, at = padded(config, layer), matrix(config, layer), edges(config, layer)
-    y = nm.dequantised(config, layer)
+    y = nm_values.dequantised(config, layer)
     assert y.dtype == np.float32
     assert y.shape == (len(x), len(w))
     for token, output in np.ndindex(y.shape):
@@ -97,7 +100,7 @@ def test_accumulators_hold_every_sum_and_no_more():
 
 def fields(config, layer):
     """Beats of every port as their fields."""
-    traffic = nm.traffic(config, layer)
+    traffic = nm_schedule.traffic(config, layer)
     return {port.name: port.unpack(traffic[port.name].expand()) for port in ports(config)}
 
 
@@ -290,7 +293,7 @@ SHAPES = [  # configuration, N, tokens, features, outputs, weight group
 
 def check_simulation(config, layer):
     cycles, y, held = simulate(config, layer)
-    schedule = nm.schedule(config, layer)
+    schedule = nm_schedule.schedule(config, layer)
     for name, expected in cycles.items():
         assert schedule.cycles[name].tolist() == expected, name
     found = fields(config, layer)["y"]
@@ -307,7 +310,7 @@ def test_schedule_equals_the_registers(shape):
     values, n, tokens, features, outputs, group = shape
     config = NMConfig(**values, max_k=64)
     layer = tb_nm.layer(config, np.random.default_rng(n), n, tokens, features, outputs)
-    check_simulation(config, replace(layer, weight_group=np.array(group)))
+    check_simulation(config, replace(layer, weight_group=group))
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -320,7 +323,7 @@ def test_schedule_of_any_layer_equals_the_registers(seed):
 def test_a_tile_alone_takes_what_a_systolic_array_takes(n, rows, columns):
     """Slots and skew; the bytes of the first block before, a register and the drain after."""
     config = NMConfig(rows=rows, columns=columns, span=1)
-    law = nm.cycles(config, Workload(rows, 64, columns, NMSettings(n=n)))
+    law = nm_timing.cycles(config, Workload(rows, 64, columns, NMSettings(n=n)))
     systolic = 64 // 4 * n + (rows - 1) + (columns - 1)
     bytes_of_block = {1: 1, 2: 2, 3: 2, 4: 2}[n]
     assert law.cycles == systolic + bytes_of_block + 2 + rows
@@ -373,7 +376,7 @@ def test_law_equals_the_schedule(draw):
         design = nm.GROUPED if config.grouped else nm.ARRAY
         counted = design.schedule(config, layer).counts()
         settings, shape = NMSettings(n=layer.n), (*layer.x.shape, layer.outputs)
-        law = design.cycles(config, Workload(*shape, settings, int(layer.weight_group)))
+        law = design.cycles(config, Workload(*shape, settings, layer.weight_group))
         assert (law.cycles, law.events) == (counted.cycles, counted.events)
         assert list(law.events) == [event.name for event in design.events(config)]
 
@@ -383,7 +386,7 @@ def test_groups_shorter_than_the_drain_wait_for_it():
     for dequant_rows, each in ((1, 16), (2, 8)):
         config = NMConfig(m=16, dequant=GroupScales(), dequant_rows=dequant_rows)
         one, two = (
-            nm.cycles(config, Workload(16, features, 16, NMSettings(n=1)))
+            nm_timing.cycles(config, Workload(16, features, 16, NMSettings(n=1)))
             for features in (256, 384)
         )
         assert two.cycles - one.cycles == each
@@ -393,9 +396,9 @@ def test_groups_shorter_than_the_drain_wait_for_it():
 def test_more_in_features_than_max_k_in_groups_that_fit():
     config = NMConfig(rows=2, columns=2, span=1, max_k=8)
     layer = tb_nm.layer(config.replace(max_k=20), np.random.default_rng(0), 2, 3, 20, 3)
-    layer = replace(layer, weight_group=np.array(8))
-    law = nm.cycles(config, Workload(3, 20, 3, NMSettings(n=2), 8))
-    assert law.events == nm.schedule(config, layer).counts().events
+    layer = replace(layer, weight_group=8)
+    law = nm_timing.cycles(config, Workload(3, 20, 3, NMSettings(n=2), 8))
+    assert law.events == nm_schedule.schedule(config, layer).counts().events
 
 
 def test_bandwidth():

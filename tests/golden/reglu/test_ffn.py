@@ -9,7 +9,7 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.reglu.ffn import down_inputs, quantise_ffn, reference, run
 from nibbleforge.golden.reglu.format import (
     LARGEST_FACTOR,
-    FixedPoint,
+    Factor,
     between,
     exact_product,
     fixed_point,
@@ -103,7 +103,7 @@ def slow_run(ffn, x, mask, double_relu):
             continue
         g16 = slow_shift(g, *factors[0][i], -32768, 32767)
         u16 = slow_shift(u, *factors[1][i], -32768, 32767)
-        h = slow_shift(max(g16, 0) * u16, int(ffn.to_h.mult), int(ffn.to_h.shift), -127, 127)
+        h = slow_shift(max(g16, 0) * u16, *ffn.to_h, -127, 127)
         for k in range(d):
             y[k] += h * down_q[i][k]
     return y, fates
@@ -136,7 +136,7 @@ def test_extreme_operands():
     tokens, d, D = 2, 300, 500
     _, _, ffn = sample(d=d, D=D)
     all_of = np.full((D, d), 127, np.int8)
-    fastest = FixedPoint(np.uint16(65535), np.uint8(1))
+    fastest = Factor(65535, 1)
     ffn = replace(ffn, gate_q=all_of, up_q=-all_of, down_q=all_of, to_h=fastest)
     x = np.full((tokens, d), 127, np.int8)
     assert (run(ffn, x).y == -127 * 127 * D).all()

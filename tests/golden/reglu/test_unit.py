@@ -8,10 +8,11 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.reglu.config import Matrix, RegluConfig, RegluSettings, ports
 from nibbleforge.golden.reglu.quality import share
+from nibbleforge.golden.reglu.schedule import schedule
 from nibbleforge.golden.reglu.thresholds import ALWAYS
-from nibbleforge.golden.reglu.timing import FfnProfile, Neurons
-from nibbleforge.golden.reglu.unit import UNIT, cycles, dense_cycles, schedule
-from nibbleforge.golden.reglu.values import compute
+from nibbleforge.golden.reglu.timing import FfnProfile, cycles, dense_cycles
+from nibbleforge.golden.reglu.unit import UNIT
+from nibbleforge.golden.reglu.values import Neurons, compute
 from nibbleforge.tb import tb_reglu
 
 ONE = RegluConfig(lanes=4, max_features=4, max_neurons=1, max_rank=1, in_flight=1, predictor=False)
@@ -195,8 +196,8 @@ def test_latency_shows_where_too_little_is_in_flight():
         ({"x": np.zeros((0, 3), np.int8)}, "x must be a matrix and not empty"),
         ({"gate": np.zeros(3, np.int8)}, "gate and a must be matrices."),
         ({"up": np.zeros((1, 1), np.int8)}, r"up must be int8 \(\d+, \d+\), got int8 \(1, 1\)."),
-        ({"h_shift": np.array(48)}, "h_shift must be in 1..47, got 48..48."),
-        ({"h_mult": np.array([1])}, "h_mult must be a 0-d integer array"),
+        ({"h_shift": 48}, "h_shift must be in 1..47, got 48..48."),
+        ({"h_mult": np.uint16(1)}, "h_mult must be a plain integer"),
         ({"latency": np.array([3, 0])}, "latency must be at least 1, got 0..3."),
         ({"latency": np.array(3)}, "latency must be a vector"),
     ],

@@ -9,8 +9,9 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.layer import Layer, compute
 from nibbleforge.golden.contract.workload import PackedBitmap, Workload
 from nibbleforge.golden.sparqle import format as hybrid
+from nibbleforge.golden.sparqle import schedule as sparqle_schedule
 from nibbleforge.golden.sparqle import timing as sparqle_timing
-from nibbleforge.golden.sparqle import unit as sparqle
+from nibbleforge.golden.sparqle import values as sparqle_values
 from nibbleforge.golden.sparqle.config import SparqleConfig, SparqleSettings, ports, y_port
 from nibbleforge.golden.sparqle.timing import Popcounts
 from nibbleforge.sim.tensors.files import Capture, sample_path
@@ -33,7 +34,7 @@ def drawn(seed):
 
 def unpacked(config, layer):
     """Fields of every beat of every port, repeats included."""
-    beats = sparqle.traffic(config, layer)
+    beats = sparqle_schedule.traffic(config, layer)
     return {port.name: port.unpack(beats[port.name].expand()) for port in ports(config)}
 
 
@@ -88,7 +89,7 @@ def test_extreme_sums_fit_the_accumulators(config):
     low, high = config.activation_range
     for x, w in ((low, -8), (low, 7), (high, -8), (high, 7)):
         layer = Layer(np.full((1, config.max_k), x), np.full((1, config.max_k), w, np.int8))
-        y = y_port(config).unpack(sparqle.traffic(config, layer)["y"].words)
+        y = y_port(config).unpack(sparqle_schedule.traffic(config, layer)["y"].words)
         assert y["value"][0, 0] == x * w * config.max_k == compute(config, layer)[0, 0]
         if config.asymmetric:
             assert y["ones"][0] == x * config.max_k
@@ -106,7 +107,7 @@ def cycles_of(config, bitmap, features, outputs, *, sort=False):
 @pytest.mark.parametrize("seed", range(150))
 def test_counts_equal_the_schedule(seed):
     config, layer = drawn(seed)
-    detailed = sparqle.schedule(config, layer).counts()
+    detailed = sparqle_schedule.schedule(config, layer).counts()
     bitmap = hybrid.encode(config.format, layer.x).bitmap
     quick = cycles_of(config, bitmap, layer.x.shape[1], len(layer.w))
     assert quick.cycles == detailed.cycles
@@ -117,7 +118,7 @@ def test_counts_equal_the_schedule(seed):
 def test_the_schedule_is_what_a_cycle_by_cycle_model_does(seed):
     """Rows, banks and tiles as the unit's docstring words them, stepped cycle by cycle."""
     config, layer = drawn(1000 + seed)
-    schedule = sparqle.schedule(config, layer)
+    schedule = sparqle_schedule.schedule(config, layer)
     weights, lows, ends = stepped(config, layer)
     np.testing.assert_array_equal(schedule.cycles["w"], weights)
     for p in range(config.row_groups):
@@ -128,7 +129,7 @@ def test_the_schedule_is_what_a_cycle_by_cycle_model_does(seed):
 def stepped(config, layer):
     """Cycles of weight beats, of each row group's low halves, and of the tiles' ends."""
     tiling, features = layer.tiling(config), layer.x.shape[1]
-    _, high = sparqle.halves(config, layer.x)
+    _, high = sparqle_values.halves(config, layer.x)
     present = tiling.blocks_of_tokens(high != 0)
     shared = present.reshape(len(present), config.row_groups, config.sharing, features).any(axis=2)
     chunks = -(-features // config.chunk)
@@ -175,7 +176,7 @@ def test_a_tile_by_hand():
     """Two rows, one chunk of 4 features, one and three high halves."""
     config = SparqleConfig(rows=2, columns=1, group=4, beat=1, chunk=4, max_k=4)
     layer = Layer(np.array([[0, 100, 0, 0], [100, 100, 0, 100]]), np.ones((1, 4), np.int8))
-    schedule = sparqle.schedule(config, layer)
+    schedule = sparqle_schedule.schedule(config, layer)
     assert schedule.cycles["w"].tolist() == [0, 1, 2, 3]
     assert schedule.cycles["lsb_0"].tolist() == [2, 3, 4, 5]
     assert schedule.cycles["values_1"].tolist() == [1, 2, 3]
@@ -195,7 +196,7 @@ def test_repeated_tiles_are_counted_like_single_ones():
         layer = tb_sparqle.layer(config, rng, 17, 9, outputs)
         bitmap = hybrid.encode(config.format, layer.x).bitmap
         quick = cycles_of(config, bitmap, 9, outputs)
-        assert quick.cycles == sparqle.schedule(config, layer).counts().cycles
+        assert quick.cycles == sparqle_schedule.schedule(config, layer).counts().cycles
 
 
 def test_without_high_halves_the_array_takes_half_of_dense():
@@ -310,7 +311,7 @@ def test_illegal_parameters(values, sentence):
 def test_too_many_features():
     layer = Layer(np.zeros((1, 5), np.int8), np.zeros((1, 5), np.int8))
     with pytest.raises(UserError, match=r"^in_features must not exceed max_k = 4, got 5\.$"):
-        sparqle.traffic(SparqleConfig(max_k=4), layer)
+        sparqle_schedule.traffic(SparqleConfig(max_k=4), layer)
     with pytest.raises(UserError, match=r"^in_features must not exceed max_k = 4, got 5\.$"):
         cycles_of(SparqleConfig(max_k=4), np.zeros((1, 8), np.uint8), 5, 1)
 

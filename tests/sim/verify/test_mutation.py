@@ -27,7 +27,7 @@ MORE = [
     (DECODER, unit("bitmap").presets["paper"]),
     (DECODER, BitmapConfig(group=8, beat=2, mode="scatter")),
     (DECODER, BitmapConfig(group=8, value_width=0, width=2)),
-    (dense.ARRAY, unit("dense2k").presets["tiny"]),
+    (dense.ARRAY_2K, unit("dense2k").presets["tiny"]),
 ]
 
 FLOATING = [

@@ -1,13 +1,14 @@
-"""Neuron-skipping ReGLU FFN: payloads of its ports."""
+"""Schedule of the neuron-skipping FFN: payloads of its ports, and when they pass them."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.ports import Port
-from ..contract.schedule import Answers, Beats, Traffic, final_of
-from .config import Matrix, RegluConfig, ports
+from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, final_of, ranges
+from .config import Matrix, RegluConfig, events, ports
 from .format import MULT_BITS
-from .values import FfnRun
+from .timing import HIDDEN, SCALED, TokenTiming, timings
+from .values import FfnRun, Neurons, Outcome, compute
 
 ROWS_AT_ONCE = 1 << 14  # rows packed at a time: bounds the temporary arrays
 
@@ -85,8 +86,8 @@ def _inputs(config: RegluConfig, operands: FfnRun, port: Port) -> NDArray[np.uin
     value = _by_lane(operands.x, config.lanes)
     tokens, beats, _ = value.shape
     first = np.tile(np.arange(beats) == 0, tokens)
-    h_mult, h_shift = int(operands.h_mult), int(operands.h_shift)
-    numbers = {"neurons": D, "rank": rank, "h_mult": h_mult, "h_shift": h_shift}
+    factor = {"h_mult": operands.h_mult, "h_shift": operands.h_shift}
+    numbers = {"neurons": D, "rank": rank, **factor}
     return port.pack(
         value=value.reshape(-1, config.lanes),
         last=final_of(beats, tokens),
@@ -152,3 +153,95 @@ def _by_lane(matrix: NDArray, lanes: int) -> NDArray:
     """``(rows, beats, lanes)``, with zeros beyond the end of a row."""
     padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % lanes)))
     return padded.reshape(len(matrix), -1, lanes)
+
+
+def schedule(config: RegluConfig, operands: FfnRun) -> Schedule:
+    """Golden schedule of a run."""
+    outcome, tokens = _worked_out(config, operands)
+    every = _Everything(config, operands, tokens)
+    x_beats = np.arange(every.beats)
+    cycles = {
+        "x": (np.array([token.begin for token in tokens])[:, None] + x_beats).ravel(),
+        "rows": every.row_beats,
+        "request": every.decided + 1,
+        "y": (np.array([token.outputs for token in tokens])[:, None] + x_beats).ravel(),
+    }
+    beats = traffic_of(config, operands, outcome.y, every.requests)
+    return Schedule(beats, cycles, _pulses(config, outcome.neurons, every, cycles, tokens))
+
+
+def traffic(config: RegluConfig, operands: FfnRun) -> Traffic:
+    """Payloads of every port, without the cycles of each beat and event."""
+    outcome, tokens = _worked_out(config, operands)
+    order = (np.concatenate([getattr(token, name) for token in tokens]) for name in _ORDER)
+    return traffic_of(config, operands, outcome.y, Requests(config, operands, *order))
+
+
+_ORDER = ("matrix", "row")
+
+
+def _worked_out(config: RegluConfig, operands: FfnRun) -> tuple[Outcome, list[TokenTiming]]:
+    """Results, and the timing of every token."""
+    outcome = compute(config, operands)
+    d, _, rank = operands.shape
+    return outcome, list(timings(config, outcome.neurons, d, rank, operands.latency))
+
+
+class _Everything:
+    """Requests and rows of all tokens, one after the other."""
+
+    def __init__(self, config: RegluConfig, operands: FfnRun, tokens: list[TokenTiming]):
+        matrix, row, self.decided, self.first, self.final = (
+            np.concatenate([getattr(token, name) for token in tokens])
+            for name in (*_ORDER, "decided", "first", "final")
+        )
+        self.beats = -(-operands.x.shape[1] // config.lanes)
+        self.token = np.repeat(np.arange(len(tokens)), [len(token.row) for token in tokens])
+        self.requests = Requests(config, operands, matrix, row)
+        self.row_beats = ranges(self.first, self.requests.sizes)
+
+    def finals(self) -> NDArray[np.int64]:
+        """Cycles of the final beat of every row."""
+        count, size = self.requests.count, self.requests.row_size
+        before = ranges(np.zeros_like(count), count)  # rows of the same request
+        return np.repeat(self.first + size - 1, count) + before * np.repeat(size, count)
+
+    def decisions(self, matrix: Matrix) -> NDArray[np.int64]:
+        """Cycles in which requests for a matrix are made up."""
+        return self.decided[self.requests.matrix == matrix]
+
+    def of(self, matrix: Matrix, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Final beats of the rows of neurons chosen by ``(tokens, D)``."""
+        mine = self.requests.matrix == matrix
+        mine[mine] = chosen[self.token[mine], self.requests.row[mine]]
+        return self.final[mine]
+
+
+def _pulses(
+    config: RegluConfig,
+    neurons: Neurons,
+    every: _Everything,
+    cycles: dict[str, NDArray[np.int64]],
+    tokens: list[TokenTiming],
+) -> dict[str, Pulses]:
+    """When every event fires."""
+    stages = config.tree_stages
+    running = [np.arange(token.begin + every.beats, token.quiet + 1) for token in tokens]
+    known = stages + SCALED - 1  # one before its result is seen
+    strobes = {
+        "tokens": cycles["y"][every.beats - 1 :: every.beats],
+        "requests": cycles["request"],
+        "row_beats": cycles["rows"],
+        "rows": every.finals(),
+        "predicted": every.decisions(Matrix.GATE),
+        "gate_survivors": every.of(Matrix.GATE, neurons.positive) + known,
+        "false_positives": every.of(Matrix.GATE, ~neurons.positive) + known,
+        "survivors": every.of(Matrix.UP, neurons.adding) + stages + HIDDEN - 1,
+        "y_beats": cycles["y"],
+        "stall_rows": np.setdiff1d(np.concatenate(running), cycles["rows"]),
+        "stall_request": np.zeros(0, np.int64),
+        "stall_out": np.zeros(0, np.int64),
+    }
+    macs = Pulses(cycles["rows"], np.full(len(cycles["rows"]), config.lanes))
+    found = {name: Pulses.strobes(when) for name, when in strobes.items()} | {"macs": macs}
+    return {event.name: found[event.name] for event in events(config)}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nibbleforge.golden.anda import dots as anda_dots
 from nibbleforge.golden.anda import format as anda_format
-from nibbleforge.golden.anda import values as anda_dot
 from nibbleforge.golden.anda.format import AndaFormat
 from nibbleforge.golden.arithmetic.quantise import QuantisedWeights, quantise_weights, take_weights
 from nibbleforge.golden.contract.errors import UserError
@@ -99,7 +99,7 @@ def layers(draw):
 @given(layers(), st.sampled_from(["fp32", "paper_fp16"]))
 def test_bit_for_bit(layer, accumulate):
     encoded, w = layer
-    y = anda_dot.compute(encoded, w, accumulate=accumulate)
+    y = anda_dots.compute(encoded, w, accumulate=accumulate)
     assert y.dtype == np.float32
     assert np.array_equal(y, model(encoded, w, accumulate))
 
@@ -114,7 +114,7 @@ def test_long_mantissas_are_rounded(mantissa, asymmetric):
     rng = np.random.default_rng(mantissa)
     w = random_weights(rng, 8, 192, 64, asymmetric)
     w.q[:] = rng.integers(6, 8, w.q.shape)
-    assert np.array_equal(anda_dot.compute(encoded, w), model(encoded, w, "fp32"))
+    assert np.array_equal(anda_dots.compute(encoded, w), model(encoded, w, "fp32"))
 
 
 def test_known_layer():
@@ -125,20 +125,20 @@ def test_known_layer():
     w[0, [0, 1, 16]] = [3, -2, 7]
     encoded = anda_format.encode(AndaFormat(group=16), 4, x)
     scale = np.array([[0.25, 2]], np.float16)
-    assert anda_dot.compute(encoded, QuantisedWeights(w, scale, None, 16)).tolist() == [[56.5]]
+    assert anda_dots.compute(encoded, QuantisedWeights(w, scale, None, 16)).tolist() == [[56.5]]
     minimum = np.array([[-1, 0.5]], np.float16)  # w = d * (q + 8) + min
     asymmetric = QuantisedWeights(w, scale, minimum, 16)
     expected = 0.25 * (11 + 3) - 1.5 + 2 * 4 * 15 + 0.5 * 4
-    assert anda_dot.compute(encoded, asymmetric).tolist() == [[expected]]
+    assert anda_dots.compute(encoded, asymmetric).tolist() == [[expected]]
 
 
 def test_paper_fp16_saturates():
     x = np.full((1, 64), 65504, np.float16)
     encoded = anda_format.encode(AndaFormat(), 8, x)
     w = take_weights(np.full((2, 64), 7, np.int8) * np.array([[1], [-1]], np.int8))
-    assert anda_dot.compute(encoded, w, accumulate="paper_fp16").tolist() == [[65504, -65504]]
+    assert anda_dots.compute(encoded, w, accumulate="paper_fp16").tolist() == [[65504, -65504]]
     exact = 64 * 7 * 255 * 256
-    assert anda_dot.compute(encoded, w).tolist() == [[exact, -exact]]
+    assert anda_dots.compute(encoded, w).tolist() == [[exact, -exact]]
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -148,8 +148,8 @@ def test_close_to_real_numbers(symmetric):
     w = quantise_weights(rng.normal(size=(10, 300)).astype(np.float32), "group", 64, symmetric)
     encoded = anda_format.encode(AndaFormat(group=32), 16, x)
     exact = encoded.decode() @ w.dequantise().T.astype(np.float64)
-    assert np.allclose(anda_dot.compute(encoded, w), exact, rtol=1e-5, atol=1e-4)
-    loose = anda_dot.compute(encoded, w, accumulate="paper_fp16")
+    assert np.allclose(anda_dots.compute(encoded, w), exact, rtol=1e-5, atol=1e-4)
+    loose = anda_dots.compute(encoded, w, accumulate="paper_fp16")
     assert 1e-4 < np.abs(loose - exact).max() < 0.2
 
 
@@ -168,7 +168,7 @@ def test_dot_products_by_bit_planes(layer):
     acc = np.zeros((encoded.groups, encoded.tokens, len(w.q)), np.int64)
     for j in range(1, 1 + encoded.mantissa):
         acc = 2 * acc + np.einsum("tgi,tgi,ngi->gtn", planes[:, :, j], sign, weights)
-    dots = anda_dot.group_dots(encoded, w.q)
+    dots = anda_dots.group_dots(encoded, w.q)
     assert dots.dtype == np.int64
     assert np.array_equal(dots, acc)
 
@@ -178,14 +178,14 @@ def test_dot_products_by_bit_planes(layer):
     [(64, 16, False, 26), (64, 16, True, 27), (64, 1, False, 11), (16, 4, False, 12)],
 )
 def test_width_of_dot_products(group, mantissa, asymmetric, bits):
-    assert anda_dot.acc_bits(group, mantissa, asymmetric) == bits
+    assert anda_dots.acc_bits(group, mantissa, asymmetric) == bits
     largest = group * (2**mantissa - 1) * (15 if asymmetric else 8)
     assert largest < 2 ** (bits - 1) <= 2 * largest
     if asymmetric:
         return
     x = np.full((1, group), -65504, np.float16)
     encoded = anda_format.encode(AndaFormat(group=group), mantissa, x)
-    dots = anda_dot.group_dots(encoded, np.full((1, group), -8, np.int8))
+    dots = anda_dots.group_dots(encoded, np.full((1, group), -8, np.int8))
     assert dots.item() == group * 8 * int(encoded.magnitude[0, 0])
 
 
@@ -224,7 +224,7 @@ def test_extremes_without_subnormals(accumulate, asymmetric):
         encoded = anda_format.encode(AndaFormat(), mantissa, x)
         w = random_weights(rng, 32, 256, 128, asymmetric, exponents=(0, 1))
         w.q[::2] = rng.integers(-1, 2, w.q[::2].shape)
-        y = anda_dot.compute(encoded, w, accumulate=accumulate)
+        y = anda_dots.compute(encoded, w, accumulate=accumulate)
         assert (y * 2.0**53 % 1 == 0).all()
         assert np.abs(y[y != 0]).min() >= 2.0**-53
         assert y.tobytes() == ieee(encoded, w, accumulate).tobytes()
@@ -232,8 +232,8 @@ def test_extremes_without_subnormals(accumulate, asymmetric):
 
 def ieee(encoded, w, accumulate):
     """The same layer in numpy's float32, subnormal numbers included."""
-    dots = anda_dot.group_dots(encoded, w.q)
-    ones = anda_dot.group_dots(encoded, np.ones((1, w.q.shape[1]), np.int8))
+    dots = anda_dots.group_dots(encoded, w.q)
+    ones = anda_dots.group_dots(encoded, np.ones((1, w.q.shape[1]), np.int8))
     steps = encoded.scale().astype(np.float32).T[:, :, None]
     kind = np.float16 if accumulate == "paper_fp16" else np.float32
     total = np.zeros(dots.shape[1:], np.float32)
@@ -262,7 +262,7 @@ def test_groups_that_do_not_nest():
     refuses(
         "each Anda group must lie inside one weight group,"
         " got Anda groups of 64 and weight groups of 32.",
-        anda_dot.compute,
+        anda_dots.compute,
         encoded,
         w,
     )
@@ -271,15 +271,15 @@ def test_groups_that_do_not_nest():
 @pytest.mark.parametrize(("in_features", "weight_group"), [(200, 200), (20, 32), (30, 30)])
 def test_one_weight_group_holds_any_group(in_features, weight_group):
     encoded, w = operands(in_features=in_features, weight_group=weight_group)
-    assert np.array_equal(anda_dot.compute(encoded, w), model(encoded, w, "fp32"))
+    assert np.array_equal(anda_dots.compute(encoded, w), model(encoded, w, "fp32"))
 
 
 def test_other_in_features():
     encoded, _ = operands()
     _, w = operands(in_features=255)
     sentence = "weights must have the 256 in_features of the activations, got 255."
-    refuses(sentence, anda_dot.compute, encoded, w)
-    refuses(sentence, anda_dot.group_dots, encoded, w.q)
+    refuses(sentence, anda_dots.compute, encoded, w)
+    refuses(sentence, anda_dots.group_dots, encoded, w.q)
 
 
 @pytest.mark.parametrize(("name", "value"), [("scale", np.inf), ("minimum", np.nan)])
@@ -288,4 +288,4 @@ def test_factors_that_are_not_finite(name, value):
     getattr(w, name)[1, 1] = value
     plural = {"scale": "scales", "minimum": "minima"}[name]
     sentence = f"the {plural} of weights must be finite, got {value}."
-    refuses(sentence, anda_dot.compute, encoded, w)
+    refuses(sentence, anda_dots.compute, encoded, w)

@@ -1,0 +1,299 @@
+"""Expressions of Verilog put together from single operators.
+
+Verilog evaluates an operator in a width that depends on where it stands: on the widest operand
+around it and on the target. A result that Yosys gave a wire of its own may therefore move into
+another expression only where it is evaluated in the very width of that wire.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from .verilog_module import STEP, Assign, Instance, Module, Process
+
+_LONGEST = 72  # characters of an expression that moves into another
+
+_ATOM = r"\d+'s?[bdh]\w+|[A-Za-z_]\w*(?:\[\d+(?::\d+)?\])?"
+_OPERAND = rf"\$signed\((?:{_ATOM})\)|{_ATOM}|\{{ [^{{}}]* \}}"
+_UNARY = re.compile(rf"(~\||~&|~\^|[~|&^-]) ({_OPERAND})")
+_BINARY = re.compile(rf"({_OPERAND}) (\S+) ({_OPERAND})")
+_TERNARY = re.compile(rf"({_OPERAND}) \? ({_OPERAND}) : ({_OPERAND})")
+_LITERAL = re.compile(r"(\d+)'(s?)([hd])([0-9a-f]+)")
+_CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
+_CONDITION = re.compile(r"( *(?:end else )?if \()(\w+)(\) begin)")
+
+_BITWISE = {"&", "|", "^", "~^", "+", "-", "*"}
+"""Low bits of the result depend on low bits of the operands alone."""
+_COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
+_SHIFTS = {"<<", ">>"}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression.
+
+    Attributes
+    ----------
+    text
+        Verilog.
+    bits
+        Width where nothing around it asks for more.
+    signed
+        Whether operands are extended by their sign.
+    simple
+        Whether it can be an operand as it is.
+    closed
+        Whether it has the same value in any context that is wide enough.
+    low
+        Width of the widest operand if low bits of the result depend on low bits of operands alone.
+    moved
+        Wires that it makes superfluous.
+    """
+
+    text: str
+    bits: int
+    signed: bool = False
+    simple: bool = False
+    closed: bool = False
+    low: int | None = None
+    moved: frozenset[str] = frozenset()
+
+    @property
+    def operand(self) -> str:
+        """As an operand of another expression."""
+        return self.text if self.simple else f"({self.text})"
+
+
+class Expressions:
+    """Puts the expressions of a module together.
+
+    Parameters
+    ----------
+    module
+        The module.
+    outputs
+        Outputs of every module.
+    """
+
+    def __init__(self, module: Module, outputs: Mapping[str, set[str]]):
+        self.module = module
+        self.outputs = outputs
+        reads = Counter(module.reads(outputs))
+        self.values = {
+            statement.target: statement.value
+            for statement in module.statements
+            if isinstance(statement, Assign)
+            and reads[statement.target] == 1
+            and module.nets[statement.target].anonymous
+        }
+        self.moved: set[str] = set()
+        self.limit: int | None = None  # width of the target, where it takes low bits only
+
+    def inline(self) -> None:
+        """Move every result without a name that is used once."""
+        for statement in self.module.statements:
+            if isinstance(statement, Assign):
+                statement.value = self._assigned(statement.target, statement.value)
+            elif isinstance(statement, Process):
+                statement.body = [self._step(line) for line in statement.body]
+            elif isinstance(statement, Instance):
+                for pin, value in statement.pins.items():
+                    if pin not in self.outputs[statement.module]:
+                        statement.pins[pin] = self._done(self._operand(value, None), value)
+        self.module.statements = [
+            statement
+            for statement in self.module.statements
+            if not (isinstance(statement, Assign) and statement.target in self.moved)
+        ]
+
+    def _done(self, found: Expression | None, otherwise: str) -> str:
+        if found is None:
+            return otherwise
+        self.moved |= found.moved
+        return found.text
+
+    def _step(self, line: str) -> str:
+        """A line of a process."""
+        if step := STEP.fullmatch(line):
+            return f"{step[1]}{step[2]} {step[3]} {self._assigned(step[2], step[4])};"
+        if condition := _CONDITION.fullmatch(line):
+            value = self._done(self._operand(condition[2], None), condition[2])
+            return f"{condition[1]}{value}{condition[3]}"
+        return line
+
+    def _assigned(self, target: str, value: str) -> str:
+        """What is assigned to a target as wide as it is."""
+        bits = self.module.bits(target)
+        if bits is None:
+            return value
+        name, part, rest = value.partition("[")
+        if name in self.values and (not part or rest == f"{bits - 1}:0]" or rest == "0]"):
+            whole = self.module.nets[name].width
+            self.limit = bits
+            found = self._expression(self.values[name], whole)
+            self.limit = None
+            if found is not None and (whole == bits or (found.low or whole) <= bits):
+                self.moved |= found.moved | {name}
+                return found.text
+        return self._done(self._expression(value, bits), value)
+
+    def _operand(self, text: str, bits: int | None, *, compared: bool = False) -> Expression | None:
+        """An operand, evaluated in so many bits, or by itself; None if its width is not known.
+
+        What it is compared with does not widen it where it is ``compared``.
+        """
+        if text.startswith("$signed("):
+            inner = self._operand(text[8:-1], None)
+            if inner is None:
+                return None
+            return _joined(f"$signed({inner.text})", inner.bits, [inner], signed=True, simple=True)
+        if literal := _LITERAL.fullmatch(text):
+            return self._literal(text, literal, narrow=bits is not None)
+        if text.startswith("{"):
+            return self._expression(text, 0)
+        width = self.module.bits(text)
+        if width is None:
+            return None
+        if text in self.values:
+            found = self._expression(self.values[text], width)
+            if found is not None and not found.signed and len(found.text) <= _LONGEST:
+                exact = found.bits == width
+                fits = exact if bits is None else bits == width and (exact or not compared)
+                if fits or (found.closed and bits is not None):
+                    return replace(found, moved=found.moved | {text})
+        return Expression(text, width, simple=True, closed=True)
+
+    def _literal(self, text: str, literal: re.Match[str], *, narrow: bool) -> Expression:
+        """A number, no wider than what is kept of the result if it may be narrow."""
+        bits, signed = int(literal[1]), bool(literal[2])
+        if narrow and self.limit is not None and self.limit < bits and not signed:
+            value = int(literal[4], 16 if literal[3] == "h" else 10)
+            if value < 1 << self.limit:
+                text, bits = f"{self.limit}'h{value:x}", self.limit
+        return Expression(text, bits, signed, simple=True, closed=not signed)
+
+    def _expression(self, value: str, bits: int) -> Expression | None:
+        """What Yosys wrote for a target of so many bits, its operands put in."""
+        if match := _TERNARY.fullmatch(value):
+            return self._ternary(match[1], match[2], match[3], bits)
+        if match := _BINARY.fullmatch(value):
+            return self._binary(match[1], match[2], match[3], bits)
+        if match := _UNARY.fullmatch(value):
+            return self._unary(match[1], match[2], bits)
+        if match := _CONCATENATION.fullmatch(value):
+            parts = [self._operand(part, None) for part in match[1].split(", ")]
+            found = [part for part in parts if part is not None]
+            if len(found) < len(parts):
+                return None
+            text = _concatenation([part.text for part in found])
+            return _joined(text, sum(part.bits for part in found), found, simple=True, closed=True)
+        return None
+
+    def _context(self, texts: list[str], bits: int | None) -> list[Expression] | None:
+        """Operands of an operator that is evaluated in the width of its target, or of a comparison.
+
+        Where an operand is wider than the target, none moves that depends on the width.
+        """
+        plain = [self._plain(text) or 0 for text in texts]
+        widest = max(plain) if all(plain) else 0
+        width = widest if bits is None else bits if widest <= bits else 0
+        found = [self._operand(text, width, compared=bits is None) for text in texts]
+        return None if None in found else [part for part in found if part is not None]
+
+    def _plain(self, text: str) -> int | None:
+        """Width of an operand as Yosys wrote it."""
+        text = text.removeprefix("$signed(").removesuffix(")")
+        if text.startswith("{"):
+            parts = [self._plain(part) or 0 for part in text[2:-2].split(", ")]
+            return sum(parts) if all(parts) else None
+        literal = _LITERAL.fullmatch(text)
+        return int(literal[1]) if literal else self.module.bits(text)
+
+    def _ternary(self, condition: str, one: str, other: str, bits: int) -> Expression | None:
+        chosen, branches = self._operand(condition, None), self._context([one, other], bits)
+        if chosen is None or branches is None:
+            return None
+        text = f"{chosen.operand} ? {branches[0].operand} : {branches[1].operand}"
+        return _joined(
+            text,
+            max(branch.bits for branch in branches),
+            [chosen, *branches],
+            signed=any(branch.signed for branch in branches),
+            closed=all(branch.closed for branch in branches),
+            low=_low(branches),
+        )
+
+    def _binary(self, one: str, operator: str, other: str, bits: int) -> Expression | None:
+        if operator in _BITWISE:
+            operands = self._context([one, other], bits)
+        elif operator in _COMPARISONS:
+            operands = self._context([one, other], None)
+        elif operator in _SHIFTS:
+            operands = self._context([one, other], 0)
+        else:
+            return None
+        if operands is None:
+            return None
+        text = f"{operands[0].operand} {operator} {operands[1].operand}"
+        if operator in _COMPARISONS:
+            return _joined(text, 1, operands, closed=True)
+        if operator in _SHIFTS:
+            return _joined(text, operands[0].bits, operands, signed=operands[0].signed)
+        return _joined(
+            text,
+            max(operand.bits for operand in operands),
+            operands,
+            signed=any(operand.signed for operand in operands),
+            closed=operator in "&|^" and all(operand.closed for operand in operands),
+            low=_low(operands),
+        )
+
+    def _unary(self, operator: str, one: str, bits: int) -> Expression | None:
+        if operator in "~-":
+            operands = self._context([one], bits)
+            if operands is None:
+                return None
+            (operand,) = operands
+            inner = operand.text if re.fullmatch(_ATOM, operand.text) else f"({operand.text})"
+            simple = operator == "~"
+            return _joined(
+                f"{operator}{inner}", operand.bits, operands, signed=operand.signed, simple=simple,
+                low=_low(operands),
+            )  # fmt: skip
+        alone = self._operand(one, None)
+        if alone is None:
+            return None
+        inner = alone.text if re.fullmatch(_ATOM, alone.text) else f"({alone.text})"
+        if operator == "~|" and alone.bits > 1:
+            return _joined(f"{inner} == {alone.bits}'h0", 1, [alone], closed=True)
+        operator = "~" if operator == "~|" else operator
+        return _joined(f"{operator}{inner}", 1, [alone], closed=operator != "~")
+
+
+def _joined(
+    text: str,
+    bits: int,
+    parts: list[Expression],
+    *,
+    signed: bool = False,
+    simple: bool = False,
+    closed: bool = False,
+    low: int | None = None,
+) -> Expression:
+    moved = frozenset[str]().union(*(part.moved for part in parts))
+    return Expression(text, bits, signed, simple, closed, low, moved)
+
+
+def _concatenation(parts: list[str]) -> str:
+    """Equal parts in a row come as ``{n{part}}``."""
+    rows = [(text, len(list(same))) for text, same in groupby(parts)]
+    texts = (
+        f"{{{count}{{{text}}}}}" if count > 2 else ", ".join([text] * count) for text, count in rows
+    )
+    return f"{{ {', '.join(texts)} }}"
+
+
+def _low(operands: list[Expression]) -> int:
+    return max(operand.low or operand.bits for operand in operands)

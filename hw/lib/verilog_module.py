@@ -1,0 +1,301 @@
+"""Modules of Verilog as Yosys writes them, read into statements and written for engineers.
+
+Yosys puts one statement on a line and one operator into an expression, and states signedness where
+it matters (``$signed``), so that declarations need not.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+WIDTH = 100
+"""Columns of a line."""
+
+NAME = re.compile(r"(?<![\w'$.])[A-Za-z_]\w*")
+"""A name, but no pin, no literal and no system function."""
+
+SLICE = re.compile(r"\b([A-Za-z_]\w*)\[(\d+)(?::(\d+))?\]")
+"""A constant slice of a net."""
+
+_MODULE = re.compile(r"^module (\S+)\(.*?\);\n(.*?)^endmodule$", re.MULTILINE | re.DOTALL)
+_DECLARATION = re.compile(
+    r"  (input|output|wire|reg) (?:signed )?"
+    r"(?:\[(\d+):\d+\] )?(\w+)(?: (\[\d+:\d+\]))?(?: = (.*))?;"
+)
+_DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
+_ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
+_ESCAPED = re.compile(r"\\(\S+) ")
+_NUMBERED = re.compile(r"(\w+)\$(\d+)")
+_PIN = re.compile(r"\s*\.(\w+)\((.*)\),?")
+STEP = re.compile(r"( *)(\S+) (<?=) (.*);")
+"""An assignment within a process."""
+
+
+@dataclass
+class Net:
+    """A port, wire, register or memory."""
+
+    name: str
+    width: int = 1
+    direction: str = ""
+    register: bool = False
+    words: str = ""
+    init: str = ""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether Yosys had no name for it."""
+        return self.name[0] == "_" and self.name[-1] == "_"
+
+    def declaration(self) -> str:
+        """As in a port list or, with a semicolon, as a statement."""
+        kind = "reg" if self.register else "" if self.direction else "wire"
+        bits = f"[{self.width - 1}:0]" if self.width > 1 else ""
+        init = f"= {self.init}" if self.init else ""
+        return " ".join(filter(None, (self.direction, kind, bits, self.name, self.words, init)))
+
+
+@dataclass
+class Assign:
+    """``assign target = value;``."""
+
+    target: str
+    value: str
+
+
+@dataclass
+class Process:
+    """``always`` or ``initial``; the body without its ``begin`` and ``end``."""
+
+    start: str
+    body: list[str]
+    label: str = ""
+
+
+@dataclass
+class Instance:
+    """An instance of a module: pin to what is connected."""
+
+    module: str
+    name: str
+    pins: dict[str, str]
+
+
+Statement = Assign | Process | Instance
+
+
+@dataclass
+class Module:
+    """A module: nets by name, ports first, and statements in order."""
+
+    name: str
+    nets: dict[str, Net] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
+
+    @property
+    def ports(self) -> list[Net]:
+        """Ports in order."""
+        return [net for net in self.nets.values() if net.direction]
+
+    def bits(self, text: str) -> int | None:
+        """Width of a net or of a constant slice of one; None for anything else."""
+        found = self.nets.get(text)
+        if found is not None:
+            return None if found.words else found.width
+        match = SLICE.fullmatch(text)
+        if match is None or match[1] not in self.nets or self.nets[match[1]].words:
+            return None
+        return int(match[2]) - int(match[3] or match[2]) + 1
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give nets other names wherever they occur."""
+
+        def renamed(text: str) -> str:
+            return NAME.sub(lambda match: names.get(match[0], match[0]), text)
+
+        for statement in self.statements if names else ():
+            if isinstance(statement, Assign):
+                statement.target, statement.value = map(
+                    renamed, (statement.target, statement.value)
+                )
+            elif isinstance(statement, Process):
+                statement.body = [renamed(line) for line in statement.body]
+            else:
+                statement.pins = {pin: renamed(net) for pin, net in statement.pins.items()}
+
+    def reads(self, outputs: Mapping[str, set[str]]) -> Iterator[str]:
+        """Names that are read, as often as they are."""
+        texts: list[str] = []
+
+        def note(text: str) -> str:
+            texts.append(text)
+            return text
+
+        self.rewrite(note, outputs)
+        for text in texts:
+            yield from NAME.findall(text)
+
+    def names(self) -> Iterator[str]:
+        """Names that occur in statements."""
+        for statement in self.statements:
+            if isinstance(statement, Assign):
+                texts = [statement.target, statement.value]
+            else:
+                texts = (
+                    statement.body if isinstance(statement, Process) else [*statement.pins.values()]
+                )
+            yield from NAME.findall("\n".join(texts))
+
+    def rewrite(self, reading: Callable[[str], str], outputs: Mapping[str, set[str]]) -> None:
+        """Replace whatever a statement reads; ``outputs`` are those of every module."""
+        for statement in self.statements:
+            if isinstance(statement, Assign):
+                statement.value = reading(statement.value)
+            elif isinstance(statement, Process):
+                statement.body = [_rewrite_step(line, reading) for line in statement.body]
+            else:
+                for pin, value in statement.pins.items():
+                    if pin not in outputs[statement.module]:
+                        statement.pins[pin] = reading(value)
+
+
+def _rewrite_step(line: str, reading: Callable[[str], str]) -> str:
+    """The same for a line of a process."""
+    step = STEP.fullmatch(line)
+    if step is None:
+        return reading(line)
+    target = re.sub(r"\[(?!\d+(:\d+)?\]).*\]", lambda m: reading(m[0]), step[2])
+    return f"{step[1]}{target} {step[3]} {reading(step[4])};"
+
+
+def read(verilog: str) -> list[Module]:
+    """Modules of a text that Yosys wrote."""
+    return [_read_module(name, body) for name, body in _MODULE.findall(verilog)]
+
+
+def _read_module(name: str, body: str) -> Module:
+    module = Module(name)
+    body = _plain_names(body)
+    for line in body.splitlines():
+        if line.startswith(_DECLARES) and (match := _DECLARATION.fullmatch(line)):
+            kind, high, net, words, init = match.groups()
+            declared = module.nets.setdefault(net, Net(net, int(high or 0) + 1))
+            declared.direction = kind if kind in ("input", "output") else declared.direction
+            declared.register |= kind == "reg"
+            declared.words = words or declared.words
+            declared.init = init or declared.init
+    lines = iter(_without_aliases(module, body).splitlines())
+    for line in lines:
+        if line.startswith("  assign "):
+            target, _, value = line[len("  assign ") : -1].partition(" = ")
+            module.statements.append(Assign(target, value))
+        elif line.endswith(" ("):
+            kind, instance = line.split()[:2]
+            pins = [_PIN.fullmatch(pin) for pin in iter(lines.__next__, "  );")]
+            module.statements.append(Instance(kind, instance, {p[1]: p[2] for p in pins if p}))
+        elif line.startswith(("  always", "  initial")):
+            start = line.removesuffix(" begin")
+            body_lines = list(iter(lines.__next__, "  end")) if start != line else [next(lines)]
+            module.statements.append(Process(start, body_lines))
+        elif not line.startswith(_DECLARES):
+            raise AssertionError(f"Yosys wrote what is not understood: {line}")
+    return module
+
+
+def _plain_names(body: str) -> str:
+    """Names that need no escape, all of them different."""
+    taken = set(NAME.findall(body))
+    found: dict[str, str] = {}
+
+    def plain(name: str) -> str:
+        if name.startswith("$auto$"):
+            return "at_start"  # of every always @*: a register that is written once
+        name = _NUMBERED.sub(numbered, name)
+        name = re.sub(r"\W+", "_", name.replace("__", "_")).strip("_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    numbers: dict[str, list[str]] = {}
+
+    def numbered(match: re.Match[str]) -> str:
+        """Amaranth numbers all names of a module, we those that are equal."""
+        same = numbers.setdefault(match[1], [])
+        if match[2] not in same:
+            same.append(match[2])
+        return f"{match[1]}_{same.index(match[2]) + 2}"
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1] not in found:
+            found[match[1]] = plain(match[1])
+        return found[match[1]]
+
+    return _ESCAPED.sub(replaced, body)
+
+
+def _without_aliases(module: Module, body: str) -> str:
+    """One name for nets that are equal: a port's if there is one, else the first with a name."""
+    best: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in best:
+            name = best[name]
+        return name
+
+    kept = set()
+    for target, source in _ALIAS.findall(body):
+        one, other = module.nets[root(target)], module.nets[root(source)]
+        if one is other or (one.direction and other.direction):
+            kept.add((target, source))
+            continue
+        if other.direction or not (one.direction or other.anonymous):
+            one, other = other, one
+        best[other.name] = one.name
+        one.register |= other.register
+        one.init = one.init or other.init
+        del module.nets[other.name]
+
+    body = _ALIAS.sub(lambda match: match[0] if match.groups() in kept else "", body)
+    return NAME.sub(lambda match: root(match[0]), body)
+
+
+def write(module: Module, comment: str) -> str:
+    """Verilog of a module below a comment."""
+    lines = [f"// {line}" for line in textwrap.wrap(comment, WIDTH - 3)]
+    ports = ",\n".join(f"  {net.declaration()}" for net in module.ports)
+    lines.append(f"module {module.name} (\n{ports}\n);")
+    lines += [f"  {net.declaration()};" for net in module.nets.values() if not net.direction]
+    for statement in module.statements:
+        lines += _lines(statement)
+    return "\n".join([*lines, "endmodule"]) + "\n"
+
+
+def _lines(statement: Statement) -> list[str]:
+    if isinstance(statement, Assign):
+        return _wrap(f"  assign {statement.target} = {statement.value};")
+    if isinstance(statement, Process):
+        body = [part for line in statement.body for part in _wrap(line)]
+        if len(statement.body) == 1 or (len(statement.body) == 2 and body[0].endswith(")")):
+            return [statement.start, *body]
+        label = f" : {statement.label}" if statement.label else ""
+        return [f"{statement.start} begin{label}", *body, "  end"]
+    pins = [part for pin, net in statement.pins.items() for part in _wrap(f"    .{pin}({net}),")]
+    if pins:
+        pins[-1] = pins[-1].removesuffix(",")
+    return [f"  {statement.module} {statement.name} (", *pins, "  );"]
+
+
+def _wrap(line: str) -> list[str]:
+    if len(line) <= WIDTH:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line.lstrip(),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
