@@ -10,7 +10,7 @@ from ...golden.contract.errors import UserError
 from ...golden.reglu.config import RegluConfig
 from ...golden.sparqle.config import SparqleConfig
 from ...golden.units import UNITS
-from ..silicon.area import AreaReport, Progress, area
+from ..silicon.area import AreaReport, ModuleArea, Progress, area
 from ..silicon.memories import Pricing
 from ..tensors.files import Capture
 from .balance import Variant, balance
@@ -103,20 +103,19 @@ class Found:
         """Critical path in ns; None where it is not known."""
         return self.report.period.median if self.report.period else None
 
-    @property
-    def element(self) -> float:
-        """Area of one processing element of an integer array."""
-        elements = [module for module in self.report.modules if module.name.endswith("_pe")]
-        return sum(module.total / module.instances for module in elements)
-
     def modules(self, *names: str) -> float:
         """Area of all instances of modules whose names begin so, after the design's name."""
+        return sum(module.total for module in self._named(*names))
+
+    def each(self, *names: str) -> float:
+        """Area of one instance of every such module."""
+        return sum(module.total / module.instances for module in self._named(*names))
+
+    def _named(self, *names: str) -> Iterator[ModuleArea]:
         prefix = f"{self.report.design.name}_"
-        return sum(
-            module.total
-            for module in self.report.modules
-            if module.name.removeprefix(prefix).startswith(names)
-        )
+        for module in self.report.modules:
+            if module.name.removeprefix(prefix).startswith(names):
+                yield module
 
 
 def tiny(array: Array) -> Array:
@@ -221,7 +220,7 @@ def _price(price: float | None) -> str:
 
 def element_row(found: Found, rival: Found) -> list[object]:
     """One processing element beside the rival's; the share of decoders, memories left out."""
-    element, other = (each.element for each in (found, rival))
+    element, other = (each.each("dense_pe", "hybrid_pe") for each in (found, rival))
     decoders = found.modules("list_decoder") / (found.area - found.memories)
     return [found.array.name, round(element), f"{element / other:.2f}", f"{decoders:.2f}"]
 
@@ -361,9 +360,14 @@ def processor_row(processor: Processor, found: Found, rival: float) -> list[obje
 
 
 def rival_area(found: Found) -> float:
-    """Four multiply-accumulates with their registers; a sixteenth of operands' conversions."""
-    conversions = found.modules("fp16_to_fp32")
-    return found.area - conversions + conversions / ROWS
+    """Multiply-accumulates of an FP16 element with their registers, a row's share of conversions.
+
+    The tree that adds up a column's results is left out.
+    """
+    lanes = int(found.report.config.model_dump()["lanes"])
+    adders = lanes * found.each("float_add")
+    own = found.modules("float_multiply", "fp16_pe") + adders
+    return own + found.modules("fp16_to_fp32") / ROWS
 
 
 # --- ReGLU --------------------------------------------------------------------------------------
