@@ -58,9 +58,14 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
             elif isinstance(statement, Instance):
                 ports = [port.name for port in modules[statement.module].ports]
                 statement.pins = {p: statement.pins[p] for p in ports if p in statement.pins}
-    return "\n".join(
+    text = "\n".join(
         write(modules[name], description.summary) for name, description in descriptions.items()
     )
+    return _LEADING_ZEROS.sub(r"\1", text)
+
+
+_LEADING_ZEROS = re.compile(r"(\b\d+'h)0+(?=[0-9a-f]+\b)")
+"""Of constants: the width says it all, and wide ones would not fit into a line."""
 
 
 def _order_nets(module: Module, ports: Sequence[str]) -> None:

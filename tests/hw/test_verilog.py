@@ -178,7 +178,8 @@ def test_the_manifest_describes_the_design(case):
     manifest = files.manifest
     assert json.loads(files.files[f"{files.name}.json"]) == manifest
     assert manifest["config_hash"] == config.config_hash
-    assert {"type": type(config).__name__, **config.model_dump(mode="json")} == manifest["config"]
+    parameters = config.model_dump(mode="json", exclude=set(config.idle))
+    assert {"type": type(config).__name__, **parameters} == manifest["config"]
     assert manifest["reset"]["name"] == {"high": "rst", "low": "rst_n"}[case.reset]
     assert manifest["reset"]["active"] == case.reset
     assert [port["name"] for port in manifest["ports"]] == [

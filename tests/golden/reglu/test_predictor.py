@@ -300,7 +300,7 @@ def test_files_that_are_not_predictors(stored, changes, sentence):
 def test_files_that_cannot_be_read(stored, tmp_path):
     predictor, path, _ = stored
     refuses(f"{tmp_path / 'no.npz'} does not exist.", load, tmp_path / "no.npz")
-    refuses(f"{tmp_path} cannot be read: Is a directory.", load, tmp_path)
+    refuses(f"{tmp_path} is a directory; give one of its files.", load, tmp_path)
     refuses(f"{tmp_path} cannot be written: Is a directory.", save, predictor, tmp_path)
     np.save(tmp_path / "a.npy", np.zeros(3))
     refuses(
