@@ -164,7 +164,7 @@ def command(
     for sentence in left:
         errors.print(f"left as it was: {sentence}", markup=False)
     if left:
-        raise typer.Exit(2)
+        raise UserError(f"{len(left)} of the blocks could not be renewed here.")
 
 
 if __name__ == "__main__":
