@@ -216,7 +216,8 @@ class PostSequence:
     Parameters
     ----------
     m, platform, unit
-        Module of the array, its platform and the array; events of the post-processors are driven here.
+        Module of the array, its platform and the array; events of the post-processors are driven
+        here.
     group
         What came with the group whose sums become values with ``load``.
     load

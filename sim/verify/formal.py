@@ -39,7 +39,7 @@ from ...golden.reglu.unit import REGLU_FFN
 from ...golden.sparqle import unit as sparqle
 from ...golden.sparqle.config import SparqleConfig
 from ...hw.lib.base import Part
-from ...hw.lib.queues import Queue, QueueConfig
+from ...hw.lib.queues import FORMAL, Queue, QueueConfig
 from ...hw.lib.yosys import run_yosys
 from ...hw.reglu.requests import Requester
 from ...hw.reglu.sums import OutputSums
@@ -476,7 +476,7 @@ def _environment() -> dict[str, str]:
 
 def _text(design: Elaboratable) -> str:
     """RTLIL of a design without ports."""
-    return _named(rtlil.convert(design, name=_TOP, ports=()))
+    return _named(rtlil.convert(design, name=_TOP, ports=(), platform=FORMAL))
 
 
 def _named(text: str) -> str:
