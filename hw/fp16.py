@@ -247,7 +247,7 @@ class Fp16Array(Unit[Fp16Config]):
             control.load.eq(Cat(ends) & go.replicate(len(ends))),
             control.pull.eq(flow),
             drain.load.eq(control.load[0]),
-            drain.pull.eq(flow),
+            drain.pull.eq(flow & drain.valid),
             self.y.valid.eq(leaving[0]),
             self.y.payload.last.eq(leaving[1]),
             flow.eq(~self.y.valid | self.y.ready),

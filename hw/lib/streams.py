@@ -75,7 +75,7 @@ class RowDrain(Part[RowDrainConfig]):
 
     ``load``: all rows are there from the next cycle on. ``valid``: a row is there, ``last``: it is
     the final one; ``busy``: after this cycle a row of these is still there, so that others cannot
-    be loaded. A ``pull`` without a row does nothing.
+    be loaded. ``pull`` only while ``valid``.
     """
 
     def __init__(self, config: RowDrainConfig):
@@ -94,6 +94,6 @@ class RowDrain(Part[RowDrainConfig]):
         ]
         with m.If(self.load):
             m.d.sync += remaining.eq(rows)
-        with m.Elif(self.pull & self.valid):
+        with m.Elif(self.pull):
             m.d.sync += remaining.eq(remaining - 1)
         return m

@@ -41,12 +41,14 @@ from ...golden.sparqle.config import SparqleConfig
 from ...hw.lib.base import Part
 from ...hw.lib.queues import FORMAL, Queue, QueueConfig
 from ...hw.lib.yosys import run_yosys
+from ...hw.reglu.predictor import NeuronPredictor
 from ...hw.reglu.requests import Requester
 from ...hw.reglu.sums import OutputSums
 from ...hw.sparqle.decoder import ListDecoder
 from ...hw.units import component
 from ...tb.properties import HandshakeProperties, QueueProperties
 from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
+from ...tb.properties_reglu import PredictorProperties, RequesterProperties
 from ..tools import toolchain
 
 Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
@@ -244,7 +246,9 @@ _COVER = Settings("cover", "smtbmc z3", depth=16)
 PROPERTIES: dict[str, Callable[[Any], Elaboratable]] = {
     "bitmap_decoder": DecoderProperties,
     "bitmap_encoder": EncoderProperties,
+    "NeuronPredictor": PredictorProperties,
     "Queue": QueueProperties,
+    "Requester": RequesterProperties,
 }
 """Design or part to its specification, as a design without ports.
 
@@ -443,6 +447,7 @@ def _handshake_goals() -> Iterator[Goal]:
         (DEQUANTIZER, scaled, None),
         (COMPRESSOR, groups, None),
         (REGLU_FFN, ffn, Requester),
+        (REGLU_FFN, ffn.replace(max_neurons=8), NeuronPredictor),
         (REGLU_FFN, ffn, OutputSums),
         (REGLU_FFN, QueueConfig(width=2, depth=3), Queue),
     ]

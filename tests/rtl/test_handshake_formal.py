@@ -47,6 +47,7 @@ def test_arrays_and_parts_are_proved_for_all_runs():
         "dequantizer",
         "anda_compressor",
         "ListDecoder",
+        "NeuronPredictor",
         "Requester",
         "OutputSums",
         "Queue",
