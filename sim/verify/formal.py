@@ -450,12 +450,15 @@ def _handshake_goals() -> Iterator[Goal]:
         (REGLU_FFN, ffn.replace(max_neurons=8), NeuronPredictor),
         (REGLU_FFN, ffn, OutputSums),
         (REGLU_FFN, QueueConfig(width=2, depth=3), Queue),
+        (sparqle.ARRAY, QueueConfig(width=2, depth=3, storage="registers"), Queue),
     ]
     for design, config, part in quick:
         yield Goal(design, config, _PROVE, quick=True, part=part)
         yield Goal(design, config, _COVER, quick=True, part=part)
     for depth in (1, 2, 4):
-        yield Goal(REGLU_FFN, QueueConfig(width=2, depth=depth), _PROVE, part=Queue)
+        queue = QueueConfig(width=2, depth=depth)
+        yield Goal(REGLU_FFN, queue, _PROVE, part=Queue)
+        yield Goal(sparqle.ARRAY, queue.replace(storage="registers"), _PROVE, part=Queue)
     for unit in (sparqle.UNIT, nm.UNIT, anda_compressor.UNIT):
         tiny = unit.presets["tiny"]
         yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))
