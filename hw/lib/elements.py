@@ -1,5 +1,7 @@
 """Processing elements that arrays of integers share."""
 
+from typing import Literal
+
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -22,7 +24,7 @@ class ElementConfig(Config):
     """Bits of a sum."""
     shift: int = Parameter(default=0, ge=0)
     """Places by which high halves are shifted; 0: there are none."""
-    loads: str = Parameter(default="sum", pattern="^(sum|accumulator)$")
+    loads: Literal["sum", "accumulator"] = "sum"
     """What becomes the result: the sum of this cycle, or the accumulator, that of earlier ones."""
     multiplies: bool = True
     """Whether there are weights; else all of them are 1."""
