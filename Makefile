@@ -5,13 +5,14 @@ RUN := $(VENV)/bin
 JOBS ?= 2
 FOLDERS := golden hw tb sim scripts
 
-.PHONY: help venv demo test lint format docs bench soak lock clean
+.PHONY: help venv demo test lint format docs site types bench soak lock clean
 
 help:
 	@echo "make demo   run real LLM layers through generated RTL and compare with golden"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and types"
 	@echo "make docs   renew the measured blocks of README and docs"
+	@echo "make site   build the documents and the API reference into build/html"
 	@echo "make bench  measure the figures of docs/benchmarks.md"
 	@echo "make soak   run every verification in full and write docs/verification.md (hours)"
 	@echo "make venv   only set up .venv"
@@ -39,11 +40,14 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: venv
 	$(RUN)/python -m pytest -n $(JOBS) -m "not slow"
 
-lint: venv
-	$(RUN)/ruff check .
-	$(RUN)/ruff format --check .
+# A folder of links: packages where tools look for them that do not install the project.
+types:
 	@mkdir -p build/types/nibbleforge
 	@for folder in $(FOLDERS); do ln -sfn ../../../$$folder build/types/nibbleforge/$$folder; done
+
+lint: venv types
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
 	MYPYPATH=build/types $(RUN)/mypy --package nibbleforge
 
 format: venv
@@ -52,6 +56,15 @@ format: venv
 
 docs: venv
 	$(RUN)/python -m nibbleforge.scripts.docs README.md docs/*.md
+
+# Links that look like the repository, without what is no page.
+site: venv types
+	@rm -rf build/site && mkdir -p build/site/sim/sample
+	@ln -s $(foreach page,README.md CHANGELOG.md LICENSE docs,../../$(page)) build/site
+	@ln -s $(foreach page,README.md PYTHON-LICENSE.txt,../../../../sim/sample/$(page)) \
+	  build/site/sim/sample
+	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict --quiet
+	@echo "build/html/index.html"
 
 bench: venv
 	$(RUN)/python -m nibbleforge.scripts.bench --output docs/benchmarks.md
@@ -66,7 +79,7 @@ COMPILE := $(RUN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 
 lock: venv
 	$(RUN)/python -m pip install --quiet uv
-	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --extra docs --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --output-file runtime.lock pyproject.toml
 
 clean:

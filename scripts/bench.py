@@ -1,6 +1,5 @@
 """``make bench``: measure the figures of docs/benchmarks.md and write them down."""
 
-import platform
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +8,8 @@ import typer
 from ..golden.contract.errors import RequirementError
 from ..sim.benchmarks import BENCHMARKS, Figure
 from ..sim.tools.results import check_output, write_text
-from ..sim.tools.toolchain import versions
 from .main import run_app
-from .show import console, table
+from .show import console, page_end, page_row, table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -26,18 +24,18 @@ def command(
     for benchmark in BENCHMARKS:
         figures += benchmark()
         console.print(f"{benchmark.__name__}: done")
-    rows = [[f.what, f.asked, f.measured, "yes" if f.reached else "NO"] for f in figures]
-    table(["figure", "asked", "measured", "reached"], rows)
+    rows = [[f.what, f.target, f.measured, "yes" if f.reached else "NO"] for f in figures]
+    table(["figure", "target", "measured", "reached"], rows)
     write_text(output, _page(figures))
     if missed := [figure.what for figure in figures if not figure.reached]:
         raise RequirementError(f"not reached: {'; '.join(missed)}.")
 
 
 def _page(figures: list[Figure]) -> str:
-    tools = ", ".join(f"{name} {version}" for name, version in versions().items())
     rows = [
-        f"| {f.what} | {f.asked} | {f.measured} | {'yes' if f.reached else '**no**'} |"
+        row
         for f in figures
+        for row in page_row(f.what, f.target, f.measured, "yes" if f.reached else "**no**")
     ]
     return "\n".join(
         [
@@ -46,11 +44,11 @@ def _page(figures: list[Figure]) -> str:
             "Written by `make bench`; the code is `sim/benchmarks.py`. Speeds are medians, and",
             "ratios compare things measured in the same run.",
             "",
-            "| what | asked | measured | reached |",
+            "| what | target | measured | reached |",
             "|---|---|---|---|",
             *rows,
             "",
-            f"Machine: {platform.machine()}, {platform.system()}. Tools: {tools}.",
+            *page_end(),
             "",
         ]
     )

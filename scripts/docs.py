@@ -7,9 +7,10 @@ A page carries its numbers in blocks::
     <!-- end -->
 
 ``checked`` blocks are the same on every machine and take seconds: a test compares them. ``renewed``
-blocks hold times, speeds, or what takes long: they are renewed here and not compared. A fenced
-block under ``<!-- run -->`` is run first, as a reader would do who follows the page. All blocks of
-a page run one after the other in one folder, which is empty at first.
+blocks hold times, speeds, or what takes long: they are renewed here and not compared; one that
+cannot be made on this machine stays as it is. A fenced block under ``<!-- run -->`` is run, one
+under ``<!-- file: NAME -->`` is written to that file, as a reader would do who follows the page.
+All blocks of a page take their turn in one folder, which is empty at first.
 """
 
 import os
@@ -17,7 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,13 +28,14 @@ import typer
 from ..golden.contract.errors import UserError
 from ..sim.tools.results import new_files
 from .main import run_app
-from .show import console
+from .show import console, errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _PIECE = re.compile(
     r"<!-- (?P<kind>checked|renewed) by: (?P<command>[^\n]+) -->\n(?P<body>.*?)<!-- end -->"
-    r"|<!-- run -->\n```(?P<language>python|sh)\n(?P<script>.*?)```",
+    r"|<!-- run -->\n```(?P<language>python|sh)\n(?P<script>.*?)```"
+    r"|<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<content>.*?)```",
     re.DOTALL,
 )
 
@@ -45,16 +47,16 @@ class Block:
     Attributes
     ----------
     kind
-        ``checked``, ``renewed``, or ``run`` for a script whose output is not shown.
+        ``checked``, ``renewed``, ``run`` for a script whose output is not shown, or ``file``.
     command
-        What is run.
+        What is run, or the name of the file.
     body
         What the page shows now.
     start, end
         Where the body stands in the page.
     """
 
-    kind: Literal["checked", "renewed", "run"]
+    kind: Literal["checked", "renewed", "run", "file"]
     command: str
     body: str
     start: int
@@ -64,7 +66,9 @@ class Block:
 def blocks(page: str) -> Iterator[Block]:
     """Every block of a page, in order."""
     for found in _PIECE.finditer(page):
-        if found["kind"] is None:
+        if found["name"] is not None:
+            yield Block("file", found["name"], found["content"], *found.span("content"))
+        elif found["kind"] is None:
             interpreter = "python - <<'END'" if found["language"] == "python" else "sh -e <<'END'"
             command = f"{interpreter}\n{found['script']}END\n"
             yield Block("run", command, "", found.start(), found.start())
@@ -93,22 +97,50 @@ def output_of(command: str, folder: Path) -> str:
     if done.returncode:
         raise UserError(f"{command!r} ended with {done.returncode}: {done.stderr[-500:].strip()}.")
     text = done.stdout.rstrip("\n")
-    if text.startswith(("|", "#")):
+    if text.startswith(("|", "#")) or "--markdown" in command:
         return f"\n{text}\n\n"
     return f"```console\n$ {command}\n{text}\n```\n"
 
 
-def renew(page: str, kinds: frozenset[str] = frozenset({"checked", "renewed"})) -> str:
-    """A page with the blocks of these kinds made anew; scripts of the page run as well."""
+def renew(
+    page: str,
+    kinds: frozenset[str] = frozenset({"checked", "renewed"}),
+    note: Callable[[str], None] = lambda sentence: None,
+) -> str:
+    """A page with the blocks of these kinds made anew; scripts of the page run as well.
+
+    Parameters
+    ----------
+    page
+        Its text.
+    kinds
+        Of ``checked`` and ``renewed``.
+    note
+        Called with a sentence for every ``renewed`` block that could not be made.
+
+    Raises
+    ------
+    UserError
+        A script or the command of a ``checked`` block failed.
+    """
     pieces, done = [], 0
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         for block in blocks(page):
-            if block.kind not in {*kinds, "run"}:
-                continue
-            shown = output_of(block.command, Path(folder))
-            if block.kind != "run":
-                pieces += [page[done : block.start], shown]
-                done = block.end
+            if block.kind == "file":
+                path = Path(folder, block.command)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.body)
+            elif block.kind in {*kinds, "run"}:
+                try:
+                    shown = output_of(block.command, Path(folder))
+                except UserError as error:
+                    if block.kind != "renewed":
+                        raise
+                    note(str(error))
+                    continue
+                if block.kind != "run":
+                    pieces += [page[done : block.start], shown]
+                    done = block.end
     return "".join([*pieces, page[done:]])
 
 
@@ -121,13 +153,18 @@ def command(
 ) -> None:
     """Renew the measured blocks of pages."""
     kinds = frozenset({"checked"} if checked_only else {"checked", "renewed"})
+    left: list[str] = []
     for page in pages:
         before = page.read_text()
-        after = renew(before, kinds)
+        after = renew(before, kinds, left.append)
         if after != before:
             with new_files(page.absolute().parent) as folder:
                 (folder / page.name).write_text(after)
         console.print(f"{page}: {'renewed' if after != before else 'as it was'}", markup=False)
+    for sentence in left:
+        errors.print(f"left as it was: {sentence}", markup=False)
+    if left:
+        raise UserError(f"{len(left)} of the blocks could not be renewed here.")
 
 
 if __name__ == "__main__":

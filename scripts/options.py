@@ -34,6 +34,9 @@ Text = Annotated[
     typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
 ]
 Context = Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")]
+Markdown = Annotated[
+    bool, typer.Option("--markdown", help="Tables in Markdown, as documents show them.")
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
 ]

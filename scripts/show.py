@@ -1,7 +1,9 @@
 """What commands show: tables and progress, plain lines where there is no terminal."""
 
 import contextlib
+import platform
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
@@ -13,14 +15,22 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Table as Grid
+
+from ..sim.tools.toolchain import versions
 
 _WIDTH = None if sys.stdout and sys.stdout.isatty() else 200  # columns where no terminal sets them
+
+PROSE = 100
+"""Columns of text in documents."""
+LINE = 120
+"""Columns of the longest line."""
 
 console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Report = Callable[[str, int, int], None]
+Table = Callable[[Sequence[str], Sequence[Sequence[object]], str], None]
 
 
 def table(
@@ -32,13 +42,41 @@ def table(
     """Print a table, at most so wide; numbers are aligned to the right."""
     if title:
         console.print(title, style="bold", markup=False)
-    grid = Table(header_style="bold")
+    grid = Grid(header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
     console.print(grid, soft_wrap=False, width=width and min(width, console.width))
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+) -> None:
+    """Print a table as documents show it."""
+    if title:
+        console.print(textwrap.fill(f"{title}:", PROSE), markup=False)
+        console.print()
+    lines = [columns, ["---"] * len(columns), *([_text(cell) for cell in row] for row in rows)]
+    for cells in lines:
+        console.print(f"| {' | '.join(cells)} |", markup=False)
+    console.print()
+
+
+def page_row(first: str, *cells: str) -> list[str]:
+    """A row of a page's table; a first cell that makes it too long goes on in rows of its own."""
+    rest = f" | {' | '.join(cells)} |"
+    parts = textwrap.wrap(first, LINE - len(f"| {rest}"), break_on_hyphens=False)
+    more = [f"| … {part} |{' |' * len(cells)}" for part in parts[1:]]
+    return [f"| {parts[0]}{rest}", *more]
+
+
+def page_end() -> list[str]:
+    """Machine and tools, the last paragraph of a page of measurements."""
+    tools = ", ".join(f"{name} {version}" for name, version in versions().items())
+    machine = f"Machine: {platform.machine()}, {platform.system()}. Tools: {tools}."
+    return textwrap.wrap(machine, PROSE)
 
 
 def _is_number(cell: object) -> bool:

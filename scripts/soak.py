@@ -1,6 +1,6 @@
 """``make soak``: run every verification in full and write docs/verification.md."""
 
-import platform
+import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -11,10 +11,9 @@ import typer
 from ..golden.contract.errors import DifferenceError, RequirementError
 from ..golden.units import UNITS, unit
 from ..sim.tools.results import check_output, write_text
-from ..sim.tools.toolchain import versions
 from ..sim.verify.soak import COMPARISONS, ROWS, Finding, soak
 from .main import run_app
-from .show import console, errors, progress
+from .show import PROSE, console, errors, page_end, page_row, progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -47,19 +46,22 @@ def _page(findings: list[Finding]) -> Iterator[str]:
     yield "# Verification"
     yield ""
     yield "Written by `make soak`; its code is `sim/verify/soak.py`. `make test` runs a share."
+    yield "Where a line names parameters, all others have their defaults (`nibbleforge units`)."
     yield ""
     for row, group in groupby(findings, key=lambda finding: finding.row):
         rows = list(group)
-        yield f"## {ROWS[row]}"
+        title, what = ROWS[row]
+        yield f"## {title}"
+        yield ""
+        yield from textwrap.wrap(what, PROSE)
         yield ""
         yield "| what | found | passed | s |"
         yield "|---|---|---|---|"
         for found in rows:
             passed = "**no**" if found.wrong else "yes"
-            yield f"| {found.subject} | {found.figure} | {passed} | {found.seconds:.1f} |"
+            yield from page_row(found.subject, found.figure, passed, f"{found.seconds:.1f}")
         yield ""
-    tools = ", ".join(f"{name} {version}" for name, version in versions().items())
-    yield f"Machine: {platform.machine()}, {platform.system()}. Tools: {tools}."
+    yield from page_end()
     yield ""
 
 

@@ -154,6 +154,7 @@ def tasks(
         partial(_corners, capture, results, shown, case, design, scope, folder, workers, tests)
         for shown, case in scope.runs.items()
         for design in UNITS[case.unit].designs(case.config)
+        if results
     ]
     layers = [
         partial(_native, capture, result, shown, case, scope, workers)

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from nibbleforge.sim.tools import toolchain
 
 _SOURCE = Path(__file__).with_name("full_disk.cpp")
+
+settings.register_profile("machine", deadline=None)  # a loaded machine is no failure
+settings.load_profile("machine")
 
 
 # --- Optional tools -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The documents: commands that exist, links that lead somewhere, numbers that are still true."""
 
+import itertools
 import re
 import shlex
 from importlib import import_module
@@ -30,17 +31,20 @@ def commands(text):
 
 
 def words(line):
-    """Words of a command, without what the shell does with its output."""
-    line = re.split(r" [|>#] ?| && | \$\(", line.replace("[", "").replace("]", ""))[0]
+    """Words of a command, without variables before it and what the shell does with its output."""
+    line = re.split(r" [|>#] ?| \$\(", line.replace("[", "").replace("]", ""))[0]
     try:
-        return shlex.split(line)
+        found = shlex.split(line)
     except ValueError:
         return []
+    while found and re.match(r"[A-Z_]+=", found[0]):
+        found.pop(0)
+    return found
 
 
 def ours(text):
     """``(application, words)`` of every command of ours that a page shows."""
-    for line in commands(text):
+    for line in itertools.chain.from_iterable(line.split(" && ") for line in commands(text)):
         found = words(line)
         if not found:
             continue
@@ -77,10 +81,33 @@ def test_commands_exist(page):
         check_options(command, arguments)
 
 
+def anchors(page):
+    """Anchors of a page's headings, as hosts of Markdown and mkdocs make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        yield re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.strip().lower()))
+
+
 @every_page
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
+
+
+@every_page
+def test_lines_and_tables_are_narrow(page):
+    """Lines of at most 120 characters and tables of at most 7 columns, outside code."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith("<!-- ")]
+    assert [line for line in lines if len(line) > 120] == []
+    rows = [re.sub(r"`[^`]*`", "", line) for line in lines if line.startswith("|")]
+    assert [row for row in rows if row.count("|") > 8] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 @every_page
@@ -113,6 +140,23 @@ def test_blocks_of_a_page_share_a_folder():
     assert "```console\n$ ls\nf\n```" in docs.renew(page)
 
 
+def test_a_file_is_written():
+    page = (
+        "<!-- file: a/b.py -->\n```python\nprint(7)\n```\n"
+        "<!-- checked by: python a/b.py -->\n<!-- end -->\n"
+    )
+    assert "```console\n$ python a/b.py\n7\n```" in docs.renew(page)
+
+
 def test_a_command_that_fails_is_named():
     with pytest.raises(UserError, match=r"^'exit 3' ended with 3: \.$"):
         docs.renew("<!-- checked by: exit 3 -->\n<!-- end -->\n")
+
+
+def test_what_cannot_be_renewed_stays(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- renewed by: exit 3 -->\nold\n<!-- end -->\n")
+    with pytest.raises(UserError, match=r"^1 of the blocks could not be renewed here\.$"):
+        docs.command([page])
+    assert "left as it was: 'exit 3' ended with 3: ." in capsys.readouterr().err
+    assert "\nold\n" in page.read_text()

@@ -37,7 +37,7 @@ def test_units():
 def test_generate(tmp_path):
     nibbleforge("generate", "toy", "--preset", "tiny", "-o", tmp_path)
     assert {"toy_sum.v", "toy_maximum.v"} <= {path.name for path in tmp_path.iterdir()}
-    assert "\nmodule toy_sum(" in (tmp_path / "toy_sum.v").read_text()
+    assert "\nmodule toy_sum (" in (tmp_path / "toy_sum.v").read_text()
 
 
 def test_regress(tmp_path):

@@ -127,6 +127,7 @@ class CompressorLane(Part[LaneConfig]):
 
     @property
     def title(self) -> str:
+        """With how it takes its group."""
         return "compressor_lane_direct" if self.config.direct else "compressor_lane"
 
     def elaborate(self, platform: object) -> Module:

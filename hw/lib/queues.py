@@ -49,6 +49,7 @@ class Queue(Part[QueueConfig]):
 
     @property
     def title(self) -> str:
+        """With width and depth."""
         return f"queue_w{self.config.width}_d{self.config.depth}"
 
     def elaborate(self, platform: object) -> Module:

@@ -10,8 +10,8 @@ from ...golden.nm.prune import METHODS, Method
 from ...sim.llm.perplexity import find, open_model, provenance, read
 from ...sim.llm.prune import REPORT, Layers, Outcome, measure, report_of, write_weights
 from ...sim.tools.results import check_output, new_files, write_json
-from ..options import Context, Model, Output, Text
-from ..show import console, progress, table
+from ..options import Context, Markdown, Model, Output, Text
+from ..show import console, markdown_table, progress, table
 
 ALL = "all"
 
@@ -37,6 +37,7 @@ def command(
     weights: Annotated[
         bool, typer.Option("--weights", help="Write the packed weights, too.")
     ] = False,
+    markdown: Markdown = False,
 ) -> None:
     """Prune a real LLM to N:M and measure its perplexity on text not used to calibrate."""
     kept = Pattern.parse(pattern)
@@ -54,7 +55,7 @@ def command(
         outcome = measure(open_model(source, passage, report), kept, methods, group, write, report)
         settings = provenance(model, source, passage)
         write_json(folder / REPORT, report_of(settings, kept, group, outcome))
-    _show(outcome, kept, group)
+    _show(outcome, kept, group, markdown)
     console.print(f"results in {output}", markup=False)
 
 
@@ -66,10 +67,10 @@ def _methods(given: str) -> list[Method]:
     return chosen
 
 
-def _show(outcome: Outcome, pattern: Pattern, group: int) -> None:
+def _show(outcome: Outcome, pattern: Pattern, group: int, markdown: bool) -> None:
     """Methods beside the dense model."""
     dense = Pattern(pattern.m, pattern.m)
-    table(
+    (markdown_table if markdown else table)(
         ["weights", "held-out perplexity", "with INT4", "bits per INT4 weight"],
         [
             [

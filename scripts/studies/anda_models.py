@@ -10,8 +10,10 @@ from ...sim.run.measure import Runner
 from ...sim.studies.anda_models import LOSSES, TOKENS, geometric_means, measure, shapes, speeds
 from ...sim.tools.workers import Workers
 from ..main import run_app
-from ..options import check_number
-from ..show import progress, table
+from ..options import Markdown, check_number
+from ..show import markdown_table, progress, table
+
+COLUMNS = ("unit", "M", "in_features", "outputs", "RTL cycles", "golden cycles", "mismatches")
 
 app = typer.Typer(add_completion=False)
 
@@ -23,11 +25,12 @@ def command(
     rtl: Annotated[
         bool, typer.Option("--rtl", help="Run every shape of layer, 16 tokens, on the RTL instead.")
     ] = False,
+    markdown: Markdown = False,
 ) -> None:
     """Count cycles of nine LLMs' linear layers with the mantissas that the paper found."""
     check_number("--tokens", tokens, 1)
     if rtl:
-        _run_shapes()
+        _run_shapes(markdown)
         return
     found = list(speeds(AndaConfig(sign_plane="serial" if serial else "banked"), tokens))
     rows: list[list[object]] = []
@@ -39,11 +42,12 @@ def command(
     bops, speedup = geometric_means(found)
     rows.append(["geometric mean", "", "", *bops, *speedup])
     columns = [f"{what}, {loss}" for what in ("M", "BOPs saved", "x fp16") for loss in LOSSES]
-    table(["model", *columns], rows, title=f"{tokens} tokens, 16 x 16 arrays, fill and drain in")
+    title = f"{tokens} tokens, 16 x 16 arrays, fill and drain in"
+    (markdown_table if markdown else table)(["model", *columns], rows, title=title)
 
 
-def _run_shapes() -> None:
-    """Cycles of the RTL beside those of the law."""
+def _run_shapes(markdown: bool) -> None:
+    """Cycles of the RTL beside those of the law; in Markdown a line a unit."""
     rows: list[list[object]] = []
     wrong = 0
     with Workers(1) as workers, progress() as report:
@@ -53,10 +57,25 @@ def _run_shapes() -> None:
             wrong += len(done.mismatches)
             values = (shape.unit, shape.mantissa, shape.in_features, shape.outputs)
             rows.append([*values, done.cycles, done.golden.cycles, len(done.mismatches)])
-    columns = ["unit", "M", "in_features", "outputs", "RTL cycles", "golden cycles", "mismatches"]
-    table(columns, rows, title="16 tokens, 16 x 16 arrays")
+    title = "16 tokens, 16 x 16 arrays"
+    if markdown:
+        markdown_table(
+            ["unit", "layers", "least cycles", "most cycles", "mismatches"],
+            [_summary(unit, rows) for unit in ("anda", "fp16")],
+            title=title,
+        )
+    else:
+        table(COLUMNS, rows, title=title)
     if wrong:
         raise DifferenceError(f"RTL and golden differ in {wrong} places.")
+
+
+def _summary(unit: str, rows: list[list[object]]) -> list[object]:
+    """All layers of a unit in one line."""
+    of_unit = [dict(zip(COLUMNS, row, strict=True)) for row in rows if row[0] == unit]
+    cycles = [int(str(row["RTL cycles"])) for row in of_unit]
+    wrong = sum(int(str(row["mismatches"])) for row in of_unit)
+    return [unit, len(of_unit), min(cycles), max(cycles), wrong]
 
 
 if __name__ == "__main__":

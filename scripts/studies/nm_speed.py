@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from ...golden.contract.errors import DifferenceError
-from ...sim.run.measure import Runner
-from ...sim.studies.nm_speed import PATTERNS, Shape, measure, speed
+from ...sim.run.measure import Runner, verdict
+from ...sim.studies.nm_speed import PATTERNS, TARGETS, Shape, measure, speed
 from ...sim.tools.workers import Workers
 from ..main import run_app
-from ..options import check_number
-from ..show import progress, table
+from ..options import Markdown, check_number
+from ..show import markdown_table, progress, table
 
 app = typer.Typer(add_completion=False)
 
@@ -21,6 +21,7 @@ def command(
     in_features: Annotated[int, typer.Option(help="Input features.")] = 4096,
     outputs: Annotated[int, typer.Option(help="Outputs.")] = 4096,
     rtl: Annotated[bool, typer.Option("--rtl", help="Run the RTL, too.")] = False,
+    markdown: Markdown = False,
 ) -> None:
     """Cycles, utilisation and speed-up over the dense array, with group scales."""
     for name, value in (("tokens", tokens), ("in-features", in_features), ("outputs", outputs)):
@@ -37,15 +38,17 @@ def command(
                 found.counts.cycles,
                 found.utilisation,
                 found.speedup,
+                TARGETS.get((str(pattern), in_features), ""),
             ]
             if rtl:
                 measured = measure(pattern, shape, Runner(workers, report))
                 wrong += len(measured.mismatches)
-                row += [measured.cycles, len(measured.mismatches)]
+                row.append(verdict(measured))
             rows.append(row)
-    columns = ["N:M", "bits/weight", "cycles", "utilisation", "x dense2k"]
+    columns = ["N:M", "bits/weight", "cycles", "utilisation", "x dense2k", "target"]
     title = f"{tokens} x {in_features} x {outputs}, 16 x 16 arrays, groups of 128, two rows a cycle"
-    table([*columns, *(("RTL cycles", "mismatches") if rtl else ())], rows, title=title)
+    show = markdown_table if markdown else table
+    show([*columns, *(["RTL"] if rtl else [])], rows, title=title)
     if wrong:
         raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 

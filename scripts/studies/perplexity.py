@@ -10,7 +10,8 @@ from ...golden.anda.search import Mantissas
 from ...golden.contract.errors import UserError
 from ...sim.llm.perplexity import KINDS, find, open_model, read
 from ..main import run_app
-from ..show import console, progress
+from ..options import Markdown
+from ..show import console, markdown_table, progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,16 +37,23 @@ def command(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Run the end of the text instead.")
     ] = False,
+    markdown: Markdown = False,
 ) -> None:
     """Measure a model's perplexity with FP16 activations and in the Anda format, groups of 64."""
     combinations = [_combination(given) for given in mantissa or ()]
     passage = read(text, offset, tokens, context)
+    rows: list[tuple[str, float]] = []
     with progress() as report:
         opened = open_model(find(model, report), passage, report)
         for mantissas in (None, *combinations):
             found = opened.perplexity(mantissas, held_out=held_out, progress=report)
             name = "FP16" if mantissas is None else str(list(mantissas))
-            console.print(f"{name:16}  perplexity {found:9.3f}", markup=False)
+            rows.append((name, found))
+            if not markdown:
+                console.print(f"{name:16}  perplexity {found:9.3f}", markup=False)
+    if markdown:
+        over = [[name, found, f"{found / rows[0][1] - 1:+.2%}"] for name, found in rows]
+        markdown_table([f"mantissas ({', '.join(KINDS)})", "perplexity", "over FP16"], over)
 
 
 def _combination(text: str) -> Mantissas:

@@ -60,6 +60,12 @@ class Measured:
         }
 
 
+def verdict(measured: Measured) -> str:
+    """Cycles of the hardware, and whether values, events and cycles equal golden's."""
+    wrong = len(measured.mismatches)
+    return f"{measured.cycles:,}, {f'{wrong} mismatches' if wrong else 'equal'}"
+
+
 def results(tiling: Tiling, port: Port, measured: Measured) -> NDArray[np.int64]:
     """Values that the hardware gave, as ``(tokens, outputs)``; zeros where beats are missing."""
     values = port.unpack(measured.run.seen.words[port.name])["value"].reshape(-1, tiling.columns)

@@ -28,11 +28,14 @@ class Variant:
         Tokens of a layer, from the first on.
     sort
         Whether tokens are dealt to tiles by density.
+    target
+        What the project aimed at, in words.
     """
 
     config: SparqleConfig
     tokens: int
     sort: bool = True
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,19 @@ class Balance:
 
 
 VARIANTS = (
-    *(Variant(SparqleConfig(), tokens) for tokens in (512, 256, 128, 64)),
+    Variant(SparqleConfig(), 512),
+    Variant(SparqleConfig(), 256, target="worst >= 0.96"),
+    *(Variant(SparqleConfig(), tokens) for tokens in (128, 64)),
     Variant(SparqleConfig(), 512, sort=False),
     Variant(SparqleConfig(), 256, sort=False),
-    *(Variant(SparqleConfig(chunk=chunk), 512) for chunk in (16, 32, 128)),
+    Variant(SparqleConfig(chunk=16), 512, target="worst >= 0.94"),
+    *(Variant(SparqleConfig(chunk=chunk), 512) for chunk in (32, 128)),
     *(Variant(SparqleConfig(chunk=16, weight_banks=banks), 512) for banks in (3, 4)),
     *(
-        Variant(SparqleConfig(sharing=sharing), 512, sort)
-        for sort in (True, False)
-        for sharing in (2, 4, 8, 16)
+        Variant(SparqleConfig(sharing=sharing), 512, target=target)
+        for sharing, target in {2: ">= 1.42 x dense", 4: ">= 1.32", 8: "", 16: ">= 1.20"}.items()
     ),
+    *(Variant(SparqleConfig(sharing=sharing), 512, sort=False) for sharing in (2, 4, 8, 16)),
     Variant(SparqleConfig(rows=1, columns=256), 512),
     *(
         Variant(SparqleConfig(dequant=GroupScales(weight_group=size), chunk=32, group=32), 512)

@@ -20,6 +20,16 @@ PATTERNS = tuple(
     Pattern.parse(text) for text in ("4:4", "2:4", "4:8", "1:4", "2:8", "4:16", "1:8", "1:16")
 )
 
+TARGETS = {
+    ("2:4", 4096): ">= 1.98 x, utilisation >= 0.99",
+    ("4:8", 4096): ">= 1.98 x",
+    ("1:4", 4096): ">= 3.9 x",
+    ("2:8", 4096): ">= 3.9 x",
+    ("1:8", 4096): ">= 7.6 x",
+    ("1:16", 256): "utilisation >= 0.85",
+}
+"""What the project aimed at, by pattern and input features."""
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -62,21 +62,36 @@ class Finding:
 
 
 ROWS = {
-    "values": "Values, work events, cycles and time events equal golden under every stall profile, "
-    "with garbage while valid is 0, and after a reset in mid-work",
-    "harnesses": "cocotb and the native driver count the same cycles and events in every run; "
-    "a corrupted golden value fails",
-    "sample": "Embedded sample of a real model: whole layers in the native harness, the first 32 "
-    "tokens and outputs in cocotb under every stall profile; with every mantissa where it is a "
-    "run-time setting",
-    "exhaustive": "Small spaces in full: every product, every bitmap of 16 elements",
-    "bins": "Functional bins hit",
-    "formal": "Formal proofs",
-    "mutants": "Random mutants of the emitted Verilog killed by the regression",
-    "lint": "Warnings of verilator -Wall on the emitted Verilog, both levels of the reset",
-    "fuzz": "Random configurations that work",
+    "values": (
+        "Values, events and cycles",
+        "All equal golden's under every stall profile, with garbage while valid is 0, and after a "
+        "reset in mid-work.",
+    ),
+    "harnesses": (
+        "Both harnesses",
+        "cocotb and the native driver count the same cycles and events in every run; a corrupted "
+        "golden value fails.",
+    ),
+    "sample": (
+        "Real tensors",
+        "The embedded sample of a real model: whole layers in the native harness, the first 32 "
+        "tokens and outputs in cocotb under every stall profile; with every mantissa where it is "
+        "a run-time setting.",
+    ),
+    "exhaustive": ("Small spaces in full", "Every product, every bitmap of 16 elements."),
+    "bins": ("Bins", "Situations that random tests must reach, and how many they reach."),
+    "formal": ("Formal proofs", "Properties that hold in all runs, or in all runs of some cycles."),
+    "mutants": (
+        "Mutants",
+        "Copies of the emitted Verilog with one random change each, killed by the regression.",
+    ),
+    "lint": (
+        "Lint",
+        "Warnings of verilator -Wall on the emitted Verilog, with both levels of the reset.",
+    ),
+    "fuzz": ("Random configurations", "Drawn from all legal ones; built and run like any other."),
 }
-"""Row to what it verifies."""
+"""Row to its title and what it verifies."""
 
 COMPARISONS = ("values", "harnesses", "sample", "exhaustive", "fuzz")
 """Rows that compare RTL with golden."""
@@ -124,6 +139,22 @@ def _timed(task: Task) -> Finding:
     start = time.perf_counter()
     found = task()
     return Finding(found.row, found.subject, found.figure, found.wrong, time.perf_counter() - start)
+
+
+def named(design: Design, config: Config) -> str:
+    """A design and the parameters that are not as usual."""
+    return " ".join([design.name, *_unusual(config)])
+
+
+def _unusual(config: Config, prefix: str = "") -> Iterator[str]:
+    usual = type(config)()
+    for name in type(config).model_fields:
+        value, default = getattr(config, name), getattr(usual, name)
+        if isinstance(value, Config):
+            inner = list(_unusual(value, f"{name}."))
+            yield from inner or [f"{prefix}{name}"]
+        elif value != default:
+            yield f"{prefix}{name}={value}"
 
 
 def _of_variations(chosen: Sequence[Variation]) -> Iterator[Task]:
@@ -215,14 +246,14 @@ def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
 def _exhaustive(design: Design, config: Config) -> Finding:
     checked = check_exhaustive(Model(design, config, optimise="quick"))
     figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
-    return Finding("exhaustive", f"{design.name} {config}", figure, tuple(checked.wrong))
+    return Finding("exhaustive", named(design, config), figure, tuple(checked.wrong))
 
 
 def _fuzz(seed: int) -> Finding:
     design, config = fuzz.draw(seed)
     checked = fuzz.check(seed)
     figure = f"{checked.scalars:,} values, {len(checked.wrong)} mismatches"
-    return Finding("fuzz", f"{design.name} {config}", figure, tuple(checked.wrong))
+    return Finding("fuzz", named(design, config), figure, tuple(checked.wrong))
 
 
 def _mutants(design: Design, config: Config) -> Finding:
@@ -234,7 +265,7 @@ def _mutants(design: Design, config: Config) -> Finding:
     )
     enough = campaign.killed_share >= KILLED
     survivors = [f"{mutant.change} {mutant.place}" for mutant in campaign.having("survived")]
-    return Finding("mutants", f"{design.name} {config}", figure, () if enough else tuple(survivors))
+    return Finding("mutants", named(design, config), figure, () if enough else tuple(survivors))
 
 
 def _proofs(goal: formal.Goal) -> Finding:

@@ -267,7 +267,7 @@ def configs(draw):
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     configs(),
     st.lists(st.sampled_from([0, 0.05, 0.3, 0.8, 1]), min_size=1, max_size=8),
@@ -359,7 +359,6 @@ def check_law(config, packed, groups, per_token):
         assert counts.ideal_cycles == counts.cycles - fill
 
 
-@settings(deadline=None)
 @given(configs(), st.integers(1, 6), st.integers(1, 5), st.integers(0, 999))
 def test_law_equals_schedule(config, tokens, groups, seed):
     packed, run = random_bitmap(config, np.random.default_rng(seed), tokens, groups)

@@ -3,7 +3,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibbleforge.golden import dense
 from nibbleforge.golden.contract.errors import UserError
@@ -163,13 +163,11 @@ def layers(draw):
     return config, random_layer(config, np.random.default_rng(seed), *extent)
 
 
-@settings(deadline=None)
 @given(layers())
 def test_schedule_of_any_layer(drawn):
     check_schedule(*drawn)
 
 
-@settings(deadline=None)
 @given(layers())
 def test_law_of_the_docstring(drawn):
     config, layer = drawn
@@ -190,7 +188,6 @@ def test_law_of_the_docstring(drawn):
 # --- values ---------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(layers())
 def test_values(drawn):
     config, layer = drawn

@@ -3,7 +3,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibbleforge.golden import dequantizer
 from nibbleforge.golden.contract.errors import UserError
@@ -219,13 +219,11 @@ def runs(draw):
     return config, random_sums(config, np.random.default_rng(draw(st.integers(0, 999))), tiles)
 
 
-@settings(deadline=None)
 @given(runs())
 def test_schedule_of_any_run(drawn):
     check_schedule(*drawn)
 
 
-@settings(deadline=None)
 @given(runs())
 def test_law_of_the_docstring(drawn):
     config, sums = drawn
@@ -246,7 +244,6 @@ def test_law_of_the_docstring(drawn):
     assert law.ideal_cycles == config.passes * rows * len(sums.acc)
 
 
-@settings(deadline=None)
 @given(runs())
 def test_values(drawn):
     config, sums = drawn

@@ -155,13 +155,11 @@ def layers(draw):
     return config, tb_fp16.layer(config, rng, *extent)
 
 
-@settings(deadline=None)
 @given(layers())
 def test_schedule_equals_the_state_machine(drawn):
     check_schedule(*drawn)
 
 
-@settings(deadline=None)
 @given(layers())
 def test_law_of_the_docstring(drawn):
     config, layer = drawn
@@ -179,7 +177,7 @@ def test_law_of_the_docstring(drawn):
     assert counts.ideal_cycles == count * -(-layer.x.shape[1] // lanes)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(layers())
 def test_plain_arithmetic_is_that_of_the_hardware(drawn):
     """Products and sums equal the flushing ones of golden.floating, and products are exact."""

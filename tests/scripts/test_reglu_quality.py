@@ -1,5 +1,6 @@
 """``python -m nibbleforge.scripts.studies.reglu_quality``."""
 
+import re
 import sys
 
 import pytest
@@ -27,7 +28,7 @@ def measured(monkeypatch, capfd):
 
 
 def percent(cell):
-    return float(cell.split("%")[0])
+    return float(cell.split()[0])
 
 
 def test_tables(measured, monkeypatch):
@@ -40,11 +41,24 @@ def test_tables(measured, monkeypatch):
     assert floating == pytest.approx(integer, rel=0.02)
     assert integer < bigram < unigram
     assert [row[0] for row in layers] == ["0", "1", "2", "3"]
-    assert all(float(row[3]) > 0.98 and float(row[7]) < 1e-9 for row in layers)
+    assert all(float(row[3]) > 0.98 for row in layers)
     losses = [[percent(cell) for cell in row[1:]] for row in ranks]
     assert losses[0][1] > losses[0][0] > 1 > abs(losses[1][1])
     calibrated, _, signs, chance = (percent(row[2]) for row in ablation)
     assert calibrated == losses[1][1] < signs < chance
+
+
+def test_one_table_in_markdown(monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["", "--windows", "2", "--only", "layers", "--markdown", "--rank", "8"]
+    )
+    assert main.status(reglu_quality.app) == 0
+    lines = capsys.readouterr().out.splitlines()
+    apart = re.search(r"differs by at most (\S+) of its norm", " ".join(lines))
+    assert 0 < float(apart[1]) < 1e-9
+    rows = [line for line in lines if line.startswith("|")]
+    assert rows[0].startswith("| layer | sparsity | dropped |")
+    assert [row[:5] for row in rows[2:]] == ["| 0 |", "| 1 |", "| 2 |", "| 3 |"]
 
 
 def test_what_is_refused(measured):
@@ -52,6 +66,7 @@ def test_what_is_refused(measured):
         ("--rank", 0, "--rank must be at least 1, got 0."),
         ("--rank", 129, "--rank must be at most 128, got 129."),
         ("--share", 2, "--share must be in 0..1, got 2.0."),
+        ("--only", "all", "--only must be one of model, layers, ranks, predictors, got 'all'."),
         ("--windows", 1, "--windows must be at least 2, got 1."),
     ):
         assert measured(option, value) == (2, [], f"nibbleforge: {sentence}\n")

@@ -193,14 +193,13 @@ def small_configs():
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(small_configs(), st.integers(1, 4), st.integers(0, 999))
 def test_schedule_of_any_run(config, groups, seed):
     rng = np.random.default_rng(seed)
     check_schedule(config, tb_anda_compressor.random_groups(config, rng, groups))
 
 
-@settings(deadline=None)
 @given(small_configs(), st.lists(st.integers(1, 16), min_size=1, max_size=9))
 def test_law_of_the_docstring(config, mantissas):
     groups, beats = len(mantissas), config.beats

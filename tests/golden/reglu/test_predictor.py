@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.reglu import predictor as reglu_predictor
@@ -108,7 +108,6 @@ def slow_scores(predictor, x):
     return [sum(a * b for a, b in zip(row, z8, strict=True)) for row in predictor.b_q.tolist()]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 8), st.sampled_from([1, 10, 128]))
 def test_like_the_slow_model(seed, rank, size):
     """Inputs beyond the calibrated range, so that z8 saturates."""

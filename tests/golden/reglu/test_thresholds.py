@@ -2,7 +2,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.reglu import thresholds as reglu_thresholds
@@ -46,7 +46,6 @@ def slow_calibrate(p, importance, target):
         steps[best] += 1
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 4),
     st.sampled_from([1, 2, 7, 40, 300]),

@@ -73,7 +73,7 @@ def _leaves(dumped):
             yield value
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(parameters())
 def test_any_parameters(drawn):
     """A configuration whose declarations all hold together, or one sentence."""
@@ -103,7 +103,7 @@ def test_masks_have_no_encoder():
         generate(ENCODER, BitmapConfig(value_width=0))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 1 << 32))
 def test_legal_parameters_generate(seed):
     design, config = fuzz.draw(seed)

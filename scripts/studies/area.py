@@ -1,0 +1,129 @@
+"""``python -m nibbleforge.scripts.studies.area``: areas that the documents compare."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...sim.studies import area as study
+from ...sim.studies.anda_models import LOSSES, geometric_means, speeds
+from ...sim.studies.area import Array, Found, measure
+from ...sim.tensors.files import Capture
+from ..main import run_app
+from ..options import Markdown, check_number
+from ..show import Table, markdown_table, progress, table
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Tiny = Annotated[
+    bool, typer.Option("--tiny", help="Small arrays instead, one run: what the tables look like.")
+]
+AREA = "area, 10^6 (min..max)"
+PATH = "path, ns"
+
+
+@app.command()
+def sparqle(
+    capture: Annotated[Path, typer.Argument(metavar="F.npz", help="Written by `capture`.")],
+    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of each layer.")] = 512,
+    tiny: Tiny = False,
+    markdown: Markdown = False,
+) -> None:
+    """The hybrid array beside both dense arrays, per area on the layers of a capture."""
+    check_number("--tokens", tokens, 1)
+    layers = Capture.open(capture)
+    show = _shown(markdown)
+    arrays = [array for array in study.SPARQLE if not (tiny and array.preset == "vector")]
+    found = _measure([*arrays, *study.GROUP_SCALES], tiny)
+    rows: list[list[object]] = [
+        [each.array.name, each.spread, each.memories / study.SCALE, each.path] for each in found
+    ]
+    show(["array", AREA, "of it memories", PATH], rows, "area")
+    alike = found[: len(arrays)]
+    elements = [study.element_row(each, alike[1]) for each in alike[1:3]]
+    columns = ["array", "processing element", "over dense2k", "decoders, of all but memories"]
+    show(columns, elements, "one processing element, in square micrometres")
+    per_area = [speed.row() for speed in study.throughputs(alike, layers, tokens)]
+    rivals = ("dense2k", "dense")
+    columns = ["array", "cycles", *(f"per area, x {rival}" for rival in rivals)]
+    columns += ["no memories", *(f"break-even, {rival}" for rival in rivals)]
+    show(
+        columns,
+        per_area,
+        "speed in cycles over dense2k, throughput per area; break-even: area of a bank bit",
+    )
+
+
+@app.command()
+def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """The N:M array beside the dense array of the same multipliers, per area."""
+    rival, *found = _measure([study.NM_RIVAL, *study.NM], tiny)
+    path = "-" if rival.path is None else f"{rival.path:.2f}"
+    rows: list[list[object]] = [["dense2k", rival.spread, "1", path, "1 (dense)", "", ""]]
+    rows += [study.nm_row(each, rival) for each in found]
+    kept = [f"1 of {number} kept" for number in study.KEPT]
+    title = "throughput per area over dense2k at equal clock, in brackets with both paths"
+    _shown(markdown)(["array", AREA, "over dense2k", PATH, *kept], rows, title)
+
+
+@app.command()
+def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """The bit-serial array beside FP16, critical paths of small arrays, the compressor."""
+    show = _shown(markdown)
+    rival, own = _measure(study.ANDA, tiny, timing=False)
+    ratio = own.area / rival.area
+    _, means = geometric_means(list(speeds()))
+    gains = [f"{mean / ratio:.2f}" for mean in means]
+    rows: list[list[object]] = [
+        [rival.array.name, rival.spread, "1", "1", "1"],
+        [own.array.name, own.spread, f"{ratio:.3f}", *gains],
+    ]
+    names = [f"per area, loss {loss}" for loss in LOSSES]
+    show(["array", AREA, "over fp16", *names], rows, "whole arrays, at equal clock")
+    single: list[list[object]] = []
+    for found in _measure(study.SINGLE, tiny):
+        known = found.report.period
+        spread = f"{known.least:.2f}..{known.most:.2f}" if known else None
+        single.append([found.array.name, found.spread, found.path, spread])
+    show(["array", AREA, PATH, "path, min..max"], single, "single arrays")
+
+
+@app.command()
+def processor(markdown: Markdown = False) -> None:
+    """One processor of the bit-serial array beside four FP16 multiply-accumulates."""
+    arrays = [study.RIVAL, *(processor.array for processor in study.PROCESSORS)]
+    rival, *found = _measure(arrays, False, timing=False)
+    area = study.rival_area(rival)
+    rows = [
+        study.processor_row(processor, each, area)
+        for processor, each in zip(study.PROCESSORS, found, strict=True)
+    ]
+    columns = ["processor", "weights held by", "processor alone", "weights", "post-processing"]
+    title = f"four FP16 multiply-accumulates take {round(area):,}"
+    _shown(markdown)([*columns, "together", "over fp16"], rows, title)
+
+
+@app.command()
+def reglu(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """Every preset of the neuron-skipping FFN."""
+    rows = [study.reglu_row(found) for found in _measure(study.REGLU, tiny)]
+    columns = ["preset", "lanes", "d, D, r", AREA, "of it memories", PATH]
+    _shown(markdown)(columns, rows, "area")
+
+
+def _shown(markdown: bool) -> Table:
+    shown: Callable[..., None] = markdown_table if markdown else table
+    return shown
+
+
+def _measure(arrays: Sequence[Array], tiny: bool, *, timing: bool = True) -> list[Found]:
+    """Measure arrays, or the preset tiny in place of each."""
+    if tiny:
+        arrays = [study.tiny(array) for array in arrays]
+    with progress() as report:
+        return measure(arrays, report, timing=timing)
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,116 @@
+"""Studies and pages of measurements: their tables as documents show them."""
+
+import sys
+
+import pytest
+from nibbleforge.golden.bitmap import DECODER, BitmapConfig
+from nibbleforge.golden.sparqle.config import SparqleConfig
+from nibbleforge.scripts import bench, main, show, soak
+from nibbleforge.scripts.studies import anda_models, area, balance, findings, nm_speed, reglu_speed
+from nibbleforge.sim.benchmarks import Figure
+from nibbleforge.sim.studies import area as areas
+from nibbleforge.sim.studies.balance import VARIANTS, Variant
+from nibbleforge.sim.tensors.files import sample_path
+from nibbleforge.sim.verify.soak import Finding, named
+
+
+@pytest.fixture
+def tables(monkeypatch, capsys):
+    """``tables(study, *arguments)``: cells of every table that it prints in Markdown."""
+
+    def runner(study, *arguments):
+        monkeypatch.setattr(sys, "argv", ["study", *map(str, arguments), "--markdown"])
+        assert main.status(study.app) == 0
+        found, open_table = [], False
+        for line in capsys.readouterr().out.splitlines():
+            if line.startswith("|"):
+                if not open_table:
+                    found.append([])
+                found[-1].append([cell.strip() for cell in line[1:-1].split("|")])
+                assert len(found[-1][-1]) == len(found[-1][0]) <= 7
+            assert len(line) <= show.LINE
+            open_table = line.startswith("|")
+        return [[table[0], *table[2:]] for table in found]
+
+    return runner
+
+
+def test_nm_speed(tables):
+    ((columns, *rows),) = tables(nm_speed, "--tokens", 16, "--in-features", 256, "--outputs", 16)
+    assert columns[-1] == "target"
+    assert {row[0]: row[5] for row in rows}["1:16"] == "utilisation >= 0.85"
+    assert {row[0]: float(row[4]) for row in rows}["2:4"] == pytest.approx(2, rel=0.2)
+
+
+def test_reglu_speed(tables):
+    large, _ = tables(reglu_speed)
+    gains = [float(row[-1]) for row in large[1:]]
+    assert gains[0] < 1 < gains[1] < gains[2] < gains[3]
+
+
+def test_anda_models(tables):
+    ((_, *rows),) = tables(anda_models)
+    ((_, *serial),) = tables(anda_models, "--serial")
+    assert len(rows) == 10
+    assert float(serial[-1][-1]) < float(rows[-1][-1])
+
+
+def test_findings(tables):
+    ((_, *rows),) = tables(findings)
+    for _, _, gain, but in rows:
+        assert (float(gain) < 1) == but.startswith("**slower**")
+
+
+def test_balance(tables, monkeypatch):
+    variants = (Variant(SparqleConfig(), 32, target="none"), Variant(SparqleConfig(), 32, False))
+    monkeypatch.setattr("nibbleforge.sim.studies.balance.balance.__defaults__", (variants,))
+    ((_, *rows),) = tables(balance, sample_path())
+    assert [row[0] for row in rows] == ["32 tokens", "32 tokens, natural order"]
+    assert float(rows[0][3]) > float(rows[1][3])
+    assert rows[0][6] == "none"
+
+
+def test_variants_have_names_of_their_own():
+    assert len({balance.describe(variant) for variant in VARIANTS}) == len(VARIANTS)
+
+
+@pytest.mark.needs("osu018")
+def test_areas(tables, monkeypatch):
+    monkeypatch.setattr(areas, "SPARQLE", areas.SPARQLE[:3])
+    monkeypatch.setattr(areas, "GROUP_SCALES", ())
+    sizes, elements, speeds = tables(area, "sparqle", sample_path(), "--tokens", 8, "--tiny")
+    assert [row[0] for row in sizes[1:]] == [row[0] for row in speeds[1:]]
+    dense, dense2k, sparqle = speeds[1:]
+    assert (dense[1], dense[3], dense2k[1], dense2k[2]) == ("0.500", "1.00", "1.000", "1.00")
+    assert [row[0] for row in elements[1:]] == ["dense2k, 16 x 16", "sparqle, 16 x 16"]
+    assert 0 < float(elements[2][2]) < 1
+    assert float(elements[1][3]) == 0 < float(elements[2][3]) < 1
+    area_of = {row[0]: float(row[1].split()[0]) for row in sizes[1:]}
+    ratio = area_of["dense2k, 16 x 16"] / area_of["sparqle, 16 x 16"]
+    assert float(sparqle[2]) == pytest.approx(float(sparqle[1]) * ratio, rel=0.05)
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+def test_a_long_first_cell_goes_on():
+    rows = show.page_row("word " * 40, "found", "yes")
+    assert all(len(row) <= show.LINE for row in rows)
+    assert rows[0].endswith("| found | yes |")
+    assert rows[1].startswith("| … word")
+    assert rows[1].endswith("| | |")
+    assert " ".join(row.strip("| …").split(" |")[0] for row in rows).split() == ["word"] * 40
+
+
+def test_a_design_is_named_by_what_is_unusual():
+    assert named(DECODER, BitmapConfig()) == "bitmap_decoder"
+    assert named(DECODER, BitmapConfig(group=16)) == "bitmap_decoder group=16"
+
+
+def test_pages_are_narrow():
+    figures = [Figure("what " * 40, ">= 2", "3", True), Figure("that", ">= 2", "1", False)]
+    found = [Finding("lint", "subject " * 30, "0 warnings")]
+    lines = [*bench._page(figures).splitlines(), *soak._page(found)]
+    assert all(len(line) <= show.LINE for line in lines)
+    assert "| that | >= 2 | 1 | **no** |" in lines
+    assert "## Lint" in lines
