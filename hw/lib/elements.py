@@ -50,6 +50,7 @@ class MultiplyAccumulate(Part[ElementConfig]):
 
     @property
     def title(self) -> str:
+        """With whether it multiplies."""
         return "multiply_accumulate" if self.config.multiplies else "accumulate"
 
     def elaborate(self, platform: object) -> Module:

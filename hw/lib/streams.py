@@ -37,6 +37,7 @@ class StreamRegister(Part[StreamRegisterConfig]):
 
     @property
     def title(self) -> str:
+        """With its width."""
         return f"stream_register_w{self.config.width}"
 
     def elaborate(self, platform: object) -> Module:
