@@ -1,57 +1,16 @@
 """Dense output-stationary array: the baselines ``dense`` and ``dense2k``."""
 
-from typing import Any
-
 from amaranth.hdl import Const, Module, Mux, Signal, signed
-from amaranth.lib import data
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.dense import ARRAY, GROUPED, DenseConfig
 from .grouped import GroupedArray
 from .lib.base import Part, Unit
+from .lib.elements import ElementConfig, MultiplyAccumulate, control_layout
 from .lib.emission import place
-
-
-class DensePE(Part[DenseConfig]):
-    """One multiplier, one accumulator and one result register.
-
-    With ``enable``: ``sum = (first ? 0 : accumulator) + (x * w << (high ? k : 0))`` goes to the
-    accumulator, and with ``load`` also to the result. With ``pull`` the result takes the one of the
-    row below.
-    """
-
-    def __init__(self, config: DenseConfig):
-        result = signed(config.accumulator_bits)
-        super().__init__(
-            config,
-            {
-                "x": In(signed(config.operand_bits)),
-                "w": In(signed(WEIGHT_BITS)),
-                "control": In(_control),
-                "below": In(result),
-                "result": Out(result),
-            },
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        control = self.control
-        product = Signal(signed(self.config.operand_bits + WEIGHT_BITS))
-        m.d.comb += product.eq(self.x * self.w)
-        addend = product
-        if self.config.passes == 2:
-            addend = Mux(control.high, product << self.config.k, product)
-        accumulator = Signal.like(self.result, reset_less=True)
-        total = Signal.like(self.result)
-        m.d.comb += total.eq(Mux(control.first, 0, accumulator) + addend)
-        with m.If(control.enable):
-            m.d.sync += accumulator.eq(total)
-        with m.If(control.load):
-            m.d.sync += self.result.eq(total)
-        with m.Elif(control.pull):
-            m.d.sync += self.result.eq(self.below)
-        return m
+from .lib.streams import RowDrain, RowDrainConfig, registered
 
 
 class DenseRow(Part[DenseConfig]):
@@ -63,7 +22,7 @@ class DenseRow(Part[DenseConfig]):
             {
                 "x": In(config.activation_bits),
                 "w": In(config.columns * WEIGHT_BITS),
-                "control": In(_control),
+                "control": In(control_layout),
                 "below": In(config.columns * config.accumulator_bits),
                 "result": Out(config.columns * config.accumulator_bits),
             },
@@ -74,8 +33,13 @@ class DenseRow(Part[DenseConfig]):
         operand = Signal(signed(self.config.operand_bits))
         m.d.comb += operand.eq(self._operand())
         bits = self.config.accumulator_bits
+        element = ElementConfig(
+            operand_bits=self.config.operand_bits,
+            result_bits=bits,
+            shift=self.config.k if self.config.passes == 2 else 0,
+        )
         for column in range(self.config.columns):
-            pe = DensePE(self.config)
+            pe = MultiplyAccumulate(element)
             place(
                 m,
                 platform,
@@ -129,14 +93,12 @@ class DenseArray(Unit[DenseConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x = Operand("x", self.x.payload.shape())
-        w = Operand("w", self.w.payload.shape())
-        control = Signal(_control)
-        step = Signal()
-        done = Signal()
-        x.take(m, self.x, done)
-        w.take(m, self.w, done)
-        self._sequence(m, x, w, control, step, done)
+        x = registered(m, platform, "x_register", self.x)
+        w = registered(m, platform, "w_register", self.w)
+        drain = RowDrain(RowDrainConfig(rows=config.rows))
+        place(m, platform, "drain", drain)
+        control = Signal(control_layout)
+        self._sequence(m, x, w, control, drain)
 
         below = Const(0, config.columns * config.accumulator_bits)
         for r in reversed(range(config.rows)):
@@ -158,11 +120,10 @@ class DenseArray(Unit[DenseConfig]):
     def _sequence(
         self,
         m: Module,
-        x: "Operand",
-        w: "Operand",
+        x: stream.Interface,
+        w: stream.Interface,
         control: data.View,
-        step: Signal,
-        done: Signal,
+        drain: RowDrain,
     ) -> None:
         """Passes over an operand beat, ends of tiles, draining of results."""
         config = self.config
@@ -170,30 +131,28 @@ class DenseArray(Unit[DenseConfig]):
         first = Signal(init=1)
         high = Signal()
         ends_tile = Signal()
-        left = Signal(range(config.rows + 1))  # rows still to leave
-        more = left > 1 if config.rows > 1 else 0  # a single row leaves nothing to compare
-        busy = Signal()
+        step = Signal()
+        done = Signal()
         m.d.comb += [
             ends_tile.eq(x.payload.last & (high if config.passes == 2 else 1)),
-            busy.eq(more | ((left == 1) & ~self.y.ready)),
-            step.eq(ready & ~(ends_tile & busy)),
+            step.eq(ready & ~(ends_tile & drain.busy)),
             done.eq(step & (high if config.passes == 2 else 1)),
+            x.ready.eq(done),
+            w.ready.eq(done),
             control.enable.eq(step),
             control.first.eq(first),
             control.high.eq(high),
             control.load.eq(step & ends_tile),
             control.pull.eq(self.y.valid & self.y.ready),
-            self.y.valid.eq(left != 0),
-            self.y.payload.last.eq(left == 1),
+            drain.load.eq(control.load),
+            drain.pull.eq(control.pull),
+            self.y.valid.eq(drain.valid),
+            self.y.payload.last.eq(drain.last),
         ]
         with m.If(step):
             m.d.sync += first.eq(ends_tile)
             if config.passes == 2:
                 m.d.sync += high.eq(~high)
-        with m.If(control.load):
-            m.d.sync += left.eq(config.rows)
-        with m.Elif(control.pull):
-            m.d.sync += left.eq(left - 1)
         m.d.comb += [
             self.events.macs.eq(Mux(step, config.macs_per_step, 0)),
             self.events.x_beats.eq(self.x.valid & self.x.ready),
@@ -201,7 +160,7 @@ class DenseArray(Unit[DenseConfig]):
             self.events.y_beats.eq(control.pull),
             self.events.tiles.eq(control.load),
             self.events.stall_operands.eq(~first & ~ready),
-            self.events.stall_drain.eq(ready & ends_tile & busy),
+            self.events.stall_drain.eq(ready & ends_tile & drain.busy),
         ]
 
 
@@ -210,22 +169,3 @@ class DenseGrouped(GroupedArray[DenseConfig]):
 
     def __init__(self, config: DenseConfig):
         super().__init__(config, GROUPED, DenseArray)
-
-
-_control = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})
-
-
-class Operand:
-    """Register for one beat of operands, refilled in the cycle in which it is used up."""
-
-    def __init__(self, name: str, layout: data.StructLayout):
-        self.valid = Signal(name=f"{name}_operand_valid")
-        self.payload = Signal(layout, name=f"{name}_operand", reset_less=True)
-
-    def take(self, m: Module, source: Any, done: Signal) -> None:
-        """Fill from a stream when empty or used up in this cycle."""
-        m.d.comb += source.ready.eq(~self.valid | done)
-        with m.If(source.ready):
-            m.d.sync += self.valid.eq(source.valid)
-        with m.If(source.valid & source.ready):
-            m.d.sync += self.payload.eq(source.payload)

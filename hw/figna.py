@@ -8,11 +8,11 @@ from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.figna import ARRAY, FignaConfig
 from .anda.post import GroupRegisters, PostSequence, place_post, row_ports
 from .anda.processor import control_layout
-from .dense import Operand
 from .lib.adders import binary_tree, carry_save
 from .lib.base import Part, Unit
 from .lib.emission import place
 from .lib.floating import FP32_BITS
+from .lib.streams import registered
 
 
 class MantissaProcessor(Part[FignaConfig]):
@@ -181,13 +181,12 @@ class FignaArray(Unit[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x = Operand("x", self.x.payload.shape())
-        w = Operand("w", self.w.payload.shape())
         group = GroupRegisters(config)
         control = Signal(control_layout)
-        self._take(m, x, group, control.step)
-        w.take(m, self.w, control.step)
-        post = PostSequence(m, self, group, control.load)
+        x = registered(m, platform, "x_register", self._whole(m, group))
+        w = registered(m, platform, "w_register", self.w)
+        m.d.comb += [x.ready.eq(control.step), w.ready.eq(control.step)]
+        post = PostSequence(m, platform, self, group, control.load)
         self._step(m, x, w, control, group.ends_tile, post.busy)
         factors = post.factors(m, platform)
         weights = w.payload.value.as_value()
@@ -201,27 +200,27 @@ class FignaArray(Unit[FignaConfig]):
         post.hand_over(m, self, below)
         return m
 
-    def _take(self, m: Module, x: Operand, group: GroupRegisters, step: Value) -> None:
-        """Take mantissas into their register, and what comes with a group's first ones."""
+    def _whole(self, m: Module, group: GroupRegisters) -> stream.Interface:
+        """Mantissas, a group's first ones when what comes with them is there; take that."""
         begins = Signal(init=1)  # the next beat is a group's first
-        whole = stream.Signature(self.x.payload.shape()).create()  # none without what they need
+        whole = stream.Signature(self.x.payload.shape()).create()
         there = ~begins | group.there(self)
         m.d.comb += [
             whole.payload.eq(self.x.payload),
             whole.valid.eq(self.x.valid & there),
             self.x.ready.eq(whole.ready & there),
         ]
-        x.take(m, whole, step)
         taken = whole.valid & whole.ready
         group.take(m, self, taken & begins)
         with m.If(taken):
             m.d.sync += begins.eq(self.x.payload.last)
+        return whole
 
     def _step(
         self,
         m: Module,
-        x: Operand,
-        w: Operand,
+        x: stream.Interface,
+        w: stream.Interface,
         control: data.View,
         ends_tile: Value,
         busy: Value,

@@ -6,10 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, HalfToFloatConfig
 from ..golden.fp16 import ARRAY, OPERAND_BITS, RESULT_BITS, Fp16Config
-from .dense import Operand
 from .lib.base import Part, Unit
 from .lib.emission import place
 from .lib.floating import WIDE_BITS, FloatAdd, FloatMultiply, Fp16ToFp32
+from .lib.streams import RowDrain, RowDrainConfig, registered
 
 
 class Fp16PE(Part[Fp16Config]):
@@ -189,17 +189,18 @@ class Fp16Array(Unit[Fp16Config]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x = Operand("x", self.x.payload.shape())
-        w = Operand("w", self.w.payload.shape())
+        x = registered(m, platform, "x_register", self.x)
+        w = registered(m, platform, "w_register", self.w)
+        drain = RowDrain(RowDrainConfig(rows=config.rows))  # of registers 0
+        place(m, platform, "drain", drain)
         step = Signal()
         go = Signal()
         flow = Signal()
-        x.take(m, self.x, step)
-        w.take(m, self.w, step)
+        m.d.comb += [x.ready.eq(step), w.ready.eq(step)]
         control = Signal(_control_layout(config))
         turns = _Turns(config, go)
         turns.take(m, x.valid & w.valid, x.payload.last, step)
-        self._drain(m, turns, control, go, flow)
+        self._drain(m, turns, control, drain, go, flow)
         self._count(m, turns, step, go)
 
         weights = _widened(m, platform, w.payload.value.as_value(), config.columns * config.lanes)
@@ -220,7 +221,13 @@ class Fp16Array(Unit[Fp16Config]):
         return m
 
     def _drain(
-        self, m: Module, turns: "_Turns", control: data.View, go: Signal, flow: Signal
+        self,
+        m: Module,
+        turns: "_Turns",
+        control: data.View,
+        drain: RowDrain,
+        go: Signal,
+        flow: Signal,
     ) -> None:
         """Sums to the result registers, rows through the trees.
 
@@ -231,23 +238,20 @@ class Fp16Array(Unit[Fp16Config]):
         clear = _late(m, go, turns.fresh, config.multiply_latency, "clear")[-1]
         ends = _late(m, go, turns.ends, config.multiply_latency + config.add_latency, "ends")
         ends = ends[config.multiply_latency + 1 :]
-        left = Signal(range(config.rows + 1))  # rows still to leave registers 0
-        more = left > 1 if config.rows > 1 else Const(0)  # a single row leaves nothing to compare
-        leaving = _late(m, flow, Cat(left != 0, left == 1), self._behind, "leaving")[-1]
+        row = Cat(drain.valid, drain.last)
+        leaving = _late(m, flow, row, self._behind, "leaving")[-1]
         m.d.comb += [
-            go.eq(~(ends[0] & (more | ((left == 1) & ~flow)) | Cat(ends[1:]).any() & ~flow)),
+            go.eq(~(ends[0] & drain.busy | Cat(ends[1:]).any() & ~flow)),
             control.enable.eq(go),
             control.clear.eq(clear),
             control.load.eq(Cat(ends) & go.replicate(len(ends))),
             control.pull.eq(flow),
+            drain.load.eq(control.load[0]),
+            drain.pull.eq(flow & drain.valid),
             self.y.valid.eq(leaving[0]),
             self.y.payload.last.eq(leaving[1]),
             flow.eq(~self.y.valid | self.y.ready),
         ]
-        with m.If(control.load[0]):
-            m.d.sync += left.eq(config.rows)
-        with m.Elif(flow & (left != 0)):
-            m.d.sync += left.eq(left - 1)
 
     @property
     def _behind(self) -> int:

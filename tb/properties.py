@@ -61,6 +61,8 @@ class QueueProperties(Elaboratable):
             Assume(count + unit.push - unit.pop <= depth, "a push needs room"),
         ]
         prove(m, "there is a head while there are entries", unit.there == (count != 0))
+        room = (count < depth) | ((count == depth) & unit.pop)
+        prove(m, "there is room for as many entries as declared", unit.room == room)
 
         waits, head = Signal(), Signal.like(unit.head)
         m.d.sync += [waits.eq(unit.there & ~unit.pop), head.eq(unit.head)]

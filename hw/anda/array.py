@@ -128,7 +128,7 @@ class AndaArray(Unit[AndaConfig]):
         m.d.comb += ending.eq(step & operand.last)
         weights, active = self._weights(m, ending)
         control = self._planes(m, operand, step)
-        post = PostSequence(m, self, operand.group, control.load)
+        post = PostSequence(m, platform, self, operand.group, control.load)
         self._step(m, operand, step, active, post.busy)
         w = self._columns(m, platform, weights)
         factors = post.factors(m, platform)
@@ -231,16 +231,15 @@ class AndaArray(Unit[AndaConfig]):
             post.hand_over(m, self, row)
             return
         y = self.y
-        leaving = Signal()
+        drain = post.drain
         room = Signal()
         m.d.comb += [
-            leaving.eq(post.left != 0),
             room.eq(~y.valid | y.ready),
-            post.pull.eq(leaving & room),
+            drain.pull.eq(drain.valid & room),
             self.events.y_beats.eq(y.valid & y.ready),
         ]
         with m.If(room):
-            m.d.sync += [y.valid.eq(leaving), y.payload.last.eq(post.left == 1)]
+            m.d.sync += [y.valid.eq(drain.valid), y.payload.last.eq(drain.last)]
         for c in range(self.config.columns):
             half = FloatToHalf(FloatToHalfConfig())
             place(m, platform, f"half_{c}", half)

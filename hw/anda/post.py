@@ -17,6 +17,7 @@ from ..lib.base import Part, Unit
 from ..lib.delays import delayed
 from ..lib.emission import place
 from ..lib.floating import FP32_BITS, FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
+from ..lib.streams import RowDrain, RowDrainConfig
 
 ADJUST_BITS = 6
 """Bits of a signed exponent ``E - 15 - (M - 1)``."""
@@ -214,8 +215,9 @@ class PostSequence:
 
     Parameters
     ----------
-    m, unit
-        Module of the array and the array; events of the post-processors are driven here.
+    m, platform, unit
+        Module of the array, its platform and the array; events of the post-processors are driven
+        here.
     group
         What came with the group whose sums become values with ``load``.
     load
@@ -225,25 +227,21 @@ class PostSequence:
     ----------
     busy
         Whether the group before is still being taken.
-    left, pull
-        Rows of a tile still to leave; one goes with ``pull``, which the array drives or
-        :meth:`hand_over`.
+    drain
+        Rows of a tile still to leave; the array drives ``pull``, or :meth:`hand_over`.
     """
 
-    def __init__(self, m: Module, unit: Unit, group: GroupRegisters, load: Value):
+    def __init__(self, m: Module, platform: object, unit: Unit, group: GroupRegisters, load: Value):
         config = unit.config
         self.config, self._group, self._load = config, group, load
-        self.left = Signal(range(config.rows + 1))
-        self.pull = Signal()
+        self.drain = RowDrain(RowDrainConfig(rows=config.rows))
+        place(m, platform, "drain", self.drain)
         self._start = Signal(product_layout(config), name="start")
         self.busy = self._sequence(m, unit.events)
         before_sum = config.convert_latency + config.multiply_latency
         self._added = delayed(m, self._start, before_sum, "added")
         self._done = delayed(m, self._added, config.add_latency, "done")
-        with m.If(self._done.valid & self._done.final & self._done.last):
-            m.d.sync += self.left.eq(config.rows)
-        with m.Elif(self.pull):
-            m.d.sync += self.left.eq(self.left - 1)
+        m.d.comb += self.drain.load.eq(self._done.valid & self._done.final & self._done.last)
 
     def _sequence(self, m: Module, events: data.View) -> Value:
         """Start products; whether the group before is still being taken."""
@@ -294,7 +292,7 @@ class PostSequence:
                 m.d.sync += left.eq(left - 1)
         with m.If(start.valid & start.final & (position == 0)):
             m.d.sync += draining.eq(1)
-        with m.Elif(self.pull & (self.left == 1)):
+        with m.Elif(self.drain.pull & self.drain.last):
             m.d.sync += draining.eq(0)
         return full & ~ends
 
@@ -328,7 +326,7 @@ class PostSequence:
             row.start.eq(self._start),
             row.added.eq(self._added),
             row.done.eq(self._done),
-            row.pull.eq(self.pull),
+            row.pull.eq(self.drain.pull),
             row.below.eq(below),
         ]
         return row.results
@@ -337,9 +335,9 @@ class PostSequence:
         """Row 0 of what is there to the unit's port, as it is."""
         y = unit.y
         m.d.comb += [
-            y.valid.eq(self.left != 0),
+            y.valid.eq(self.drain.valid),
             y.payload.value.as_value().eq(row),
-            y.payload.last.eq(self.left == 1),
-            self.pull.eq(y.valid & y.ready),
-            unit.events.y_beats.eq(self.pull),
+            y.payload.last.eq(self.drain.last),
+            self.drain.pull.eq(y.valid & y.ready),
+            unit.events.y_beats.eq(self.drain.pull),
         ]

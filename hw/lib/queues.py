@@ -1,6 +1,8 @@
 """Queues of entries between parts that do not wait for each other."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from typing import Literal
+
+from amaranth.hdl import Assert, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
@@ -10,6 +12,9 @@ from .base import Part
 from .emission import place
 from .memories import memory_of
 
+FORMAL = "formal"
+"""The platform of proofs: users of queues then state that they never push without room."""
+
 
 class QueueConfig(Config):
     """Parameters of a queue."""
@@ -18,13 +23,15 @@ class QueueConfig(Config):
     """Bits of an entry."""
     depth: int = Parameter(ge=1)
     """Most entries."""
+    storage: Literal["memory", "registers"] = "memory"
+    """A memory that is read a cycle ahead, or registers that shift, for a few entries."""
 
 
 class Queue(Part[QueueConfig]):
-    """Entries in order. Whoever pushes knows that there is room.
+    """Entries in order. Whoever pushes sees to it that there is room.
 
-    An entry pushed in cycle c can be the head from c + 1 on. The memory is read a cycle ahead, by
-    a clocked port.
+    An entry pushed in cycle c can be the head from c + 1 on. There is ``room`` in a full queue,
+    too, in the cycle in which an entry leaves.
     """
 
     def __init__(self, config: QueueConfig):
@@ -33,6 +40,7 @@ class Queue(Part[QueueConfig]):
             {
                 "push": In(1),
                 "entry": In(config.width),
+                "room": Out(1),
                 "pop": In(1),
                 "there": Out(1),
                 "head": Out(config.width),
@@ -46,40 +54,79 @@ class Queue(Part[QueueConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        memory = memory_of(m, "entries", self.config.width, self.config.depth)
-        depth = memory.depth
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=(write,))
-        first = Signal(range(depth))
-        behind = Signal(range(depth))
-        count = Signal(range(depth + 1))
+        count = Signal(range(self.config.depth + 1))
+        m.d.sync += count.eq(count + self.push - self.pop)
         m.d.comb += [
-            write.en.eq(self.push),
-            write.addr.eq(behind),
-            write.data.eq(self.entry),
-            read.en.eq(1),
-            read.addr.eq(Mux(self.pop, _after(first, depth), first)),
-            self.head.eq(read.data),
             self.there.eq(count != 0),
+            self.room.eq((count != self.config.depth) | self.pop),
         ]
-        m.d.sync += [first.eq(read.addr), count.eq(count + self.push - self.pop)]
-        with m.If(self.push):
-            m.d.sync += behind.eq(_after(behind, depth))
+        if self.config.storage == "memory":
+            self._store(m)
+        else:
+            self._shift(m, count)
         return m
 
+    def _store(self, m: Module) -> None:
+        """Entries in a memory, whose clocked port reads the next head."""
+        memory = memory_of(m, "entries", self.config.width, self.config.depth)
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=(write,))
+        read_pointer = Signal(range(memory.depth))
+        write_pointer = Signal(range(memory.depth))
+        m.d.comb += [
+            write.en.eq(self.push),
+            write.addr.eq(write_pointer),
+            write.data.eq(self.entry),
+            read.en.eq(1),
+            read.addr.eq(Mux(self.pop, _after(read_pointer, memory.depth), read_pointer)),
+            self.head.eq(read.data),
+        ]
+        m.d.sync += read_pointer.eq(read.addr)
+        with m.If(self.push):
+            m.d.sync += write_pointer.eq(_after(write_pointer, memory.depth))
 
-def _after(place: Signal, depth: int) -> Value:
+    def _shift(self, m: Module, count: Signal) -> None:
+        """Entries in registers, the head in register 0; the others move up as it leaves."""
+        depth = self.config.depth
+        slots = [Signal.like(self.entry, name=f"slot_{i}", reset_less=True) for i in range(depth)]
+        m.d.comb += self.head.eq(slots[0])
+        for i, slot in enumerate(slots):
+            with m.If(self.push & (count - self.pop == i)):
+                m.d.sync += slot.eq(self.entry)
+            if i + 1 < depth:
+                with m.Elif(self.pop):
+                    m.d.sync += slot.eq(slots[i + 1])
+
+
+def _after(pointer: Signal, depth: int) -> Value:
     """The next place of a ring."""
-    return Mux(place == depth - 1, 0, place + 1)
+    return Mux(pointer == depth - 1, 0, pointer + 1)
 
 
 class Records:
     """A queue of records in its place in a module: its ports, entries as the layout has them."""
 
     def __init__(
-        self, m: Module, platform: object, name: str, layout: data.StructLayout, depth: int
+        self,
+        m: Module,
+        platform: object,
+        name: str,
+        layout: data.StructLayout,
+        depth: int,
+        storage: Literal["memory", "registers"] = "memory",
     ):
-        queue = Queue(QueueConfig(width=layout.size, depth=depth))
-        place(m, platform, name, queue)
-        self.push, self.pop, self.there = queue.push, queue.pop, queue.there
+        queue = Queue(QueueConfig(width=layout.size, depth=depth, storage=storage))
+        place_queue(m, platform, name, queue)
+        self.push, self.room = queue.push, queue.room
+        self.pop, self.there = queue.pop, queue.there
         self.entry, self.head = data.View(layout, queue.entry), data.View(layout, queue.head)
+
+
+def place_queue(m: Module, platform: object, name: str, queue: Queue) -> None:
+    """Put a queue into ``m``; where proofs are made, state what it leaves to its users."""
+    place(m, platform, name, queue)
+    if platform == FORMAL:
+        m.d.comb += [
+            Assert(~queue.push | queue.room, f"{name} has room for what is pushed"),
+            Assert(~queue.pop | queue.there, f"{name} has what is popped"),
+        ]

@@ -1,12 +1,13 @@
 """Cells of the N:M array: processing elements between pipeline registers."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.layer import WEIGHT_BITS
 from ...golden.nm.config import ACTIVATION_BITS, NMConfig
 from ..lib.base import Part
+from ..lib.elements import ElementConfig, MultiplyAccumulate
 from ..lib.emission import place
 
 slot_layout = data.StructLayout({"step": 1, "first": 1, "last": 1})
@@ -14,10 +15,11 @@ slot_layout = data.StructLayout({"step": 1, "first": 1, "last": 1})
 
 
 class NMElement(Part[NMConfig]):
-    """Processing element: an M:1 selector, a multiplier, an accumulator and a result register.
+    """Processing element: an M:1 selector before a multiplier with accumulator and result.
 
     With a slot, ``sum = (first ? 0 : accumulator) + x[index] * value`` goes to the accumulator,
-    with the last one also to the result. With ``shift`` the result takes the one above.
+    with the last one also to the result. With ``shift`` the result takes the one above. Without
+    ``move`` everything holds.
     """
 
     def __init__(self, config: NMConfig):
@@ -41,20 +43,18 @@ class NMElement(Part[NMConfig]):
         control = self.control
         words = Array(self.x.word_select(i, ACTIVATION_BITS) for i in range(self.config.m))
         chosen = Value.cast(words[self.index]).as_signed()
-        product = Signal(signed(ACTIVATION_BITS + WEIGHT_BITS))
-        accumulator = Signal.like(self.result, reset_less=True)
-        total = Signal.like(self.result)
+        element = MultiplyAccumulate(
+            ElementConfig(operand_bits=ACTIVATION_BITS, result_bits=self.config.accumulator_bits)
+        )
+        place(m, platform, "element", element, w=self.value, below=self.above)
         m.d.comb += [
-            product.eq(chosen * self.value),
-            total.eq(Mux(control.first, 0, accumulator) + product),
+            element.x.eq(chosen),
+            element.control.enable.eq(self.move & control.step),
+            element.control.first.eq(control.first),
+            element.control.load.eq(self.move & control.step & control.last),
+            element.control.pull.eq(self.move & self.shift),
+            self.result.eq(element.result),
         ]
-        with m.If(self.move):
-            with m.If(control.step):
-                m.d.sync += accumulator.eq(total)
-            with m.If(control.step & control.last):
-                m.d.sync += self.result.eq(total)
-            with m.Elif(self.shift):
-                m.d.sync += self.result.eq(self.above)
         return m
 
 

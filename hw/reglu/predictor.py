@@ -9,7 +9,7 @@ from ..bitmap import BitmapDecoder
 from ..lib.base import Part
 from ..lib.emission import place
 from ..lib.memories import address_bits, memory_of
-from ..lib.queues import Queue, QueueConfig
+from ..lib.queues import Queue, QueueConfig, place_queue
 from .requests import candidate_layout, neuron_bits
 
 
@@ -79,7 +79,7 @@ class NeuronPredictor(Part[RegluConfig]):
         config = self.config
         group = config.mask_group
         words = Queue(QueueConfig(width=group + 1, depth=config.mask_words))
-        place(m, platform, "words", words)
+        place_queue(m, platform, "words", words)
         position = Signal(range(group))
         mask = Signal(group)
         last = Signal()

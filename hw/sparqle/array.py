@@ -4,6 +4,7 @@ from functools import reduce
 from operator import add
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 
 from ...golden.sparqle.config import SparqleConfig
 from ...golden.sparqle.unit import ARRAY, GROUPED
@@ -11,6 +12,7 @@ from ..grouped import GroupedArray
 from ..lib.base import Unit
 from ..lib.emission import place
 from ..lib.networks import count_set
+from ..lib.streams import RowDrain, RowDrainConfig
 from .decoder import index_bits
 from .rows import RowGroup, bank_bits, bank_layout, write_layout
 
@@ -62,7 +64,7 @@ class SparqleArray(Unit[SparqleConfig]):
         commit = Signal()
         load = Signal()
         pull = Signal()
-        self._end_tiles(m, groups, commit, load, pull)
+        self._end_tiles(m, platform, groups, commit, load, pull)
 
         below: Value = Const(0, len(groups[0].below))
         for p, group in reversed(list(enumerate(groups))):
@@ -118,31 +120,35 @@ class SparqleArray(Unit[SparqleConfig]):
             ]
 
     def _end_tiles(
-        self, m: Module, groups: list[RowGroup], commit: Signal, load: Signal, pull: Signal
+        self,
+        m: Module,
+        platform: object,
+        groups: list[RowGroup],
+        commit: Signal,
+        load: Signal,
+        pull: Signal,
     ) -> None:
         """End a tile when all its rows have, load its results when the last product is in."""
-        left = Signal(range(self.config.rows + 1))  # rows of results still to leave
-        more = left > 1 if self.config.rows > 1 else 0  # a single row leaves nothing to compare
+        drain = RowDrain(RowDrainConfig(rows=self.config.rows))
+        place(m, platform, "drain", drain)
         pending = Signal(3)
         busy = Signal()
         ended = Signal()
         m.d.comb += [
             ended.eq(Cat(group.ended for group in groups).all()),
-            busy.eq(more | ((left == 1) & ~self.y.ready) | pending.any()),
+            busy.eq(drain.busy | pending.any()),
             commit.eq(ended & ~busy),
             load.eq(pending[-1]),
             pull.eq(self.y.valid & self.y.ready),
-            self.y.valid.eq(left != 0),
-            self.y.payload.last.eq(left == 1),
+            drain.load.eq(load),
+            drain.pull.eq(pull),
+            self.y.valid.eq(drain.valid),
+            self.y.payload.last.eq(drain.last),
             self.events.y_beats.eq(pull),
             self.events.tiles.eq(commit),
             self.events.stall_drain.eq(ended & busy),
         ]
         m.d.sync += pending.eq(Cat(commit, pending[:-1]))
-        with m.If(load):
-            m.d.sync += left.eq(self.config.rows)
-        with m.Elif(pull):
-            m.d.sync += left.eq(left - 1)
 
     def _feed(self, m: Module, p: int, group: RowGroup) -> None:
         """Connect the streams of a row group."""
@@ -152,11 +158,7 @@ class SparqleArray(Unit[SparqleConfig]):
             names |= {f"bitmap_{row}": f"bitmap_{i}", f"values_{row}": f"values_{i}"}
         for outer_name, inner_name in names.items():
             outer, inner = getattr(self, outer_name), getattr(group, inner_name)
-            m.d.comb += [
-                inner.valid.eq(outer.valid),
-                inner.payload.eq(outer.payload),
-                outer.ready.eq(inner.ready),
-            ]
+            wiring.connect(m, wiring.flipped(outer), inner)
 
     def _give_results(self, m: Module, groups: list[RowGroup], commit: Signal, row: Value) -> None:
         """Row 0 of what has been loaded, and whether a bitmap of its tile was wrong.

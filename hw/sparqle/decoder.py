@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.sparqle.config import SparqleConfig, bitmap_port, values_port
 from ..lib.base import Part, payload_layout
 from ..lib.networks import count_set, prefix_counts
+from ..lib.queues import Records
 
 
 def index_bits(config: SparqleConfig) -> int:
@@ -68,10 +69,16 @@ class ListDecoder(Part[SparqleConfig]):
         m = Module()
         buffers = [_MaskBuffer(self.config, i) for i in range(2)]
         self._fill(m, buffers)
-        entry = Signal(entry_layout(self.config))
-        queue = _Queue(entry, self.config.queue)
-        fire = self._take_lowest(m, buffers, entry, queue.room)
-        queue.connect(m, fire, entry, self.entries)
+        layout, depth = entry_layout(self.config), self.config.queue
+        queue = Records(m, platform, "queue", layout, depth, "registers")
+        entry = Signal(layout)
+        m.d.comb += [
+            queue.push.eq(self._take_lowest(m, buffers, entry, queue.room)),
+            queue.entry.eq(entry),
+            queue.pop.eq(self.entries.valid & self.entries.ready),
+            self.entries.valid.eq(queue.there),
+            self.entries.payload.eq(queue.head),
+        ]
         return m
 
     # bitmap words into mask buffers
@@ -282,33 +289,6 @@ class _ValueFeed:
             ]
         with m.If(ends):
             m.d.sync += self.left.eq(0)
-
-
-class _Queue:
-    """Shift register of entries; a full one takes an entry in the cycle in which one leaves."""
-
-    def __init__(self, entry: data.View, depth: int):
-        self.slots = [Signal.like(entry, name=f"queue_{i}", reset_less=True) for i in range(depth)]
-        self.count = Signal(range(depth + 1))
-        self.room = Signal()
-
-    def connect(self, m: Module, push: Signal, entry: data.View, output: stream.Interface) -> None:
-        """Push into the queue, offer its head."""
-        depth = len(self.slots)
-        pop = Signal()
-        m.d.comb += [
-            output.valid.eq(self.count != 0),
-            output.payload.eq(self.slots[0]),
-            pop.eq(output.valid & output.ready),
-            self.room.eq((self.count != depth) | output.ready),
-        ]
-        m.d.sync += self.count.eq(self.count + push - pop)
-        for i, slot in enumerate(self.slots):
-            with m.If(push & (self.count - pop == i)):
-                m.d.sync += slot.eq(entry)
-            if i + 1 < depth:
-                with m.Elif(pop):
-                    m.d.sync += slot.eq(self.slots[i + 1])
 
 
 def _or(values: list[Signal]) -> Value:

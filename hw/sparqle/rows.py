@@ -1,17 +1,18 @@
 """Row group of the hybrid array: g rows that share weight banks and one list of indices."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.layer import WEIGHT_BITS
 from ...golden.sparqle.config import SparqleConfig, bitmap_port, lsb_port, values_port
 from ..lib.base import Part, payload_layout
+from ..lib.elements import control_layout
 from ..lib.emission import place
 from ..lib.networks import count_set
 from .decoder import ListDecoder, index_bits
-from .pe import HybridRow, control_layout, result_bits
+from .pe import HybridRow, result_bits
 
 
 def bank_bits(config: SparqleConfig) -> int:
@@ -109,12 +110,7 @@ class RowGroup(Part[SparqleConfig]):
         place(m, platform, "decoder", decoder)
         for row in range(self.config.sharing):
             for name in (f"bitmap_{row}", f"values_{row}"):
-                outer, inner = getattr(self, name), getattr(decoder, name)
-                m.d.comb += [
-                    inner.valid.eq(outer.valid),
-                    inner.payload.eq(outer.payload),
-                    outer.ready.eq(inner.ready),
-                ]
+                wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(decoder, name))
         return decoder
 
     def _sequence(self, m: Module, entries: stream.Interface, step: "_Step") -> None:

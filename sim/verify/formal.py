@@ -39,14 +39,16 @@ from ...golden.reglu.unit import REGLU_FFN
 from ...golden.sparqle import unit as sparqle
 from ...golden.sparqle.config import SparqleConfig
 from ...hw.lib.base import Part
-from ...hw.lib.queues import Queue, QueueConfig
+from ...hw.lib.queues import FORMAL, Queue, QueueConfig
 from ...hw.lib.yosys import run_yosys
+from ...hw.reglu.predictor import NeuronPredictor
 from ...hw.reglu.requests import Requester
 from ...hw.reglu.sums import OutputSums
 from ...hw.sparqle.decoder import ListDecoder
 from ...hw.units import component
 from ...tb.properties import HandshakeProperties, QueueProperties
 from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
+from ...tb.properties_reglu import PredictorProperties, RequesterProperties
 from ..tools import toolchain
 
 Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
@@ -244,7 +246,9 @@ _COVER = Settings("cover", "smtbmc z3", depth=16)
 PROPERTIES: dict[str, Callable[[Any], Elaboratable]] = {
     "bitmap_decoder": DecoderProperties,
     "bitmap_encoder": EncoderProperties,
+    "NeuronPredictor": PredictorProperties,
     "Queue": QueueProperties,
+    "Requester": RequesterProperties,
 }
 """Design or part to its specification, as a design without ports.
 
@@ -443,14 +447,18 @@ def _handshake_goals() -> Iterator[Goal]:
         (DEQUANTIZER, scaled, None),
         (COMPRESSOR, groups, None),
         (REGLU_FFN, ffn, Requester),
+        (REGLU_FFN, ffn.replace(max_neurons=8), NeuronPredictor),
         (REGLU_FFN, ffn, OutputSums),
         (REGLU_FFN, QueueConfig(width=2, depth=3), Queue),
+        (sparqle.ARRAY, QueueConfig(width=2, depth=3, storage="registers"), Queue),
     ]
     for design, config, part in quick:
         yield Goal(design, config, _PROVE, quick=True, part=part)
         yield Goal(design, config, _COVER, quick=True, part=part)
     for depth in (1, 2, 4):
-        yield Goal(REGLU_FFN, QueueConfig(width=2, depth=depth), _PROVE, part=Queue)
+        queue = QueueConfig(width=2, depth=depth)
+        yield Goal(REGLU_FFN, queue, _PROVE, part=Queue)
+        yield Goal(sparqle.ARRAY, queue.replace(storage="registers"), _PROVE, part=Queue)
     for unit in (sparqle.UNIT, nm.UNIT, anda_compressor.UNIT):
         tiny = unit.presets["tiny"]
         yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))
@@ -476,7 +484,7 @@ def _environment() -> dict[str, str]:
 
 def _text(design: Elaboratable) -> str:
     """RTLIL of a design without ports."""
-    return _named(rtlil.convert(design, name=_TOP, ports=()))
+    return _named(rtlil.convert(design, name=_TOP, ports=(), platform=FORMAL))
 
 
 def _named(text: str) -> str:

@@ -13,7 +13,7 @@ from nibbleforge.golden.nm import unit as nm
 from nibbleforge.golden.nm.config import NMConfig
 from nibbleforge.golden.sparqle import unit as sparqle
 from nibbleforge.golden.sparqle.config import SparqleConfig
-from nibbleforge.hw.lib.queues import Queue, QueueConfig
+from nibbleforge.hw.lib.queues import Queue, QueueConfig, place_queue
 from nibbleforge.hw.nm.array import NMArray
 from nibbleforge.hw.sparqle.array import SparqleArray
 from nibbleforge.sim.verify import formal
@@ -47,6 +47,7 @@ def test_arrays_and_parts_are_proved_for_all_runs():
         "dequantizer",
         "anda_compressor",
         "ListDecoder",
+        "NeuronPredictor",
         "Requester",
         "OutputSums",
         "Queue",
@@ -121,11 +122,39 @@ class WrongQueue(Queue):
         for name in ("push", "entry", "pop"):
             m.d.comb += getattr(queue, name).eq(getattr(self, name))
         m.d.sync += newest.eq(Mux(self.push, self.entry, newest))
-        m.d.comb += [self.there.eq(queue.there), self.head.eq(newest)]
+        m.d.comb += [self.there.eq(queue.there), self.head.eq(newest), self.room.eq(queue.room)]
         return m
 
 
-def test_a_broken_queue_fails(tmp_path):
-    queue = WrongQueue(QueueConfig(width=2, depth=3))
+@pytest.mark.parametrize("storage", ["memory", "registers"])
+def test_a_broken_queue_fails(storage, tmp_path):
+    queue = WrongQueue(QueueConfig(width=2, depth=3, storage=storage))
     result = formal.check(QueueProperties(queue), Settings(), tmp_path)
     assert result.status == "FAIL"
+
+
+class QueueUser(wiring.Component):
+    """Pushes what comes, pops when told: with ``careful`` only where it may."""
+
+    def __init__(self, careful):
+        self.careful = careful
+        super().__init__({"push": In(1), "pop": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        queue = Queue(QueueConfig(width=1, depth=2))
+        place_queue(m, platform, "mine", queue)
+        room, there = (queue.room, queue.there) if self.careful else (1, 1)
+        m.d.comb += [queue.push.eq(self.push & room), queue.pop.eq(self.pop & there)]
+        return m
+
+
+FAILURES = {"mine has room for what is pushed", "mine has what is popped"}
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_who_pushes_without_room_fails(careful, tmp_path):
+    result = formal.check(HandshakeProperties(QueueUser(careful)), Settings(), tmp_path)
+    assert set(result.names) == FAILURES
+    assert result.passed == careful
+    assert careful or set(result.failed) <= FAILURES

@@ -17,7 +17,11 @@ PATIENCE = 60  # seconds; the machine may be busy
 def test_table_and_file(run, tmp_path):
     done = run(*DENSE, *QUICK, "-o", tmp_path / "out")
     assert done.status == 0
-    for text in ("dense_array_dense_pe", "dense_array_dense_row", "units of the library, tiny"):
+    for text in (
+        "dense_array_multiply_accumulate",
+        "dense_array_dense_row",
+        "units of the library, tiny",
+    ):
         assert text in done.out
     assert done.out.splitlines()[-1] == f"results in {tmp_path / 'out' / 'area.json'}"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["area.json"]

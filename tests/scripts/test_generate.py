@@ -298,13 +298,15 @@ def test_a_manifest_that_is_none_proves_nothing(refused, tmp_path, manifest):
     assert refused(*TINY, "-o", ".").startswith("dense_array.v is there already and not ")
 
 
-@pytest.mark.parametrize("names", [("dense_array_dense_pe", None), (None, "dense_array_dense_pe")])
+@pytest.mark.parametrize(
+    "names", [("dense_array_multiply_accumulate", None), (None, "dense_array_multiply_accumulate")]
+)
 def test_an_output_with_a_module_of_that_name(run, refused, tmp_path, names):
     first, second = ([*TINY, *(["--name", name] if name else [])] for name in names)
     assert run(*first, "-o", tmp_path / "out").status == 0
     stem = names[0] or "dense_array"
     assert refused(*second, "-o", "out") == (
-        f"out/{stem}.v has a module dense_array_dense_pe, too: "
+        f"out/{stem}.v has a module dense_array_multiply_accumulate, too: "
         "choose another name (--name) or folder."
     )
 

@@ -1,0 +1,100 @@
+"""Streams within a unit: a register for one beat, and rows of results that leave one by one."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+from pydantic import Field as Parameter
+
+from ...golden.contract.config import Config
+from .base import Part
+from .emission import place
+
+
+class StreamRegisterConfig(Config):
+    """Parameters of a stream register."""
+
+    width: int = Parameter(ge=1)
+    """Bits of a beat."""
+
+
+class StreamRegister(Part[StreamRegisterConfig]):
+    """Register for one beat, refilled in the cycle in which the beat leaves.
+
+    A beat taken in cycle t is offered from t + 1 on.
+
+    Parameters
+    ----------
+    layout
+        Of the payload.
+    """
+
+    def __init__(self, layout: data.StructLayout):
+        beats = stream.Signature(layout)
+        config = StreamRegisterConfig(width=layout.size)
+        super().__init__(config, {"input": In(beats), "output": Out(beats)})
+
+    @property
+    def title(self) -> str:
+        """With its width."""
+        return f"stream_register_w{self.config.width}"
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        source, beat = self.input, self.output
+        payload = Signal.like(beat.payload, name="beat", reset_less=True)
+        m.d.comb += [source.ready.eq(~beat.valid | beat.ready), beat.payload.eq(payload)]
+        with m.If(source.ready):
+            m.d.sync += beat.valid.eq(source.valid)
+        with m.If(source.valid & source.ready):
+            m.d.sync += payload.eq(source.payload)
+        return m
+
+
+def registered(m: Module, platform: object, name: str, source: Any) -> stream.Interface:
+    """What a stream gives, by way of a register put into ``m``; the user drives ``ready``."""
+    register = StreamRegister(source.payload.shape())
+    place(m, platform, name, register)
+    m.d.comb += [
+        register.input.valid.eq(source.valid),
+        register.input.payload.eq(source.payload),
+        source.ready.eq(register.input.ready),
+    ]
+    return register.output
+
+
+class RowDrainConfig(Config):
+    """Parameters of a row drain."""
+
+    rows: int = Parameter(ge=1)
+    """Rows of results (R)."""
+
+
+class RowDrain(Part[RowDrainConfig]):
+    """Counts the R rows of a tile's results that leave their registers, a row a ``pull``.
+
+    ``load``: all rows are there from the next cycle on. ``valid``: a row is there, ``last``: it is
+    the final one; ``busy``: after this cycle a row of these is still there, so that others cannot
+    be loaded. ``pull`` only while ``valid``.
+    """
+
+    def __init__(self, config: RowDrainConfig):
+        ports = {"valid": Out(1), "last": Out(1), "busy": Out(1)}
+        super().__init__(config, {"load": In(1), "pull": In(1), **ports})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows = self.config.rows
+        remaining = Signal(range(rows + 1))
+        more = remaining > 1 if rows > 1 else 0  # a single row leaves nothing to compare
+        m.d.comb += [
+            self.valid.eq(remaining != 0),
+            self.last.eq(remaining == 1),
+            self.busy.eq(more | (self.last & ~self.pull)),
+        ]
+        with m.If(self.load):
+            m.d.sync += remaining.eq(rows)
+        with m.Elif(self.pull):
+            m.d.sync += remaining.eq(remaining - 1)
+        return m
