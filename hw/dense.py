@@ -5,7 +5,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..golden.contract.layer import WEIGHT_BITS
-from ..golden.dense import ARRAY, GROUPED, DenseConfig
+from ..golden.dense import DenseConfig, design
 from .grouped import GroupedArray
 from .lib.base import Part, Unit
 from .lib.elements import ElementConfig, MultiplyAccumulate, control_layout
@@ -88,7 +88,7 @@ class DenseArray(Unit[DenseConfig]):
     """
 
     def __init__(self, config: DenseConfig):
-        super().__init__(config, ARRAY)
+        super().__init__(config, design(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -168,4 +168,4 @@ class DenseGrouped(GroupedArray[DenseConfig]):
     """The dense array joined to the dequantizer: :class:`~nibbleforge.hw.grouped.GroupedArray`."""
 
     def __init__(self, config: DenseConfig):
-        super().__init__(config, GROUPED, DenseArray)
+        super().__init__(config, design(config), DenseArray)
