@@ -306,7 +306,9 @@ def test_files_that_cannot_be_read(stored, tmp_path):
         f"{tmp_path / 'a.npy'} is not a predictor: it is not a .npz file.", load, tmp_path / "a.npy"
     )
     content = path.read_bytes()
-    for damaged in (b"", b"nonsense", content[: len(content) // 2]):
+    path.write_bytes(b"")
+    refuses(f"{path} is empty.", load, path)
+    for damaged in (b"nonsense", content[: len(content) // 2]):
         path.write_bytes(damaged)
         refuses(f"{path} is not a valid .npz file.", load, path)
     directory = content.rindex(b"PK\x01\x02")  # of the last array: then flags and compression
