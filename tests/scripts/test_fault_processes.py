@@ -109,17 +109,16 @@ def test_names_that_need_quotes(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.99])
 def test_a_disk_that_fills_while_verilog_is_written(full_disk, shell, tmp_path, share):
     """Temporary files and results lie on it; what was written before stays."""
+    whole = tmp_path / "whole"
+    assert shell([*GENERATE, str(whole)]).returncode == 0
+    size = sum(path.stat().st_size for path in whole.iterdir())
     (tmp_path / "disk" / "out").mkdir(parents=True)
     (tmp_path / "disk" / "out" / "mine").write_text("mine")
-    disk = full_disk(tmp_path / "disk", int(share * SIZE))
+    disk = full_disk(tmp_path / "disk", int(share * size))
     done = shell([*GENERATE, "disk/out"], TMPDIR=str(disk.directory), **disk.environment)
     assert done.returncode == 2, done.stderr
     assert done.stderr == "nibbleforge: no space left on the device while writing to disk/out.\n"
     assert [path.name for path in disk.directory.rglob("*")] == ["out", "mine"]
-
-
-SIZE = 45_000
-"""Bytes, somewhat less than the files of both designs take."""
 
 
 @pytest.mark.parametrize("command", ["simulate", "regress"])

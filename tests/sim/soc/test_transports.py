@@ -1,6 +1,7 @@
 """Driver and transports against stand-ins: a serial bridge, and PYNQ's DMA and buffers."""
 
 import importlib.util
+import sys
 import types
 from pathlib import Path
 
@@ -149,8 +150,13 @@ def test_refused_accesses_are_said():
             access(UartTransport(line))
 
 
-def test_a_port_that_is_not_there_is_said():
-    pytest.importorskip("serial")
+def test_a_port_that_cannot_be_opened_is_said(monkeypatch):
+    """As pyserial says it, which need not be there."""
+
+    def refuse(name: str, *_: object, **__: object) -> None:
+        raise OSError(2, "No such file or directory", name)
+
+    monkeypatch.setitem(sys.modules, "serial", types.SimpleNamespace(Serial=refuse))
     with pytest.raises(UserError, match=r"^cannot open /dev/nothing: "):
         UartTransport.open("/dev/nothing")
 
