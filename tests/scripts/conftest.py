@@ -1,6 +1,7 @@
 """The command line as a function and as a process."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,6 +74,13 @@ def program() -> tuple[str, ...]:
     return PROGRAM
 
 
+def _begin(before: Callable[[], None] | None) -> None:
+    """Heed Ctrl-C, which a shell has what it starts in the background ignore; then `before`."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if before is not None:
+        before()
+
+
 @pytest.fixture
 def spawn() -> Callable[..., "subprocess.Popen[str]"]:
     """``spawn(*arguments, **environment)``: the command line as a process, killed at the end.
@@ -84,7 +92,7 @@ def spawn() -> Callable[..., "subprocess.Popen[str]"]:
     def runner(*arguments, before=None, **environment) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [*PROGRAM, *map(str, arguments)],
-            preexec_fn=before,
+            preexec_fn=lambda: _begin(before),
             env={**os.environ, **{name: str(value) for name, value in environment.items()}},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
