@@ -18,7 +18,7 @@ from ...golden.contract.errors import UserError
 from .arrays import NpzFile, nearest, open_arrays, split_name
 
 CAPTURE_FORMAT = "nibbleforge-capture-1"
-"""What ``meta["format"]`` says in a file that :func:`~nibbleforge.sim.llm.capture.capture` wrote."""
+"""``meta["format"]`` of a file that :func:`~nibbleforge.sim.llm.capture.capture` wrote."""
 
 Q4_1_GROUP = 32
 """Input features that share a scale and a minimum in a GGUF Q4_1 block."""
