@@ -108,7 +108,7 @@ def test_masks_have_no_encoder():
 def test_legal_parameters_generate(seed):
     design, config = fuzz.draw(seed)
     generated = generate(design, config)
-    assert re.search(rf"^module {design.name}\(", generated.verilog, re.M)
+    assert re.search(rf"^module {design.name} \(", generated.verilog, re.M)
     assert generated.manifest["config_hash"] == config.config_hash
     assert [port["name"] for port in generated.manifest["ports"]] == [
         port.name for port in design.ports(config)
