@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from hypothesis import settings
 from nibbleforge.sim.tools import toolchain
 
 _SOURCE = Path(__file__).with_name("full_disk.cpp")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("machine", deadline=None)  # a loaded machine is no failure
 settings.load_profile("machine")

@@ -135,7 +135,7 @@ def chosen(monkeypatch) -> list[str]:
         names.extend(variation.name for variation in variations)
         return []
 
-    monkeypatch.setattr("nibbleforge.scripts.regress.regress", note)
+    monkeypatch.setattr("nibbleforge.scripts.commands.regress.regress", note)
     return names
 
 

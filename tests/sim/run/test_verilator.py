@@ -1,4 +1,5 @@
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def fake_compiler(directory: Path, text: str) -> str:
     path = directory / "fake-c++"
     path.write_text(text)
     path.chmod(0o755)
-    return str(path)
+    return shlex.quote(str(path))
 
 
 def alive(process: int) -> bool:
@@ -154,7 +155,7 @@ def test_cocotb_drives_the_ports(design, cache, monkeypatch):
 
 def test_errors_carry_the_command_and_its_output(design, cache):
     (design / "main.cpp").write_text("int main() { return undeclared; }")
-    with pytest.raises(RuntimeError, match=r"(?s)g\+\+.*main\.cpp.*ended with 1.*undeclared"):
+    with pytest.raises(RuntimeError, match=r"(?s)g\+\+.*ended with 1.*undeclared"):
         build(design, cache)
     (design / "counter.v").write_text("module counter(; endmodule")
     with pytest.raises(RuntimeError, match=r"(?s)--cc.*%Error.*syntax error"):

@@ -102,6 +102,10 @@ TOY = Design(
     bandwidth=lambda _: {},
     schedule=None,
     traffic=None,
+    workload=None,
+    cycles=None,
+    hardware="",
+    stimuli="",
 )
 # A register stage with a counter of 0, 1, 2, 0, ...; each variant adds one mistake.
 TOY_VERILOG = """\
