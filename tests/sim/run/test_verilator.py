@@ -70,7 +70,7 @@ wait
 BUILD = """
 import sys
 from pathlib import Path
-from nibbleforge.sim import verilator
+from nibbleforge.sim.run import verilator
 directory = Path(sys.argv[1])
 verilator.build([directory / "counter.v"], "counter", directory / "main.cpp")
 """
@@ -192,6 +192,7 @@ def test_an_interrupt_ends_the_compilers(design, tmp_path):
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     log, deadline = tmp_path / "log", time.monotonic() + 20
     while not log.exists() or not log.read_text().endswith("\n"):
+        assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
