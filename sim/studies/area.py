@@ -220,7 +220,7 @@ def _price(price: float | None) -> str:
 
 def element_row(found: Found, rival: Found) -> list[object]:
     """One processing element beside the rival's; the share of decoders, memories left out."""
-    element, other = (each.each("dense_pe", "hybrid_pe") for each in (found, rival))
+    element, other = (each.each("multiply_accumulate") for each in (found, rival))
     decoders = found.modules("list_decoder") / (found.area - found.memories)
     return [found.array.name, round(element), f"{element / other:.2f}", f"{decoders:.2f}"]
 
