@@ -19,14 +19,14 @@ from .anda import dots as anda_dots
 from .anda import timing as anda_timing
 from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
 from .anda.format import MANTISSA_MAX, Anda, encode
-from .anda.schedule import exponent_words, joined, port_of, scale_words, weight_words
+from .anda.schedule import exponent_words, joined, scale_words, weight_words
 from .anda.timing import shape_of
 from .anda.values import GroupOperands, check_operands, check_weight_group
 from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.events import Counts, Event
 from .contract.layer import WEIGHT_BITS
-from .contract.ports import Field, Port
+from .contract.ports import Field, Port, port_of
 from .contract.schedule import Pulses, Schedule, Traffic, final_of
 from .contract.tiling import Tiling
 from .contract.workload import Workload

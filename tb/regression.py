@@ -16,6 +16,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
+from ..golden.contract.ports import port_of
 from ..golden.contract.schedule import Beats, Pulses, Schedule
 from .harness import Harness
 from .job import JOB, RESULT, Job
@@ -60,15 +61,13 @@ class _Case:
             "seed": self.seed,
             "cycles": seen.span,
             "events": seen.totals,
-            "scalars": sum(len(words) * self._scalars(port) for port, words in seen.words.items()),
+            "scalars": sum(
+                len(words) * port_of(self.ports, name).scalars for name, words in seen.words.items()
+            ),
             "seconds": seconds,
         }
         with Path(os.environ[RESULT]).open("a") as file:
             file.write(json.dumps(note) + "\n")
-
-    def _scalars(self, name: str) -> int:
-        port = next(port for port in self.ports if port.name == name)
-        return sum(field.count or 1 for field in port.fields)
 
 
 def _test(function: Callable[..., Any]) -> Any:

@@ -7,7 +7,7 @@ The schedule is the one that the docstring of :class:`nibbleforge.hw.anda.array.
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.ports import Port
+from ..contract.ports import Port, port_of
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
 from ..contract.tiling import Tiling
 from . import timing as anda_timing
@@ -55,11 +55,6 @@ def joined(
     last = final_of(tiling.rows, len(tiling))
     beats["y"] = Beats(port_of(declared, "y").pack(value=rows, last=last))
     return {port.name: beats[port.name] for port in declared}
-
-
-def port_of(declared: tuple[Port, ...], name: str) -> Port:
-    """The port of this name."""
-    return next(port for port in declared if port.name == name)
 
 
 def _planes(config: AndaConfig, anda: Anda, tiling: Tiling) -> dict[str, NDArray[np.uint32]]:

@@ -84,6 +84,11 @@ class Port:
         """The same with the fields alone that pass a core's bus."""
         return replace(self, fields=tuple(field for field in self.fields if not field.made))
 
+    @cached_property
+    def scalars(self) -> int:
+        """Numbers in one beat: those of array fields count each."""
+        return sum(field.count or 1 for field in self.fields)
+
     def pack(self, **values: ArrayLike) -> NDArray[np.uint32]:
         """Pack one array per field, leading dimension the beats, into ``(beats, words)``."""
         arrays = {name: np.asarray(value) for name, value in values.items()}
@@ -113,6 +118,11 @@ class Port:
         """One beat as a readable mapping of field names to values."""
         unpacked = self.unpack(words.reshape(1, -1))
         return {name: value[0].tolist() for name, value in unpacked.items()}
+
+
+def port_of(declared: tuple[Port, ...], name: str) -> Port:
+    """The port of this name."""
+    return next(port for port in declared if port.name == name)
 
 
 def _to_bits(values: NDArray, field: Field) -> NDArray[np.uint8]:

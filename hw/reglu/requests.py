@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Signal, ValueLike
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ...golden.contract.ports import port_of
 from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, Matrix, RegluConfig, ports
 from ..lib.base import Part, payload_layout
 from ..lib.queues import Records
@@ -49,7 +50,7 @@ class Requester(Part[RegluConfig]):
     """
 
     def __init__(self, config: RegluConfig):
-        request = next(port for port in ports(config) if port.name == "request")
+        request = port_of(ports(config), "request")
         super().__init__(
             config,
             {

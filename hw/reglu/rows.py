@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ...golden.contract.ports import port_of
 from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, WORD_BITS, Matrix, RegluConfig, ports
 from ..lib.adders import binary_tree
 from ..lib.base import Part, payload_layout
@@ -50,7 +51,7 @@ class RowEngine(Part[RegluConfig]):
     """
 
     def __init__(self, config: RegluConfig):
-        rows = next(port for port in ports(config) if port.name == "rows")
+        rows = port_of(ports(config), "rows")
         super().__init__(
             config,
             {

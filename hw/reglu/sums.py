@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ...golden.contract.ports import port_of
 from ...golden.reglu.config import RegluConfig, ports
 from ..lib.base import Part, payload_layout
 from ..lib.memories import address_bits, memory_of
@@ -19,7 +20,7 @@ class OutputSums(Part[RegluConfig]):
     """
 
     def __init__(self, config: RegluConfig):
-        y = next(port for port in ports(config) if port.name == "y")
+        y = port_of(ports(config), "y")
         address = address_bits(config.x_words)
         super().__init__(
             config,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
+from ...golden.contract.ports import port_of
 from ...golden.contract.schedule import Schedule
 from ...hw.generate import RESETS, WAIVED, generate
 from ...tb.scoreboard import Observation, check_counts, check_timing, check_values
@@ -77,8 +78,9 @@ def check_schedule(
 
 
 def _scalars(model: Model, seen: Observation) -> int:
-    per_beat = {port.name: sum(field.count or 1 for field in port.fields) for port in model.ports}
-    return sum(len(words) * per_beat[name] for name, words in seen.words.items())
+    return sum(
+        len(words) * port_of(model.ports, name).scalars for name, words in seen.words.items()
+    )
 
 
 def random_operands(design: Design, config: Config, seed: int) -> Schedule:
