@@ -8,7 +8,7 @@ from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.dense import DenseConfig, design
 from .grouped import GroupedArray
 from .lib.base import Part, Unit
-from .lib.elements import ElementConfig, MultiplyAccumulate, control_layout
+from .lib.elements import ElementConfig, control_layout, place_columns
 from .lib.emission import place
 from .lib.streams import RowDrain, RowDrainConfig, registered
 
@@ -32,25 +32,12 @@ class DenseRow(Part[DenseConfig]):
         m = Module()
         operand = Signal(signed(self.config.operand_bits))
         m.d.comb += operand.eq(self._operand())
-        bits = self.config.accumulator_bits
         element = ElementConfig(
             operand_bits=self.config.operand_bits,
-            result_bits=bits,
+            result_bits=self.config.accumulator_bits,
             shift=self.config.k if self.config.passes == 2 else 0,
         )
-        for column in range(self.config.columns):
-            pe = MultiplyAccumulate(element)
-            place(
-                m,
-                platform,
-                f"pe_{column}",
-                pe,
-                x=operand,
-                w=self.w.word_select(column, WEIGHT_BITS),
-                control=self.control,
-                below=self.below.word_select(column, bits),
-            )
-            m.d.comb += self.result.word_select(column, bits).eq(pe.result)
+        place_columns(m, platform, element, self.config.columns, self, operand)
         return m
 
     def _operand(self) -> object:

@@ -1,6 +1,6 @@
 """Processing elements that arrays of integers share."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
@@ -10,6 +10,7 @@ from pydantic import Field as Parameter
 from ...golden.contract.config import Config
 from ...golden.contract.layer import WEIGHT_BITS
 from .base import Part
+from .emission import place
 
 control_layout = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})
 """What elements do: accumulate, from 0 on, a high half; load and pull results."""
@@ -76,3 +77,34 @@ class MultiplyAccumulate(Part[ElementConfig]):
             addend = product
         shift = self.config.shift
         return Mux(self.control.high, addend << shift, addend) if shift else addend
+
+
+def place_columns(
+    m: Module, platform: object, element: ElementConfig, columns: int, row: Any, x: Value
+) -> None:
+    """Put C elements that share an activation into a row.
+
+    Parameters
+    ----------
+    element, columns
+        The element, and how many there are.
+    row
+        The part: its ``w``, ``control`` and ``below`` go to the elements, a word each of the
+        first and the last, and their results to the words of its ``result``.
+    x
+        The activation, as wide as the element takes it.
+    """
+    bits = element.result_bits
+    for column in range(columns):
+        pe = MultiplyAccumulate(element)
+        place(
+            m,
+            platform,
+            f"pe_{column}",
+            pe,
+            x=x,
+            w=row.w.word_select(column, WEIGHT_BITS),
+            control=row.control,
+            below=row.below.word_select(column, bits),
+        )
+        m.d.comb += row.result.word_select(column, bits).eq(pe.result)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.layer import WEIGHT_BITS
 from ...golden.sparqle.config import SparqleConfig
 from ..lib.base import Part
-from ..lib.elements import ElementConfig, MultiplyAccumulate, control_layout
+from ..lib.elements import ElementConfig, MultiplyAccumulate, control_layout, place_columns
 from ..lib.emission import place
 
 
@@ -43,19 +43,7 @@ class HybridRow(Part[SparqleConfig]):
             shift=config.k,
             loads="accumulator",
         )
-        for column in range(config.columns):
-            pe = MultiplyAccumulate(element)
-            place(
-                m,
-                platform,
-                f"pe_{column}",
-                pe,
-                x=operand,
-                w=self.w.word_select(column, WEIGHT_BITS),
-                control=self.control,
-                below=self.below.word_select(column, bits),
-            )
-            m.d.comb += self.result.word_select(column, bits).eq(pe.result)
+        place_columns(m, platform, element, config.columns, self, operand)
         if config.asymmetric:
             ones = MultiplyAccumulate(
                 element.replace(result_bits=config.ones_bits, multiplies=False)
