@@ -181,9 +181,10 @@ def header(design: Design, config: Config, top: str) -> str:
     return "".join(f"// {line}\n" for line in wrapped) + "\n"
 
 
-def _manifest(
-    design: Design, config: Config, top: str, reset: Reset, modules: tuple[str, ...]
+def describe_design(
+    design: Design, config: Config, top: str, clock: str, reset_name: str, reset: Reset
 ) -> dict[str, Any]:
+    """What every manifest begins with: what was generated, its clock and its reset."""
     return {
         "generator": f"nibbleforge {VERSION}",
         "design": design.name,
@@ -191,8 +192,16 @@ def _manifest(
         "top": top,
         "config": json.loads(config.canonical_json()),
         "config_hash": config.config_hash,
-        "clock": {"name": "clk", "edge": "rising"},
-        "reset": {"name": _reset_name(reset), "active": reset, "synchronous": True},
+        "clock": {"name": clock, "edge": "rising"},
+        "reset": {"name": reset_name, "active": reset, "synchronous": True},
+    }
+
+
+def _manifest(
+    design: Design, config: Config, top: str, reset: Reset, modules: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        **describe_design(design, config, top, "clk", _reset_name(reset), reset),
         "ports": [_describe_port(port) for port in design.ports(config)],
         "events": describe_events(design.events(config)),
         "law": design.law,

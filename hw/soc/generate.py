@@ -1,6 +1,5 @@
 """Generation of a core: Verilog with AXI names, and its registers for software and readers."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +8,7 @@ from ...golden.contract.errors import UserError
 from ...golden.soc.config import CoreConfig, Packing, ResultPacking
 from ...golden.soc.registers import RegisterMap, result_port, stored
 from ...golden.soc.unit import registers
-from ...golden.version import VERSION
-from ..generate import Generated, check_name, describe_events, header, waivers
+from ..generate import Generated, check_name, describe_design, describe_events, header, waivers
 from ..lib.emission import to_verilog
 from ..units import component
 from .axi import CLOCK, RESET, AxiCore, signals
@@ -88,14 +86,7 @@ def _manifest(
     ports = design.inner.ports(config.unit)
     results = ResultPacking(result_port(ports).sent, config.bus_width)
     return {
-        "generator": f"nibbleforge {VERSION}",
-        "design": design.name,
-        "summary": design.summary,
-        "top": top,
-        "config": json.loads(config.canonical_json()),
-        "config_hash": config.config_hash,
-        "clock": {"name": CLOCK, "edge": "rising"},
-        "reset": {"name": RESET, "active": "low", "synchronous": True},
+        **describe_design(design, config, top, CLOCK, RESET, "low"),
         "interfaces": {
             "s_axi": {"kind": "AXI4-Lite slave", "registers": f"{top}_registers.md"},
             "s_axis": {"kind": "AXI4-Stream slave", "bits": config.bus_width},
