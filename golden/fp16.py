@@ -25,7 +25,7 @@ from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.errors import UserError
 from .contract.events import Counts, Event
-from .contract.layer import Cuttable
+from .contract.layer import Cuttable, check_shape
 from .contract.ports import Field, Port
 from .contract.schedule import Beats, Pulses, Schedule, final_of
 from .contract.tiling import Tiling
@@ -116,17 +116,6 @@ def check(config: Fp16Config, layer: Fp16Layer) -> None:
         wrong = ~np.isfinite(matrix)
         if wrong.any():
             raise UserError(f"{name} must be finite, got {matrix[wrong][0]}.")
-
-
-def check_shape(config: Fp16Config, tokens: int, in_features: int, outputs: int) -> None:
-    """Raise :class:`UserError` unless the array takes a layer of this shape."""
-    if min(tokens, in_features, outputs) < 1:
-        raise UserError(
-            "tokens, in_features and outputs must be at least 1, "
-            f"got {tokens}, {in_features} and {outputs}."
-        )
-    if in_features > config.max_k:
-        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
 
 
 def compute(config: Fp16Config, layer: Fp16Layer) -> NDArray[np.float32]:

@@ -14,7 +14,15 @@ WEIGHT_BITS = 4
 WEIGHT_MAX = 8  # largest magnitude of an INT4 weight
 
 
-class ArrayConfig(Protocol):
+class SizedConfig(Protocol):
+    """Configuration of an array that takes layers up to a largest in_features."""
+
+    @property
+    def max_k(self) -> int:
+        """Largest in_features."""
+
+
+class ArrayConfig(SizedConfig, Protocol):
     """What the configurations of all integer arrays have in common."""
 
     @property
@@ -24,10 +32,6 @@ class ArrayConfig(Protocol):
     @property
     def columns(self) -> int:
         """Outputs a tile."""
-
-    @property
-    def max_k(self) -> int:
-        """Largest in_features."""
 
     @property
     def activation_range(self) -> tuple[int, int]:
@@ -100,7 +104,7 @@ def check(config: ArrayConfig, layer: Layer) -> None:
         raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
 
 
-def check_shape(config: ArrayConfig, tokens: int, in_features: int, outputs: int) -> None:
+def check_shape(config: SizedConfig, tokens: int, in_features: int, outputs: int) -> None:
     """Raise :class:`UserError` unless the array takes a layer of this shape."""
     if min(tokens, in_features, outputs) < 1:
         raise UserError(
