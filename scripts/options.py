@@ -33,6 +33,7 @@ Text = Annotated[
     Path | None,
     typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
 ]
+Offset = Annotated[int | None, typer.Option(metavar="N", help="First token of the text to run.")]
 Context = Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")]
 Markdown = Annotated[
     bool, typer.Option("--markdown", help="Tables in Markdown, as documents show them.")

@@ -8,27 +8,21 @@ import typer
 from ...sim.llm.capture import DEFAULT_LAYERS, capture
 from ...sim.llm.linear_layers import in_words
 from ...sim.tools.results import check_output
+from ..options import Context, Model, Offset, Text
 from ..show import console, progress, table
 
 
 def command(
-    model: Annotated[
-        str, typer.Option(metavar="M", help="smollm2, a Hugging Face folder or a GGUF file.")
-    ],
+    model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="F.npz", help="File to write.")],
     layer: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Layer or pattern; may be given several times."),
     ] = None,
     tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to run.")] = 256,
-    text: Annotated[
-        Path | None,
-        typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
-    ] = None,
-    offset: Annotated[
-        int | None, typer.Option(metavar="N", help="First token of the text to run.")
-    ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")] = 512,
+    text: Text = None,
+    offset: Offset = None,
+    context: Context = 512,
 ) -> None:
     """Run an LLM on a text and write activations and weights of chosen layers."""
     check_output(output.parent)

@@ -1,6 +1,5 @@
 """``python -m nibbleforge.scripts.studies.perplexity``: perplexity with given mantissa lengths."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from ...golden.anda.search import Mantissas
 from ...golden.contract.errors import UserError
 from ...sim.llm.perplexity import KINDS, find, open_model, read
 from ..main import run_app
-from ..options import Markdown
+from ..options import Context, Markdown, Model, Offset, Text
 from ..show import console, markdown_table, progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -18,22 +17,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def command(
-    model: Annotated[
-        str, typer.Option(metavar="M", help="smollm2, a Hugging Face folder or a GGUF file.")
-    ],
+    model: Model,
     mantissa: Annotated[
         list[str] | None,
         typer.Option(metavar="M|QKV,O,U,D", help="Bits; may be given several times."),
     ] = None,
     tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to run.")] = 2048,
-    text: Annotated[
-        Path | None,
-        typer.Option(metavar="T.txt", help="Text to run; default: Python's help texts."),
-    ] = None,
-    offset: Annotated[
-        int | None, typer.Option(metavar="N", help="First token of the text to run.")
-    ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")] = 512,
+    text: Text = None,
+    offset: Offset = None,
+    context: Context = 512,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Run the end of the text instead.")
     ] = False,
