@@ -108,12 +108,7 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
             exponent=exponent,
             normal=Mux(high, step.product, step.product << 1)[: len(step.product)],
         )
-        rounded = _rounded(step.normal, step.exponent)
-        if within:
-            result = _bounded(step.sign, step.zero, rounded)
-        else:
-            result = _packed(m, step.sign, step.zero, rounded)
-        step = steps.end(result=result)
+        step = steps.end(result=_result(m, step, within))
         m.d.comb += self.result.eq(step.result)
         return m
 
@@ -177,12 +172,7 @@ class FloatAdd(Part[FloatAddConfig]):
             exponent=exponent,
             normal=normal,
         )
-        rounded = _rounded(step.normal, step.exponent)
-        if bounded:
-            result = _bounded(step.sign, step.zero, rounded)
-        else:
-            result = _packed(m, step.sign, step.zero, rounded)
-        step = steps.end(result=result)
+        step = steps.end(result=_result(m, step, bounded))
         m.d.comb += self.result.eq(step.result)
         return m
 
@@ -322,9 +312,12 @@ def _rounded(significand: Value, exponent: Value, bits: int = SIGNIFICAND) -> Va
     return (Cat(significand[rest:-1], exponent) + up)[: bits - 1 + len(exponent)]
 
 
-def _bounded(sign: Value, zero: Value, rounded: Value) -> Value:
-    """FP32 of a rounded number that is zero or normal and finite."""
-    return Cat(Mux(zero, 0, rounded), sign)
+def _result(m: Module, step: SimpleNamespace, bounded: bool) -> Value:
+    """FP32 of a step's normal significand; ``bounded``: it is zero or normal and finite."""
+    rounded = _rounded(step.normal, step.exponent)
+    if bounded:
+        return Cat(Mux(step.zero, 0, rounded), step.sign)
+    return _packed(m, step.sign, step.zero, rounded)
 
 
 def _packed(m: Module, sign: Value, zero: Value, rounded: Value) -> Value:
