@@ -29,8 +29,10 @@ def build(vocabulary: int, width: int, hidden: int, layers: int, heads: int) -> 
         return nn.ModuleDict(norms | attention | ffn | {"down": linear(hidden, width)})
 
     embedding = nn.Embedding(vocabulary, width)
-    blocks = nn.ModuleList(block() for _ in range(layers))
-    network = nn.ModuleDict({"embedding": embedding, "blocks": blocks, "norm": nn.RMSNorm(width)})
+    blocks: Any = nn.ModuleList(block() for _ in range(layers))
+    network: Any = nn.ModuleDict(
+        {"embedding": embedding, "blocks": blocks, "norm": nn.RMSNorm(width)}
+    )
     network.heads = heads
     for parameter in network.parameters():
         if parameter.ndim == 2:
