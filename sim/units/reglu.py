@@ -14,7 +14,7 @@ from ...golden.reglu.ffn import IntegerFfn, Result, quantise_ffn, reference, run
 from ...golden.reglu.predictor import Predictor
 from ...golden.reglu.timing import FfnProfile, dense_cycles
 from ...golden.reglu.unit import REGLU_FFN
-from ...golden.reglu.values import FfnRun, Neurons, compute
+from ...golden.reglu.values import FfnRun, Neurons, predict
 from ..run.measure import Measured
 from ..tensors.ffns import FfnWeights
 from .simulate import Finished, Prepared, Run, Tensors, sqnr_db
@@ -47,7 +47,7 @@ class SkippedFfn(Prepared):
         ffn, x_q = self.ffn, self.operands.x
         y_int = _outputs(self.config, found, *x_q.shape)
         y = ffn.dequantise(y_int)
-        neurons = compute(self.config, self.operands).neurons
+        predicted = predict(self.config, self.operands)
         alone = run(ffn, x_q, None, self.config.double_relu)
         figures = {
             "baselines": _baselines(self.config, self.operands, alone, found.cycles),
@@ -56,7 +56,7 @@ class SkippedFfn(Prepared):
             "bits_per_weight": float(OPERAND_BITS),
             "sqnr_db": sqnr_db(self._exact(), y),
             "bytes_read": found.run.seen.totals["row_beats"] * self.config.lanes,
-            **_quality(ffn.dequantise(alone.y), y, alone.survivors, neurons.predicted),
+            **_quality(ffn.dequantise(alone.y), y, alone.survivors, predicted),
         }
         arrays: dict[str, NDArray] = {
             "y": y,
@@ -66,7 +66,7 @@ class SkippedFfn(Prepared):
             "gate_q": ffn.gate_q,
             "up_q": ffn.up_q,
             "down_q": ffn.down_q,
-            "predicted": neurons.predicted,
+            "predicted": predicted,
         }
         return Finished(arrays, figures)
 

@@ -188,7 +188,8 @@ def simulate(
 ) -> Simulation:
     """Prepare a user's tensors, run the RTL over all of them, compare, make results of it."""
     prepared = prepare(owner, config, settings, tensors)
-    measured = [run.measure(runner) for run in prepared.runs]
+    runs = prepared.runs
+    measured = [run.measure(runner) for run in runs]
     finished = prepared.finish(*measured)
     mismatches = [found for each in measured for found in each.mismatches]
     counts = {
@@ -206,8 +207,7 @@ def simulate(
     }
     if len(measured) > 1:
         counts["designs"] = {
-            run.design.name: each.summary()
-            for run, each in zip(prepared.runs, measured, strict=True)
+            run.design.name: each.summary() for run, each in zip(runs, measured, strict=True)
         }
     return Simulation(counts, finished.arrays, mismatches)
 
