@@ -1,10 +1,14 @@
 """What properties of any unit are made of, for :mod:`nibbleforge.sim.verify.formal`."""
 
+from collections.abc import Callable
+from typing import Any
+
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Mux, Signal, Value
 from amaranth.hdl._ast import AnySeq  # not exported by amaranth.hdl
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..hw.lib.base import Part
 from ..hw.lib.queues import Queue
 
 
@@ -119,3 +123,34 @@ def prove(m: Module, name: str, condition: Value) -> None:
 def reach(m: Module, name: str, condition: Value) -> None:
     """The condition can come true."""
     m.d.comb += Cover(condition, name)
+
+
+class Faulty(wiring.Component):
+    """A unit with something wrong between it and its ports: proofs about it must fail.
+
+    Parameters
+    ----------
+    unit
+        The unit.
+    fault
+        ``fault(m, outer, inner)`` drives anew what it breaks of the ports of ``outer`` and, inside,
+        of the unit.
+    """
+
+    def __init__(self, unit: Part, fault: Callable[[Module, Any, Any], None]):
+        self.unit = unit
+        self.config = unit.config
+        self.fault = fault
+        super().__init__(unit.signature)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.inner = self.unit
+        ports = zip(
+            self.signature.flatten(self), self.unit.signature.flatten(self.unit), strict=True
+        )
+        for (_, member, outer), (_, _, inner) in ports:
+            target, source = (inner, outer) if member.flow == In else (outer, inner)
+            m.d.comb += Value.cast(target).eq(Value.cast(source))
+        self.fault(m, self, self.unit)
+        return m

@@ -5,7 +5,7 @@ any time.
 """
 
 import pytest
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from nibbleforge.golden import bitmap
@@ -18,7 +18,7 @@ from nibbleforge.hw.nm.array import NMArray
 from nibbleforge.hw.sparqle.array import SparqleArray
 from nibbleforge.sim.verify import formal
 from nibbleforge.sim.verify.formal import Settings
-from nibbleforge.tb.properties import HandshakeProperties, QueueProperties
+from nibbleforge.tb.properties import Faulty, HandshakeProperties, QueueProperties
 
 GOALS = [goal for goal in formal.GOALS if goal.design not in (bitmap.DECODER, bitmap.ENCODER)]
 
@@ -60,38 +60,18 @@ def test_arrays_and_parts_are_proved_for_all_runs():
 # --- negative controls: what is broken must fail ----------------------------------------------
 
 
-class Faulty(wiring.Component):
-    """A unit with something wrong between its stream y and the port."""
-
-    def __init__(self, unit, fault):
-        self.unit, self.fault = unit, fault
-        super().__init__(unit.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = self.unit
-        ports = zip(
-            self.signature.flatten(self), self.unit.signature.flatten(self.unit), strict=True
-        )
-        for (_, member, outer), (_, _, inner) in ports:
-            target, source = (inner, outer) if member.flow == In else (outer, inner)
-            m.d.comb += Value.cast(target).eq(Value.cast(source))
-        self.fault(m, self.y, self.unit.y, self.unit.events)
-        return m
-
-
-def error_rises_while_it_waits(m, outer, inner, events):
+def error_rises_while_it_waits(m, outer, inner):
     """What comes after the tile is blamed on the rows that wait."""
     seen = Signal()
-    m.d.sync += seen.eq(seen | (events.w_beats & outer.valid & ~outer.ready))
-    m.d.comb += outer.payload.error.eq(inner.payload.error | seen)
+    m.d.sync += seen.eq(seen | (inner.events.w_beats & outer.y.valid & ~outer.y.ready))
+    m.d.comb += outer.y.payload.error.eq(inner.y.payload.error | seen)
 
 
-def withdrawn(m, outer, inner, events):
+def withdrawn(m, outer, inner):
     refused = Signal()
-    m.d.sync += refused.eq(outer.valid & ~outer.ready)
-    m.d.comb += outer.valid.eq(inner.valid & ~refused)
-    m.d.comb += inner.ready.eq(outer.ready & ~refused)
+    m.d.sync += refused.eq(outer.y.valid & ~outer.y.ready)
+    m.d.comb += outer.y.valid.eq(inner.y.valid & ~refused)
+    m.d.comb += inner.y.ready.eq(outer.y.ready & ~refused)
 
 
 ARRAYS = {

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import Assert, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 from nibbleforge.golden import bitmap
 from nibbleforge.golden.bitmap import BitmapConfig
 from nibbleforge.golden.contract.errors import UserError
@@ -18,6 +17,7 @@ from nibbleforge.hw.units import component
 from nibbleforge.sim.tools import toolchain
 from nibbleforge.sim.verify import formal
 from nibbleforge.sim.verify.formal import Goal, Settings
+from nibbleforge.tb.properties import Faulty
 from nibbleforge.tb.properties_bitmap import DecoderProperties, EncoderProperties
 
 SMALL = BitmapConfig(group=4, beat=2, width=2, value_width=1)
@@ -73,26 +73,6 @@ def test_goals_prove_and_cover_every_design_and_mode():
 
 
 # --- negative controls: what is broken must fail ----------------------------------------------
-
-
-class Faulty(wiring.Component):
-    """A unit with something wrong between it and its ports."""
-
-    def __init__(self, unit, fault):
-        self.unit, self.config, self.fault = unit, unit.config, fault
-        super().__init__(unit.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.inner = self.unit
-        ports = zip(
-            self.signature.flatten(self), self.unit.signature.flatten(self.unit), strict=True
-        )
-        for (_, member, outer), (_, _, inner) in ports:
-            target, source = (inner, outer) if member.flow == In else (outer, inner)
-            m.d.comb += Value.cast(target).eq(Value.cast(source))
-        self.fault(m, self, self.unit)
-        return m
 
 
 def passes(port):
