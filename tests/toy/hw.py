@@ -1,5 +1,7 @@
 """Hardware of the toy unit."""
 
+from abc import abstractmethod
+
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from nibbleforge.hw.lib.base import Unit
 
@@ -40,8 +42,9 @@ class _Reducer(Unit[ToyConfig]):
                 ]
         return m
 
+    @abstractmethod
     def combine(self, total: Value, element: Value) -> Value:
-        raise NotImplementedError
+        """What becomes of the elements so far and the next one."""
 
 
 class ToySum(_Reducer):
