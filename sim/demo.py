@@ -3,7 +3,6 @@
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from .run import cocotb
 from .run.measure import Progress, Runner
 from .run.verilator import Optimise
 from .tensors.files import Capture, sample_path
-from .tools.workers import Workers
+from .tools.workers import Workers, as_finished
 from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
 
 
@@ -169,7 +168,7 @@ def perform(
 ) -> None:
     """Run tasks, as many at once as there are workers."""
     running = [workers.start(task) for task in tasks]
-    for done, finished in enumerate(as_completed(running), 1):
+    for done, finished in enumerate(as_finished(running), 1):
         finished.result()
         if progress:
             progress("simulating the sample", done, len(tasks))

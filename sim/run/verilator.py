@@ -27,7 +27,7 @@ import find_libpython
 from ...golden.contract.errors import ToolError, UserError
 from ..tools.cache import Cache
 from ..tools.toolchain import Found, require
-from ..tools.workers import Workers
+from ..tools.workers import Workers, result_of
 
 Optimise = Literal["fast", "quick"]
 """``fast`` for whole layers, ``quick`` for short runs: compile time against speed."""
@@ -363,7 +363,7 @@ class _Compilation:
             ]
         model = [self._start(unit, flags) for unit, flags in units]
         runtime = [self.workers.start(self._runtime, source) for source in self.model.runtime]
-        return [task.result() for task in (*model, *runtime)]
+        return [result_of(task) for task in (*model, *runtime)]
 
     def link(self, objects: Iterable[Path], ldflags: Sequence[str], target: Path) -> None:
         """Link objects into an executable."""

@@ -13,7 +13,7 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...hw.generate import generate
 from ..tools import toolchain
-from ..tools.workers import Workers
+from ..tools.workers import Workers, result_of
 from .liberty import Library, read_library
 from .memories import (
     PRICINGS,
@@ -348,7 +348,7 @@ def area(
             ]
             for done, run in enumerate(started):
                 progress(f"{design.name}: mapping", done, runs)
-                cells, path_found = run.result()
+                cells, path_found = result_of(run)
                 mapped.append(cells)
                 paths += [path_found] if path_found else []
     return AreaReport(

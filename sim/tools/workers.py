@@ -8,8 +8,8 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from ...golden.contract.errors import ToolError
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # a compiler tells them by their text alone
 _TAIL = 4000  # characters of a failed command's output worth showing
 _LINE = 300  # characters of it in a sentence
+_LOOK_UP = 0.2  # seconds after which a wait looks for interrupts
 
 _THREAD = threading.local()  # its `pool`: the one that this thread belongs to
 
@@ -142,6 +143,24 @@ class Workers:
             inner = list(self._inner)
         for pool in inner:
             pool._stop()
+
+
+def as_finished(tasks: "Iterable[Future[T]]") -> "Iterator[Future[T]]":
+    """Tasks in the order in which they end.
+
+    An interrupt that comes just as a wait without an end begins goes unnoticed until that end, so
+    no wait here is one.
+    """
+    waiting = set(tasks)
+    while waiting:
+        done, waiting = wait(waiting, _LOOK_UP, FIRST_COMPLETED)
+        yield from done
+
+
+def result_of(task: "Future[T]") -> T:
+    """What a task returned, or raised; waits as :func:`as_finished` does."""
+    (finished,) = as_finished([task])
+    return finished.result()
 
 
 def failure(what: str, output: str, in_full: str = "") -> ToolError | OSError:

@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ...tb.stimuli import stimuli_of
 from ..run import cocotb
 from ..run.cocotb import Outcome, Verdict
 from ..tools.toolchain import versions
-from ..tools.workers import Workers
+from ..tools.workers import Workers, as_finished
 
 DEFAULT_PRESETS = ("tiny", "paper")
 _SEEDS_AT_ONCE = 5  # seeds that share a simulation process
@@ -136,7 +135,7 @@ def regress(
             workers.start(_run, variation, batch, waves, workers): (variation, batch)
             for variation, batch in tasks
         }
-        for future in as_completed(futures):
+        for future in as_finished(futures):
             variation, batch = futures[future]
             reports[variation.name].take(*future.result())
             done += len(batch)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +13,7 @@ from ...golden.units import UNITS
 from ...tb.stimuli import stimuli_of
 from .. import demo, demo_ffn
 from ..run.native import Model
-from ..tools.workers import Workers
+from ..tools.workers import Workers, as_finished
 from . import formal, fuzz
 from .mutation import mutate
 from .regress import Variation, variations
@@ -127,7 +126,7 @@ def soak(
     findings: list[Finding] = []
     with Workers(jobs) as workers:
         running = [workers.start(_timed, task) for task in tasks]
-        for done, finished in enumerate(as_completed(running), 1):
+        for done, finished in enumerate(as_finished(running), 1):
             findings.append(finished.result())
             if progress:
                 progress("verification", done, len(tasks))

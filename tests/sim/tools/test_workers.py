@@ -2,13 +2,14 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from nibbleforge.sim.tools.workers import Workers
+from nibbleforge.sim.tools.workers import Workers, result_of
 
 # A program that starts a child, tells both process numbers and never ends.
 ENDLESS = 'sleep 600 & echo $$ $! >> "$1"; wait'
@@ -212,3 +213,27 @@ def test_nothing_starts_after_leaving_early(tmp_path):
     assert outcome[1:] == ["the work was stopped"] * 2
     assert len(numbers(log)) == 2
     assert all_end(numbers(log))
+
+
+def test_an_interrupt_does_not_have_to_wake_the_wait():
+    """One that comes as the wait begins wakes nothing: here another thread is told in its place."""
+    ended, before = threading.Event(), signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupt():
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    with Workers(1) as workers:
+        task = workers.start(ended.wait, 60)
+        other.start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                result_of(task)
+            assert not task.done()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.signal(signal.SIGINT, before)
+            ended.set()
+            other.join()
