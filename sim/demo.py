@@ -17,7 +17,6 @@ from ..golden.units import UNITS
 from ..tb.job import Job
 from .run import cocotb
 from .run.measure import Progress, Runner
-from .run.verilator import Optimise
 from .tensors.files import Capture, sample_path
 from .tools.workers import Workers, as_finished
 from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
@@ -69,15 +68,12 @@ class Scope:
         Tokens that the native harness takes, at most; None: all.
     corner
         Tokens and outputs that the cocotb harness takes.
-    optimise
-        How much the compiler does for the native harness.
     """
 
     runs: Mapping[str, Case] = field(default_factory=lambda: RUNS)
     layer: str = ""
     tokens: int | None = None
     corner: int = 32
-    optimise: Optimise = "fast"
 
 
 @dataclass
@@ -186,7 +182,7 @@ def _native(
     owner = UNITS[case.unit]
     tensors = of_capture(capture, result.layer, with_weights=owner.takes == "layer")
     tensors = replace(tensors, activations=tensors.activations[: scope.tokens])
-    runner = Runner(workers, optimise=scope.optimise)
+    runner = Runner(workers)
     result.simulations[shown] = simulate(owner, case.config, case.runtime, tensors, runner)
 
 
