@@ -10,6 +10,7 @@ from nibbleforge.golden.contract.reference import resolve
 from nibbleforge.golden.units import UNITS, designs
 from nibbleforge.hw.lib.base import Unit
 from nibbleforge.hw.units import component
+from nibbleforge.sim.verify.formal import goals_of
 from nibbleforge.tb.stimuli import Stimuli, stimuli_of
 
 DESIGNS = {design.name: (owner, design) for owner, design in designs()}
@@ -42,10 +43,11 @@ def test_every_design_is_declared_in_full(owner, design, monkeypatch):
     )
     assert not reports_errors or stimuli.illegal is not None
     assert stimuli.all_bins(config)
+    assert all(goal.design.name == design.name for goal in goals_of(design))
     del part
     gc.collect()
 
 
 @pytest.mark.parametrize("owner", UNITS.values(), ids=UNITS)
 def test_every_unit_takes_tensors_or_says_so(owner):
-    assert callable(resolve(owner.simulation)) if owner.simulation else owner.name == "dequantizer"
+    assert callable(resolve(owner.simulation)) if owner.simulation else owner.takes == "stream"

@@ -10,6 +10,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.reglu import unit as reglu
 from ...golden.units import UNITS
+from ...tb.goals import Goal
 from ...tb.stimuli import stimuli_of
 from .. import demo, demo_ffn
 from ..run.native import Model
@@ -234,9 +235,8 @@ def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
     for variation in chosen:
         if variation.preset in MUTATED:
             yield partial(_mutants, variation.design, variation.config)
-    for goal in formal.GOALS:
-        if goal.design.name in designs:
-            yield partial(_proofs, goal)
+    for design in designs.values():
+        yield from (partial(_proofs, goal) for goal in formal.goals_of(design))
     for seed in range(CONFIGURATIONS):
         if fuzz.draw(seed)[0].name in designs:
             yield partial(_fuzz, seed)
@@ -267,7 +267,7 @@ def _mutants(design: Design, config: Config) -> Finding:
     return Finding("mutants", named(design, config), figure, () if enough else tuple(survivors))
 
 
-def _proofs(goal: formal.Goal) -> Finding:
+def _proofs(goal: Goal) -> Finding:
     claims = formal.claims(goal)
     depth = claims[0].depth
     bound = "all runs" if depth is None else f"{depth} cycles"

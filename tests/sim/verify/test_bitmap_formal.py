@@ -16,7 +16,7 @@ from nibbleforge.hw.bitmap import BitmapDecoder, BitmapEncoder
 from nibbleforge.hw.units import component
 from nibbleforge.sim.tools import toolchain
 from nibbleforge.sim.verify import formal
-from nibbleforge.sim.verify.formal import Goal, Settings
+from nibbleforge.tb.goals import Goal, Settings
 from nibbleforge.tb.properties import Faulty
 from nibbleforge.tb.properties_bitmap import DecoderProperties, EncoderProperties
 
@@ -190,7 +190,7 @@ def test_a_handshake_that_waits_for_the_other_side_is_seen(fault):
 def with_twin(design, config):
     """Properties of a unit, and that its streams do what those of a copy of it do."""
 
-    class WithTwin(formal.PROPERTIES[design.name]):
+    class WithTwin(DecoderProperties if design.name == "bitmap_decoder" else EncoderProperties):
         def elaborate(self, platform):
             m = super().elaborate(platform)
             m.submodules.twin = twin = component(design, config)
