@@ -262,17 +262,6 @@ def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
     return [Claim(*subject, name, mode, depth, found[name], seconds) for name in sorted(found)]
 
 
-def all_claims(goals: Iterable[Goal] = ()) -> list[Claim]:
-    """Every claim of some goals, by default of all :data:`GOALS`, one after the other.
-
-    Raises
-    ------
-    UserError
-        A tool is missing.
-    """
-    return [claim for goal in goals or GOALS for claim in claims(goal)]
-
-
 def _by_property(result: Result) -> dict[str, Status]:
     """Status of every property; beside one that failed, nothing is known of the others.
 
