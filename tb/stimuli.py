@@ -35,9 +35,16 @@ class Stimuli:
     waiting
         ``waiting(config, rng)``: operands that need every port more than once in the midst of
         work, so that a closed port brings the design to a halt; by default random ones.
+    under_way
+        ``under_way(schedule)``: cycle in a free-flowing run of those operands from which on every
+        part of the design is in the midst of work, so that ports may be closed.
     illegal
         ``illegal(config, rng)``: schedule of a run of at least three tiles, tokens or groups, in
         which one that is neither the first nor the last must report an error, if there is any.
+    goals
+        Reference to what formal proofs are to show, a sequence of
+        :class:`~nibbleforge.tb.goals.Goal`; empty: nothing. See
+        :mod:`~nibbleforge.golden.contract.reference`.
     """
 
     operands: type
@@ -50,7 +57,9 @@ class Stimuli:
     all_bins: Callable[[Any], set[str]]
     few: Callable[[Any], bool] = lambda config: True
     waiting: Callable[[Any, Any], Any] | None = None
+    under_way: Callable[[Schedule], int] = lambda schedule: 0
     illegal: Callable[[Any, Any], Schedule] | None = None
+    goals: str = ""
 
 
 def stimuli_of(design: Design) -> Stimuli:

@@ -119,12 +119,11 @@ def corners(config: GroupArrayConfig) -> dict[str, Any]:
 def waiting_layer(config: AndaConfig, rng: np.random.Generator) -> AndaLayer:
     """Several tiles of several groups, each of which takes scales."""
     mantissa = int(rng.integers(1, config.max_mantissa + 1))
-    return AndaLayer(mantissa=mantissa, **waiting(config, rng))
+    return AndaLayer(mantissa=mantissa, **waiting(config, rng, 2 * config.columns))
 
 
-def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, Any]:
+def waiting(config: GroupArrayConfig, rng: np.random.Generator, outputs: int) -> dict[str, Any]:
     """Their operands, by name."""
-    outputs = 2 * config.columns
     operands = drawn(config, rng, 2 * config.rows, 4 * config.group, outputs)
     operands["weight_group"] = config.group
     for name in {"d", "minimum"} & operands.keys():

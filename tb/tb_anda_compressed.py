@@ -8,6 +8,7 @@ from ..golden.anda.compressed import CompressedLayer, compute
 from ..golden.anda.config import AndaConfig
 from ..golden.anda.format import MANTISSA_MAX
 from ..golden.anda.values import AndaLayer
+from ..golden.contract.schedule import Schedule
 from . import tb_anda
 from .stimuli import Stimuli
 
@@ -29,6 +30,18 @@ def random_layer(config: AndaConfig, rng: np.random.Generator) -> CompressedLaye
     outputs = config.group * int(rng.integers(1, 3))
     layer = tb_anda.layer(config, rng, tokens, features, outputs)
     return _compressed(layer, int(rng.integers(1, MANTISSA_MAX + 1)))
+
+
+def waiting_layer(config: AndaConfig, rng: np.random.Generator) -> CompressedLayer:
+    """Several groups of results, each of several tiles."""
+    mantissa, result_mantissa = rng.integers(1, (config.max_mantissa + 1, MANTISSA_MAX + 1))
+    operands = tb_anda.waiting(config, rng, 2 * config.group)
+    return _compressed(AndaLayer(mantissa=int(mantissa), **operands), int(result_mantissa))
+
+
+def under_way(schedule: Schedule) -> int:
+    """The compressor has the first results of a group, the array works on the next tile."""
+    return int(schedule.cycles["y_mantissa"][0]) + 1
 
 
 def corner_layer(config: AndaConfig) -> CompressedLayer:
@@ -102,4 +115,6 @@ ARRAY = Stimuli(
     bins=bins,
     all_bins=all_bins,
     few=lambda config: False,
+    waiting=waiting_layer,
+    under_way=under_way,
 )

@@ -174,4 +174,5 @@ COMPRESSOR = Stimuli(
     all_bins=all_bins,
     few=lambda config: False,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_anda_compressor:GOALS",
 )

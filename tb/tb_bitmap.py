@@ -131,6 +131,7 @@ DECODER = Stimuli(
     bins=bins,
     all_bins=all_bins,
     few=_few,
+    goals="nibbleforge.tb.goals_bitmap:DECODER_GOALS",
 )
 
 
@@ -144,4 +145,5 @@ ENCODER = Stimuli(
     bins=bins,
     all_bins=all_bins,
     few=_few,
+    goals="nibbleforge.tb.goals_bitmap:ENCODER_GOALS",
 )

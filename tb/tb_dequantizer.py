@@ -206,4 +206,5 @@ DEQUANTIZER = Stimuli(
     all_bins=all_bins,
     few=lambda config: False,
     waiting=waiting_sums,
+    goals="nibbleforge.tb.goals_dequantizer:GOALS",
 )

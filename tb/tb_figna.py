@@ -55,7 +55,7 @@ def corner_layer(config: FignaConfig) -> FignaLayer:
 
 def waiting_layer(config: FignaConfig, rng: np.random.Generator) -> FignaLayer:
     """Several tiles of several groups, each of which takes scales."""
-    return FignaLayer(**waiting(config, rng))
+    return FignaLayer(**waiting(config, rng, 2 * config.columns))
 
 
 def bins(config: FignaConfig, operands: FignaLayer) -> set[str]:

@@ -91,6 +91,34 @@ def _layer(
     return _scaled(config, layer, *(random_scales(rng, (outputs, groups)) for _ in range(2)))
 
 
+def waiting_dense(config: DenseConfig, rng: np.random.Generator) -> GroupedLayer:
+    """Tiles of several weight groups, in each of two blocks of tokens."""
+    shape = (2 * config.rows, _features(config), config.columns + 1)
+    return _unscaled(config, tb_dense.layer(config, rng, *shape))
+
+
+def waiting_sparqle(config: SparqleConfig, rng: np.random.Generator) -> GroupedLayer:
+    """The same without zero high halves."""
+    low, _ = config.activation_range
+    w = rng.integers(-8, 8, (config.columns + 1, _features(config))).astype(np.int8)
+    return _unscaled(config, Layer(np.full((2 * config.rows, w.shape[1]), low, np.int16), w))
+
+
+def _features(config: Any) -> int:
+    """Of all weight groups of a tile that the array takes, six at most."""
+    return int(min(config.max_k // config.weight_group, 6) * config.weight_group)
+
+
+def _unscaled(config: Any, layer: Layer) -> GroupedLayer:
+    ones = np.ones((len(layer.w), layer.x.shape[1] // config.weight_group), np.float16)
+    return _scaled(config, layer, ones, ones)
+
+
+def under_way(schedule: Schedule) -> int:
+    """The dequantizer has the first weight group of a tile, the array works on the second."""
+    return int(schedule.cycles["scale"][0]) + 1
+
+
 def corner_dense(config: DenseConfig) -> GroupedLayer:
     """The dense array's extreme sums, scaled by powers of two."""
     return _corner_layer(config, tb_dense.corner_layer(config))
@@ -195,6 +223,8 @@ DENSE = Stimuli(
     exhaustive=exhaustive_dense,
     bins=bins,
     all_bins=all_bins,
+    waiting=waiting_dense,
+    under_way=under_way,
 )
 DENSE_2K = replace(DENSE, small=[config for config in SMALL_DENSE if config.passes == 1])
 
@@ -208,5 +238,7 @@ SPARQLE = Stimuli(
     exhaustive=exhaustive_sparqle,
     bins=bins,
     all_bins=all_bins,
+    waiting=waiting_sparqle,
+    under_way=under_way,
     illegal=illegal_sparqle,
 )

@@ -18,6 +18,7 @@ from ..golden.nm.unit import GROUPED as GROUPED_DESIGN
 from ..golden.nm.values import NMLayer, compute, dequantised, group_sums, sums
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
+from .tb_grouped import under_way
 
 MOST_GROUPS = 3
 
@@ -99,6 +100,12 @@ def waiting_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
     features = min(config.max_k, 8 * config.m)
     drawn = layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
     return replace(drawn, weight_group=features)
+
+
+def waiting_grouped(config: NMConfig, rng: np.random.Generator) -> NMLayer:
+    """Tiles of several weight groups."""
+    features = min(config.max_k, 6 * config.weight_group)
+    return layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
 
 
 def _often(matrix: NDArray, rng: np.random.Generator, extremes: list[int]) -> NDArray:
@@ -363,6 +370,7 @@ ARRAY = Stimuli(
     all_bins=all_bins,
     waiting=waiting_layer,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_nm:GOALS",
 )
 
 
@@ -375,6 +383,7 @@ GROUPED = Stimuli(
     exhaustive=exhaustive,
     bins=bins,
     all_bins=all_bins,
-    waiting=waiting_layer,
+    waiting=waiting_grouped,
+    under_way=under_way,
     illegal=illegal_grouped,
 )

@@ -368,4 +368,5 @@ FFN = Stimuli(
     all_bins=all_bins,
     waiting=waiting_run,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_reglu:GOALS",
 )

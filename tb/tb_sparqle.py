@@ -186,4 +186,5 @@ ARRAY = Stimuli(
     all_bins=all_bins,
     waiting=waiting_layer,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_sparqle:GOALS",
 )

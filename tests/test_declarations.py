@@ -43,6 +43,9 @@ def test_every_design_is_declared_in_full(owner, design, monkeypatch):
     )
     assert not reports_errors or stimuli.illegal is not None
     assert stimuli.all_bins(config)
+    waits_for = {port for event in design.events(config) for port in event.waits_for}
+    assert waits_for
+    assert waits_for <= {port.name for port in design.ports(config)}
     assert all(goal.design.name == design.name for goal in goals_of(design))
     del part
     gc.collect()

@@ -19,7 +19,7 @@ from ...tb.stimuli import stimuli_of
 
 HALT = 1024  # cycles after which every design has come to a halt
 EXTRA = 37  # cycles that a port is closed longer in the second run
-BEATS = (1, 2)  # beats that a source gives before
+BEATS = (1, 2)  # beats that a source gives before, once the design is under way
 
 Play = Callable[[Schedule, Gates], Observation]
 """Runs a schedule with gates."""
@@ -35,26 +35,23 @@ def check_jams(design: Design, config: Config, play: Play, seed: int = 0) -> lis
 
     Results and work events are compared with golden as well.
     """
-    schedule = design.schedule(config, _operands(design, config, seed))
+    stimuli = stimuli_of(design)
+    operands = (stimuli.waiting or stimuli.random)(config, np.random.default_rng(seed))
+    schedule = design.schedule(config, operands)
+    begun = stimuli.under_way(schedule)
     found = []
     for port in design.ports(config):
         for beats in BEATS if port.direction == "in" else (0,):
-            found += _check_jam(design, config, play, schedule, port, beats)
+            found += _check_jam(design, config, play, schedule, port, begun + beats)
     return found
 
 
-def _operands(design: Design, config: Config, seed: int) -> object:
-    """Operands that need every port more than once in the midst of work."""
-    stimuli = stimuli_of(design)
-    return (stimuli.waiting or stimuli.random)(config, np.random.default_rng(seed))
-
-
 def _check_jam(
-    design: Design, config: Config, play: Play, schedule: Schedule, port: Port, beats: int
+    design: Design, config: Config, play: Play, schedule: Schedule, port: Port, opened: int
 ) -> list[Mismatch]:
     runs, found = [], []
     for closed in (HALT, HALT + EXTRA):
-        seen = play(schedule, {port.name: _closed(schedule, beats, closed)})
+        seen = play(schedule, {port.name: _closed(schedule, opened, closed)})
         found += check_values(design.ports(config), schedule.beats, seen)
         found += check_counts(design, config, schedule.counts(), seen, free_flow=False)
         runs.append(seen.totals)
@@ -62,12 +59,12 @@ def _check_jam(
         more = runs[1][event.name] - runs[0][event.name]
         expected = EXTRA * event.waits_for.get(port.name, 0)
         if event.kind == "time" and more != expected:
-            place = f"counter {event.name}, {port.name} closed longer after {beats} beats"
+            place = f"counter {event.name}, {port.name} closed longer after {opened} cycles"
             found.append(Mismatch(None, place, f"{expected} more", f"{more} more"))
     return found
 
 
-def _closed(schedule: Schedule, beats: int, cycles: int) -> np.ndarray:
-    """Open for some beats, closed for some cycles, open to the end of the run."""
-    rest = 2 * (cycles + schedule.counts().cycles)
-    return np.repeat([1, 0, 1], [beats, cycles, rest]).astype(np.uint8)
+def _closed(schedule: Schedule, opened: int, cycles: int) -> np.ndarray:
+    """Open for some cycles, closed for some cycles, open to the end of the run."""
+    rest = 2 * (opened + cycles + schedule.counts().cycles)
+    return np.repeat([1, 0, 1], [opened, cycles, rest]).astype(np.uint8)
