@@ -70,8 +70,8 @@ def _compressed(layer: AndaLayer, mantissa: int) -> CompressedLayer:
     return CompressedLayer(**values, result_mantissa=mantissa)
 
 
-def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: AndaConfig, operands: CompressedLayer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     results = compute(config, operands)
     mantissa = results.mantissa
     facts = {
@@ -84,25 +84,10 @@ def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:
         "smallest result exponent": (results.exponent == 1).any(),
         "negative result": (results.sign & (results.magnitude > 0)).any(),
     }
-    hit = {name for name, hit in facts.items() if hit}
     shared = tb_anda.shared_bins(config, operands, operands.encoded(config), results.decode())
-    return (hit | shared) & all_bins(config)
-
-
-def all_bins(config: AndaConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "result mantissa of 1 bit",
-        "longest result mantissa",
-        "group of results",
-        "groups of results",
-        "result shifted out",
-        "largest result exponent",
-        "smallest result exponent",
-        "negative result",
-    }
-    whole = {"single tile", "ragged output edge"}  # seldom, never: outputs are whole groups
-    return names | tb_anda.all_shared_bins(config) - whole
+    for name in ("single tile", "ragged output edge"):  # seldom, never: outputs are whole groups
+        shared.pop(name, None)
+    return facts | shared
 
 
 ARRAY = Stimuli(
@@ -113,7 +98,6 @@ ARRAY = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_products,
     bins=bins,
-    all_bins=all_bins,
     few=lambda config: False,
     waiting=waiting_layer,
     under_way=under_way,

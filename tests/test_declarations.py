@@ -42,7 +42,7 @@ def test_every_design_is_declared_in_full(owner, design, monkeypatch):
         field.name == "error" for port in design.ports(config) for field in port.fields
     )
     assert not reports_errors or stimuli.illegal is not None
-    assert stimuli.all_bins(config)
+    assert stimuli.bins(config, stimuli.corners(config))
     waits_for = {port for event in design.events(config) for port in event.waits_for}
     assert waits_for
     assert waits_for <= {port.name for port in design.ports(config)}

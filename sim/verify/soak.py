@@ -11,7 +11,7 @@ from ...golden.contract.design import Design
 from ...golden.reglu import unit as reglu
 from ...golden.units import UNITS
 from ...tb.goals import Goal
-from ...tb.stimuli import stimuli_of
+from ...tb.stimuli import bins_of, stimuli_of
 from .. import demo, demo_ffn
 from ..run.native import Model
 from ..tools.workers import Workers, as_finished
@@ -24,7 +24,6 @@ from .verify import (
     check_harnesses,
     check_lint,
     check_random,
-    missing_bins,
 )
 
 SCALARS = 1_000_000  # values of a unit's design, over all presets, compared with golden
@@ -184,10 +183,10 @@ def _harnesses(variation: Variation) -> Finding:
 
 
 def _bins(variation: Variation) -> Finding:
-    missing = missing_bins(variation, BIN_SEEDS)
-    bins = len(stimuli_of(variation.design).all_bins(variation.config))
-    figure = f"{bins - len(missing)} of {bins} by {len(BIN_SEEDS)} seeds"
-    return Finding("bins", variation.name, figure, tuple(sorted(missing)))
+    bins = bins_of(variation.design, variation.config, BIN_SEEDS)
+    missing = sorted(name for name, hit in bins.items() if not hit)
+    figure = f"{len(bins) - len(missing)} of {len(bins)} by {len(BIN_SEEDS)} seeds"
+    return Finding("bins", variation.name, figure, tuple(missing))
 
 
 def _lint(variation: Variation) -> Finding:

@@ -33,18 +33,12 @@ def exhaustive_pairs(config: ToyConfig) -> Packets:
     return Packets(x, np.full(len(x) // 2, 2))
 
 
-def bins(config: ToyConfig, operands: Packets) -> set[str]:
+def bins(config: ToyConfig, operands: Packets) -> dict[str, bool]:
     """Which lengths there are."""
-    facts = {
+    return {
         "one element": (operands.length == 1).any(),
         "longest packet": (operands.length == config.longest).any(),
     }
-    return {name for name, hit in facts.items() if hit}
-
-
-def all_bins(config: ToyConfig) -> set[str]:
-    """Both."""
-    return {"one element", "longest packet"}
 
 
 def _stimuli(design: Design) -> Stimuli:
@@ -61,7 +55,6 @@ def _stimuli(design: Design) -> Stimuli:
         small=(ToyConfig(bits=3, longest=2),),
         exhaustive=exhaustive_pairs,
         bins=bins,
-        all_bins=all_bins,
         illegal=illegal,
     )
 
