@@ -41,17 +41,18 @@ def check_jams(design: Design, config: Config, play: Play, seed: int = 0) -> lis
     begun = stimuli.under_way(schedule)
     found = []
     for port in design.ports(config):
-        for beats in BEATS if port.direction == "in" else (0,):
-            found += _check_jam(design, config, play, schedule, port, begun + beats)
+        given = np.count_nonzero(schedule.cycles[port.name] < begun)
+        for beats in [given + more for more in BEATS] if port.direction == "in" else [0]:
+            found += _check_jam(design, config, play, schedule, port, beats)
     return found
 
 
 def _check_jam(
-    design: Design, config: Config, play: Play, schedule: Schedule, port: Port, opened: int
+    design: Design, config: Config, play: Play, schedule: Schedule, port: Port, beats: int
 ) -> list[Mismatch]:
     runs, found = [], []
     for closed in (HALT, HALT + EXTRA):
-        seen = play(schedule, {port.name: _closed(schedule, opened, closed)})
+        seen = play(schedule, {port.name: _closed(schedule, beats, closed)})
         found += check_values(design.ports(config), schedule.beats, seen)
         found += check_counts(design, config, schedule.counts(), seen, free_flow=False)
         runs.append(seen.totals)
@@ -59,12 +60,12 @@ def _check_jam(
         more = runs[1][event.name] - runs[0][event.name]
         expected = EXTRA * event.waits_for.get(port.name, 0)
         if event.kind == "time" and more != expected:
-            place = f"counter {event.name}, {port.name} closed longer after {opened} cycles"
+            place = f"counter {event.name}, {port.name} closed longer after {beats} beats"
             found.append(Mismatch(None, place, f"{expected} more", f"{more} more"))
     return found
 
 
-def _closed(schedule: Schedule, opened: int, cycles: int) -> np.ndarray:
-    """Open for some cycles, closed for some cycles, open to the end of the run."""
-    rest = 2 * (opened + cycles + schedule.counts().cycles)
-    return np.repeat([1, 0, 1], [opened, cycles, rest]).astype(np.uint8)
+def _closed(schedule: Schedule, beats: int, cycles: int) -> np.ndarray:
+    """Open for some beats, closed for some cycles, open to the end of the run."""
+    rest = 2 * (cycles + schedule.counts().cycles)
+    return np.repeat([1, 0, 1], [beats, cycles, rest]).astype(np.uint8)
