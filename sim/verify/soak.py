@@ -9,7 +9,7 @@ from ...golden.anda.format import MANTISSA_MAX
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.reglu import unit as reglu
-from ...golden.units import UNITS
+from ...golden.units import UNITS, designs
 from ...tb.goals import Goal
 from ...tb.stimuli import bins_of, stimuli_of
 from .. import demo, demo_ffn
@@ -26,13 +26,36 @@ from .verify import (
     check_random,
 )
 
-SCALARS = 1_000_000  # values of a unit's design, over all presets, compared with golden
-SEEDS = range(10)  # of the regression in both harnesses
-BIN_SEEDS = range(200)
-CONFIGURATIONS = 60  # random ones of the parameter fuzz
 MUTATED = ("tiny",)  # presets whose Verilog is mutated
-MUTANTS = 40  # of each
 KILLED = 0.95  # share of the mutants that are not equivalent
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of what could go on for ever is run.
+
+    Attributes
+    ----------
+    scalars
+        Values of a unit's design, over all presets, that are compared with golden.
+    seeds, bin_seeds
+        Random operands of the regression in both harnesses, and of the bins.
+    configurations
+        Random ones of the parameter fuzz, all designs together.
+    mutants
+        Of every design.
+    """
+
+    scalars: int = 1_000_000
+    seeds: int = 10
+    bin_seeds: int = 200
+    configurations: int = 60
+    mutants: int = 40
+
+
+FULL = Effort()
+BRIEF = Effort(scalars=10_000, seeds=2, configurations=len(tuple(designs())), mutants=10)
+"""Some of everything, for a unit under work; not what this project is verified with."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,7 @@ def soak(
     names: Sequence[str] | None = None,
     jobs: int = 2,
     progress: Callable[[str, int, int], None] | None = None,
+    effort: Effort = FULL,
 ) -> list[Finding]:
     """Run every verification of these units.
 
@@ -113,6 +137,8 @@ def soak(
         Verifications at once.
     progress
         Called with what has ended.
+    effort
+        How much of each.
 
     Returns
     -------
@@ -122,7 +148,11 @@ def soak(
     names = tuple(UNITS) if names is None else names
     presets = sorted({preset for name in names for preset in UNITS[name].presets})
     chosen = variations(names, presets)
-    tasks = [*_of_variations(chosen), *_of_sample(names), *_of_designs(chosen)]
+    tasks = [
+        *_of_variations(chosen, effort),
+        *_of_sample(names),
+        *_of_designs(chosen, effort),
+    ]
     findings: list[Finding] = []
     with Workers(jobs) as workers:
         running = [workers.start(_timed, task) for task in tasks]
@@ -156,13 +186,14 @@ def _unusual(config: Config, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}={value}"
 
 
-def _of_variations(chosen: Sequence[Variation]) -> Iterator[Task]:
+def _of_variations(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
     """What is verified for every design in every preset."""
     for variation in chosen:
         alike = [v for v in chosen if (v.unit, v.design) == (variation.unit, variation.design)]
-        yield partial(_values, variation, -(-SCALARS // len(alike)))
-    for function in (_harnesses, _bins, _lint):
-        yield from (partial(function, variation) for variation in chosen)
+        yield partial(_values, variation, -(-effort.scalars // len(alike)))
+    yield from (partial(_harnesses, variation, effort.seeds) for variation in chosen)
+    yield from (partial(_bins, variation, effort.bin_seeds) for variation in chosen)
+    yield from (partial(_lint, variation) for variation in chosen)
 
 
 def _values(variation: Variation, least: int) -> Finding:
@@ -175,17 +206,17 @@ def _values(variation: Variation, least: int) -> Finding:
     return Finding("values", variation.name, figure, tuple(total.wrong))
 
 
-def _harnesses(variation: Variation) -> Finding:
+def _harnesses(variation: Variation, seeds: int) -> Finding:
     model = Model(variation.design, variation.config)
-    checked = check_harnesses(variation, model, SEEDS)
-    figure = f"{checked.scalars:,} values of {len(SEEDS)} seeds, {len(checked.wrong)} differences"
+    checked = check_harnesses(variation, model, range(seeds))
+    figure = f"{checked.scalars:,} values of {seeds} seeds, {len(checked.wrong)} differences"
     return Finding("harnesses", variation.name, figure, tuple(checked.wrong))
 
 
-def _bins(variation: Variation) -> Finding:
-    bins = bins_of(variation.design, variation.config, BIN_SEEDS)
+def _bins(variation: Variation, seeds: int) -> Finding:
+    bins = bins_of(variation.design, variation.config, range(seeds))
     missing = sorted(name for name, hit in bins.items() if not hit)
-    figure = f"{len(bins) - len(missing)} of {len(bins)} by {len(BIN_SEEDS)} seeds"
+    figure = f"{len(bins) - len(missing)} of {len(bins)} by {seeds} seeds"
     return Finding("bins", variation.name, figure, tuple(missing))
 
 
@@ -226,18 +257,18 @@ def _sampled(shown: str, results: list[demo.LayerResult], subject: str) -> Findi
     return Finding("sample", subject, figure, tuple(wrong))
 
 
-def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
+def _of_designs(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
     """What is verified once for every design."""
-    designs = {variation.design.name: variation.design for variation in chosen}
-    for design in designs.values():
+    every = {variation.design.name: variation.design for variation in chosen}
+    for design in every.values():
         yield from (partial(_exhaustive, design, c) for c in stimuli_of(design).small)
     for variation in chosen:
         if variation.preset in MUTATED:
-            yield partial(_mutants, variation.design, variation.config)
-    for design in designs.values():
+            yield partial(_mutants, variation.design, variation.config, effort.mutants)
+    for design in every.values():
         yield from (partial(_proofs, goal) for goal in formal.goals_of(design))
-    for seed in range(CONFIGURATIONS):
-        if fuzz.draw(seed)[0].name in designs:
+    for seed in range(effort.configurations):
+        if fuzz.draw(seed)[0].name in every:
             yield partial(_fuzz, seed)
 
 
@@ -254,8 +285,8 @@ def _fuzz(seed: int) -> Finding:
     return Finding("fuzz", named(design, config), figure, tuple(checked.wrong))
 
 
-def _mutants(design: Design, config: Config) -> Finding:
-    campaign = mutate(design, config, MUTANTS, seed=0)
+def _mutants(design: Design, config: Config, mutants: int) -> Finding:
+    campaign = mutate(design, config, mutants, seed=0)
     counts = {status: len(campaign.having(status)) for status in ("killed", "equivalent")}
     figure = (
         f"{counts['killed']} killed, {counts['equivalent']} proved equivalent, "

@@ -41,7 +41,7 @@ def bins(config: ToyConfig, operands: Packets) -> dict[str, bool]:
     }
 
 
-def _stimuli(design: Design) -> Stimuli:
+def _stimuli(design: Design, goals: str) -> Stimuli:
     def illegal(config: ToyConfig, rng: np.random.Generator) -> Schedule:
         operands = random_packets(config, rng)
         packet = int(rng.integers(1, len(operands.length) - 1))
@@ -56,7 +56,9 @@ def _stimuli(design: Design) -> Stimuli:
         exhaustive=exhaustive_pairs,
         bins=bins,
         illegal=illegal,
+        goals=f"toy.goals:{goals}",
     )
 
 
-SUM, MAXIMUM = _stimuli(golden.SUM), _stimuli(golden.MAXIMUM)
+SUM = _stimuli(golden.SUM, "SUM_GOALS")
+MAXIMUM = _stimuli(golden.MAXIMUM, "MAXIMUM_GOALS")
