@@ -41,7 +41,7 @@ def check_jams(design: Design, config: Config, play: Play, seed: int = 0) -> lis
     begun = stimuli.under_way(schedule)
     found = []
     for port in design.ports(config):
-        given = np.count_nonzero(schedule.cycles[port.name] < begun)
+        given = int((schedule.cycles[port.name] < begun).sum())
         for beats in [given + more for more in BEATS] if port.direction == "in" else [0]:
             found += _check_jam(design, config, play, schedule, port, beats)
     return found
