@@ -44,6 +44,9 @@ class Effort:
         Random ones of the parameter fuzz, all designs together.
     mutants
         Of every design.
+    tokens, corner
+        Tokens of the sample's layers in the native harness (None: all), tokens and outputs in
+        cocotb.
     """
 
     scalars: int = 1_000_000
@@ -51,10 +54,19 @@ class Effort:
     bin_seeds: int = 200
     configurations: int = 60
     mutants: int = 40
+    tokens: int | None = None
+    corner: int = 32
 
 
 FULL = Effort()
-BRIEF = Effort(scalars=10_000, seeds=2, configurations=len(tuple(designs())), mutants=10)
+BRIEF = Effort(
+    scalars=10_000,
+    seeds=2,
+    configurations=len(tuple(designs())),
+    mutants=10,
+    tokens=16,
+    corner=4,
+)
 """Some of everything, for a unit under work; not what this project is verified with."""
 
 
@@ -150,7 +162,7 @@ def soak(
     chosen = variations(names, presets)
     tasks = [
         *_of_variations(chosen, effort),
-        *_of_sample(names),
+        *_of_sample(names, effort),
         *_of_designs(chosen, effort),
     ]
     findings: list[Finding] = []
@@ -225,7 +237,7 @@ def _lint(variation: Variation) -> Finding:
     return Finding("lint", variation.name, f"{len(warnings)} warnings", tuple(warnings))
 
 
-def _of_sample(names: Sequence[str]) -> Iterator[Task]:
+def _of_sample(names: Sequence[str], effort: Effort) -> Iterator[Task]:
     """The embedded sample on every unit that takes tensors."""
     linear = [name for name in names if UNITS[name].simulation and UNITS[name].takes != "ffn"]
     cases = {name: demo.Case(name) for name in linear}
@@ -234,14 +246,16 @@ def _of_sample(names: Sequence[str]) -> Iterator[Task]:
         many = "mantissa" in UNITS[case.unit].settings.model_fields
         every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
         for settings in every:
-            yield partial(_sample, shown, replace(case, settings=settings))
+            chosen = replace(case, settings=settings)
+            scope = demo.Scope({shown: chosen}, tokens=effort.tokens, corner=effort.corner)
+            yield partial(_sample, shown, chosen, scope)
     if any(UNITS[name].takes == "ffn" for name in names):
         yield _sample_of_ffns
 
 
-def _sample(shown: str, case: demo.Case) -> Finding:
+def _sample(shown: str, case: demo.Case, scope: demo.Scope) -> Finding:
     settings = "".join(f" {name}={value}" for name, value in case.settings.items())
-    results = demo.run(jobs=1, scope=demo.Scope({shown: case}), tests="")
+    results = demo.run(jobs=1, scope=scope, tests="")
     return _sampled(shown, results, shown + settings)
 
 
