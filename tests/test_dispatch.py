@@ -2,9 +2,11 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from nibbleforge.golden.contract.design import Design, Unit
 from nibbleforge.golden.units import UNITS, designs
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,15 @@ COMMON = {"bitmap", "dense", "fp16"}
 """Names that are words of the field, too: a question only beside one of these words."""
 SUBJECT = re.compile(r"\b(unit|design|owner)\b")
 
+OBJECTS = {
+    name
+    for module in list(sys.modules)
+    if module.startswith("nibbleforge.golden.")
+    for name, value in vars(sys.modules[module]).items()
+    if isinstance(value, Unit | Design)
+}
+"""What declarations of units and designs are called: ``UNIT``, ``ARRAY`` and so on."""
+
 WORDS = {word: word for word in ROOM_OF.values()} | {u.name: room(u) for u in UNITS.values()}
 """Words in the path of a unit's own files."""
 
@@ -37,7 +48,7 @@ def rooms_of(path):
 def classes(tree):
     """Names that a module imports from a unit's own files, with their rooms."""
     return {
-        alias.asname or alias.name: rooms_of(node.module or alias.name)
+        alias.asname or alias.name: rooms_of(f"{node.module}.{alias.name}")
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
@@ -62,10 +73,20 @@ def asked(tree):
                 if isinstance(leaf, ast.Name):
                     yield from ((leaf.lineno, room) for room in imported.get(leaf.id, ()))
 
+    def objects(*nodes):
+        for node in nodes:
+            for leaf in ast.walk(node):
+                match leaf:
+                    case ast.Name(id=name) if name in OBJECTS:
+                        yield from types(leaf)
+                    case ast.Attribute(value=ast.Name() as module, attr=name) if name in OBJECTS:
+                        yield from types(module)
+
     for node in ast.walk(tree):
         match node:
             case ast.Compare(left=left, comparators=others):
                 yield from strings(left, *others)
+                yield from objects(left, *others)
                 if any(ast.unparse(side).startswith("type(") for side in (left, *others)):
                     yield from types(left, *others)
             case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, kinds]):
@@ -100,6 +121,9 @@ IMPORTS = "from ..golden.sparqle.config import SparqleConfig\n"
         "table = {'bitmap_decoder': 1}",
         "match name:\n    case 'nm': pass",
         IMPORTS + "found = isinstance(config, SparqleConfig)",
+        "from ..golden import dense\nfound = isinstance(config, dense.DenseConfig)",
+        "from ..golden.nm import unit as nm\nfound = owner is nm.UNIT",
+        "from ..golden.nm.unit import ARRAY\nfound = design == ARRAY",
         IMPORTS + "found = isinstance(config, int | SparqleConfig)",
         IMPORTS + "found = type(config) is SparqleConfig",
         IMPORTS + "match config:\n    case SparqleConfig(): pass",
