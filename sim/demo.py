@@ -19,7 +19,7 @@ from .run import cocotb
 from .run.measure import Progress, Runner
 from .tensors.files import Capture, sample_path
 from .tools.workers import Workers, as_finished
-from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
+from .units.simulate import Run, Simulation, Tensors, of_capture, prepare, simulate
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,13 @@ def _corners(
     tests: str,
 ) -> None:
     """First tokens and outputs of all layers."""
-    operands = [_operands(case, design, capture, r.layer, scope.corner) for r in results]
-    job = Job.of(case.unit, design, case.config, list(range(len(results))))
-    compare_in_cocotb(results, shown, job, operands, folder, workers, tests)
+    runs = [_run(case, design, capture, result.layer, scope.corner) for result in results]
+    for config in dict.fromkeys(run.config for run in runs):
+        alike = [number for number, run in enumerate(runs) if run.config == config]
+        job = Job.of(case.unit, design, config, list(range(len(alike))))
+        operands = [runs[number].operands for number in alike]
+        chosen = [results[number] for number in alike]
+        compare_in_cocotb(chosen, shown, job, operands, folder, workers, tests)
 
 
 def compare_in_cocotb(
@@ -230,10 +234,10 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
     return next((verdict.message for verdict in mine if not verdict.passed), "")
 
 
-def _operands(case: Case, design: Design, capture: Capture, layer: str, corner: int) -> Any:
+def _run(case: Case, design: Design, capture: Capture, layer: str, corner: int) -> Run:
     """First tokens and outputs of a layer, prepared as the unit's simulation does."""
     owner = UNITS[case.unit]
     x = capture.activations(layer)[:corner]
     w = capture.weights(layer)[:corner] if owner.takes == "layer" else None
     prepared = prepare(owner, case.config, case.runtime, Tensors(x, w))
-    return next(run.operands for run in prepared.runs if run.design.name == design.name)
+    return next(run for run in prepared.runs if run.design.name == design.name)

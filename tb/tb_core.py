@@ -36,29 +36,18 @@ def random_run(
 
 
 def bins(
-    unit: Callable[[Any, Any], set[str]], design: Design, config: CoreConfig, run: CoreRun
-) -> set[str]:
-    """Functional bins that this run hits: the unit's, and the core's."""
-    hit = unit(config.unit, run.operands)
+    unit: Callable[[Any, Any], dict[str, bool]], design: Design, config: CoreConfig, run: CoreRun
+) -> dict[str, bool]:
+    """Functional bins, the unit's and the core's, and whether this run hits them."""
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
     loops = layer.loops(config)
-    groups = {side: len(loops.groups(side)) for side in ("tokens", "outputs")}
-    facts = {
-        "tokens stay": not run.outputs_stay,
-        "outputs stay": run.outputs_stay,
-        "packet a tile": run.tile_packets,
-        "packet a layer": not run.tile_packets,
-        "single pass": len(loops.passes()) == 1,
-        "several passes of one group that stays": groups[loops.inner] > 1,
-        "several groups that stay": groups[loops.outer] > 1,
+    return unit(config.unit, run.operands) | {
+        "core: tokens stay": not run.outputs_stay,
+        "core: outputs stay": run.outputs_stay,
+        "core: packet a tile": run.tile_packets,
+        "core: packet a layer": not run.tile_packets,
+        "core: single pass": len(loops.passes()) == 1,
     }
-    return hit | {f"core: {name}" for name, is_hit in facts.items() if is_hit}
-
-
-def all_bins(unit: Callable[[Any], set[str]], config: CoreConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = ("tokens stay", "outputs stay", "packet a tile", "packet a layer", "single pass")
-    return unit(config.unit) | {f"core: {name}" for name in names}
 
 
 def around(design: Design) -> Stimuli:
@@ -71,6 +60,5 @@ def around(design: Design) -> Stimuli:
         small=(),
         exhaustive=lambda config: CoreRun(unit.exhaustive(config.unit)),
         bins=partial(bins, unit.bins, design),
-        all_bins=partial(all_bins, unit.all_bins),
         operands=CoreRun,
     )

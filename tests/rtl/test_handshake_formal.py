@@ -17,7 +17,7 @@ from nibbleforge.hw.lib.queues import Queue, QueueConfig, place_queue
 from nibbleforge.hw.nm.array import NMArray
 from nibbleforge.hw.sparqle.array import SparqleArray
 from nibbleforge.sim.verify import formal
-from nibbleforge.sim.verify.formal import Settings
+from nibbleforge.tb.goals import Settings
 from nibbleforge.tb.properties import Faulty, HandshakeProperties, QueueProperties
 
 GOALS = [goal for goal in formal.GOALS if goal.design not in (bitmap.DECODER, bitmap.ENCODER)]
