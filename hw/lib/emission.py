@@ -170,14 +170,15 @@ def to_verilog(unit: Part, top: str, *, active_low: bool = False) -> tuple[str, 
 
 
 def _buffers(text: str) -> tuple[str, tuple[str, ...]]:
-    """RTLIL without the contents of buffers, zeros that nobody reads; the names of buffers."""
+    """RTLIL without contents of buffers that are zeros, which nobody reads; names of buffers."""
     names = []
     for attributes, name in _MEMORY.findall(text):
         if all(f"attribute \\{attribute} " in attributes for attribute in BUFFER_ATTRIBUTES):
             names.append(name)
             memory = re.escape(f'"\\\\{name}"')
             head = rf"^  cell \$meminit_v2 \S+\n    parameter \\MEMID {memory}\n"
-            text = re.sub(rf"{head}(?:    .*\n)*  end\n", "", text, flags=re.MULTILINE)
+            zeros = r"(?:    (?!connect \\DATA \d+'0*1).*\n)*"
+            text = re.sub(rf"{head}{zeros}  end\n", "", text, flags=re.MULTILINE)
     return text, tuple(names)
 
 

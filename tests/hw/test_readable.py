@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from nibbleforge.golden.contract.config import Config
 from nibbleforge.hw.lib import emission
 from nibbleforge.hw.lib.base import Part
+from nibbleforge.hw.lib.memories import buffer_of
 from nibbleforge.hw.lib.readable import Description, readable
 
 OPERANDS = 4
@@ -131,3 +132,35 @@ def equal(folder, one: str, other: str) -> bool:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or "proof did fail" in done.stderr, done.stdout + done.stderr
     return done.returncode == 0
+
+
+class Table(Part[Drawing]):
+    """A buffer that has contents, and one that has none."""
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"address": In(4), "data": Out(16)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        filled = buffer_of(m, "filled", 16, 16, [1234, 0, 0xBEEF])
+        empty = buffer_of(m, "empty", 16, 16)
+        for memory in (filled, empty):
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [write.en.eq(self.address == 7), read.addr.eq(self.address)]
+            with m.If(self.address != 9):
+                m.d.sync += self.data.eq(read.data)
+        return m
+
+
+def test_a_buffer_is_filled_with_what_it_has():
+    verilog, _ = emission.to_verilog(Table(Drawing(seed=0)), "table_of_words")
+    fills = """  initial begin : fill_filled
+    integer i;
+    for (i = 0; i < 16; i = i + 1)
+      filled[i] = 16'h0;
+    filled[0] = 16'h4d2;
+    filled[2] = 16'hbeef;
+  end
+"""
+    assert fills in verilog
+    assert verilog.count("initial") == 1
