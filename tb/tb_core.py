@@ -9,6 +9,7 @@ import numpy as np
 
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
+from ..golden.contract.ports import port_of
 from ..golden.contract.schedule import Beats, Schedule
 from ..golden.soc.blocks import LayerBlocks
 from ..golden.soc.config import CoreConfig, config_around
@@ -64,7 +65,7 @@ def all_bins(unit: Callable[[Any], set[str]], config: CoreConfig) -> set[str]:
     return unit(config.unit) | {f"core: {name}" for name in names}
 
 
-# --- software -----------------------------------------------------------------------------------
+# --- software ---------------------------------------------------------------------------------
 
 
 class _Host:
@@ -72,13 +73,16 @@ class _Host:
 
     def __init__(self, harness: Harness, config: CoreConfig):
         self.harness = harness
-        self.aw, self.w, self.ar, self.stream = harness.drivers
-        self.b, self.r, _ = harness.monitors
         self.ports = {port.name: port for port in ports(config)}
+        sources = {driver.port.name: driver for driver in harness.drivers}
+        sinks = {monitor.port.name: monitor for monitor in harness.monitors}
+        self.aw, self.w, self.ar = (sources[f"s_axi_{name}"] for name in ("aw", "w", "ar"))
+        self.b, self.r = sinks["s_axi_b"], sinks["s_axi_r"]
+        self.stream = sources["s_axis"]
 
     async def finish(self) -> None:
         """Begin nothing new; let accesses that are under way come to their end."""
-        for driver in self.harness.drivers:
+        for driver in (self.aw, self.w, self.ar, self.stream):
             driver.held = True
         while self._under_way():
             for one, other in ((self.aw, self.w), (self.w, self.aw)):
@@ -130,7 +134,7 @@ def after(
 ) -> Schedule:
     """The schedule with counters that have gone on from these totals."""
     known = registers(design, config)
-    _, _, _, ar, r, *_ = ports(config)
+    ar, r = (port_of(ports(config), name) for name in ("s_axi_ar", "s_axi_r"))
     addresses = ar.unpack(schedule.beats["s_axi_ar"].words)["addr"]
     read = r.unpack(schedule.beats["s_axi_r"].words)
     data = read["data"]
