@@ -38,6 +38,7 @@ class Harness:
         self.events = EventMonitor(dut, design.events(config))
         self.garbage: random.Random | None = None
         self.earlier: dict[str, int] = {}
+        self.now = 0
 
     async def play(
         self,
@@ -68,18 +69,17 @@ class Harness:
         self.garbage = garbage
         self.earlier = {}
         await self._restart(traffic, gates or {})
-        cycle = quiet = after = 0
+        quiet = after = 0
         while after <= TAIL and quiet <= IDLE_LIMIT:
-            moved = await self.cycle(cycle)
-            cycle += 1
-            if reset_after and cycle == reset_after:
+            moved = await self.cycle()
+            if reset_after and self.now == reset_after:
                 if reset is None:
                     await self._restart(traffic, gates or {})
                 else:
                     await reset(self)
                     self.earlier = self.events.totals()
                     self._forget(traffic, gates or {})
-                cycle = reset_after = quiet = after = 0
+                reset_after = quiet = after = 0
                 continue
             quiet = 0 if moved else quiet + 1
             after = after + 1 if self._finished(traffic) else 0
@@ -93,6 +93,7 @@ class Harness:
         for channel in (*self.drivers, *self.monitors):
             channel.restart(gates.get(channel.port.name))
         self.events.restart()
+        self.now = 0
 
     async def _restart(self, traffic: Traffic, gates: Gates) -> None:
         """Reset the design, too."""
@@ -110,18 +111,19 @@ class Harness:
         self.dut.clk.value = 1
         await Timer(1, "step")
 
-    async def cycle(self, cycle: int) -> bool:
+    async def cycle(self) -> bool:
         """One clock cycle; returns whether any beat moved."""
         self.dut.clk.value = 0
         for driver in self.drivers:
-            driver.drive(cycle, self.garbage)
+            driver.drive(self.now, self.garbage)
         for monitor in self.monitors:
             monitor.drive()
         await Timer(1, "step")
-        moved = [channel.sample(cycle) for channel in (*self.drivers, *self.monitors)]
-        self.events.sample(cycle)
+        moved = [channel.sample(self.now) for channel in (*self.drivers, *self.monitors)]
+        self.events.sample(self.now)
         self.dut.clk.value = 1
         await Timer(1, "step")
+        self.now += 1
         return any(moved)
 
     def _finished(self, traffic: Traffic) -> bool:

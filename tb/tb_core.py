@@ -14,7 +14,7 @@ from ..golden.contract.schedule import Beats, Schedule
 from ..golden.soc.blocks import LayerBlocks
 from ..golden.soc.config import CoreConfig, config_around
 from ..golden.soc.unit import CoreRun, ports, registers
-from .harness import Harness
+from .harness import IDLE_LIMIT, Harness
 from .stimuli import Software, Stimuli, stimuli_of
 
 
@@ -84,17 +84,24 @@ class _Host:
         """Begin nothing new; let accesses that are under way come to their end."""
         for driver in (self.aw, self.w, self.ar, self.stream):
             driver.held = True
-        while self._under_way():
-            for one, other in ((self.aw, self.w), (self.w, self.aw)):
-                one.held = not (other.offers and len(one.accepted) == len(other.accepted))
-            await self.harness.cycle(0)
+        await self._until(self._idle)
 
-    def _under_way(self) -> bool:
-        return (
+    def _idle(self) -> bool:
+        for one, other in ((self.aw, self.w), (self.w, self.aw)):
+            one.held = not other.offers  # both are taken at once
+        return not (
             any(driver.offers for driver in (self.aw, self.w, self.ar))
             or len(self.b.accepted) < len(self.aw.accepted)
             or len(self.r.accepted) < len(self.ar.accepted)
         )
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Let cycles pass until something holds."""
+        for _ in range(IDLE_LIMIT):
+            if condition():
+                return
+            await self.harness.cycle()
+        raise AssertionError("the core does not come to an end with an access")
 
     async def write(self, address: int, value: int) -> None:
         """Write a register and wait for the response."""
@@ -106,13 +113,11 @@ class _Host:
             driver.load(Beats(payload), {})
             driver.restart(None)
         answered = len(self.b.accepted)
-        while len(self.b.accepted) == answered:
-            await self.harness.cycle(0)
+        await self._until(lambda: len(self.b.accepted) > answered)
 
     async def stream_is_empty(self) -> None:
         """Wait until no word waits at the stream in."""
-        while self.stream.offers:
-            await self.harness.cycle(0)
+        await self._until(lambda: not self.stream.offers)
 
 
 async def soft_reset(design: Design, config: CoreConfig, harness: Harness) -> None:
