@@ -1,6 +1,7 @@
 """Thousands of tiles through a core with AXI names. The simulator loads this test."""
 
 import json
+from dataclasses import replace
 
 import cocotb
 import numpy as np
@@ -35,7 +36,16 @@ class Soak:
             self.rng.integers(rows, size=self.rng.integers(1, MOST_BLOCKS * block + 1))
             for rows, block in ((tiling.tokens, tiling.rows), (tiling.outputs, tiling.columns))
         )
-        return small.part(tokens, outputs)
+        sides = ((small.BY_TOKEN, tokens), (small.BY_OUTPUT, outputs))
+        arrays = {
+            name: (getattr(small, name, None), rows) for names, rows in sides for name in names
+        }
+        grown = {
+            name: array[rows]
+            for name, (array, rows) in arrays.items()
+            if array is not None and array.size  # some need not be there
+        }
+        return replace(small, **grown)
 
     def stall(self):
         """Let every channel pause in another share of cycles."""
