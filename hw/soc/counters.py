@@ -65,7 +65,7 @@ class Counters(Part[CountersConfig]):
 
         totals = buffer_of(m, "totals", WORD, 2 * events)
         write, read = totals.write_port(), totals.read_port(domain="comb")
-        with m.If(first_round):  # block RAM can do that itself
+        with m.If(first_round):  # a reset that block RAM has
             m.d.sync += before.eq(0)
         with m.Else():
             m.d.sync += before.eq(read.data)
@@ -98,9 +98,9 @@ class Counters(Part[CountersConfig]):
         now = Signal(max(map(len, counts)))
         counted = Signal.like(now)  # which of its bits there are
         for bit in range(len(now)):
-            those = [turn[i] for i, count in enumerate(counts) if len(count) > bit]
-            everyone = len(those) == len(counts)
-            m.d.sync += counted[bit].eq(1 if everyone else Cat(*those).any())
+            having = [turn[i] for i, count in enumerate(counts) if len(count) > bit]
+            always = len(having) == len(counts)
+            m.d.sync += counted[bit].eq(1 if always else Cat(*having).any())
         m.d.sync += now.eq(selected(zip(turn, counts, strict=True)))
         return (now - before[: len(now)])[: len(now)] & counted
 
