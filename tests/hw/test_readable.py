@@ -164,3 +164,19 @@ def test_a_buffer_is_filled_with_what_it_has():
 """
     assert fills in verilog
     assert verilog.count("initial") == 1
+
+
+def test_zeros_of_a_buffer_are_not_even_written_for_yosys(monkeypatch):
+    """Amaranth writes contents bit by bit: those of a large core took minutes."""
+    written = []
+    convert = emission.rtlil.convert
+
+    def watched(*given, **options):
+        written.append(convert(*given, **options))
+        return written[-1]
+
+    monkeypatch.setattr(emission.rtlil, "convert", watched)
+    emission.to_verilog(Table(Drawing(seed=0)), "table_of_words")
+    (text,) = written
+    assert text.count("cell $meminit_v2") == 2
+    assert text.count("connect \\DATA 256'") == 1
