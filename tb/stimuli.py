@@ -1,6 +1,6 @@
 """What a testbench declares for a design: operands of every kind, and what they must reach."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,24 @@ from ..golden.contract.config import Config
 from ..golden.contract.design import Design
 from ..golden.contract.reference import resolve
 from ..golden.contract.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Software:
+    """What software does with a design that it can run again and again.
+
+    Attributes
+    ----------
+    reset
+        ``reset(config, harness)``: bring the design back to idleness without its reset, whatever
+        is under way; a coroutine.
+    after
+        ``after(config, schedule, totals)``: the schedule of a run, had there been other runs with
+        these totals of events since the reset.
+    """
+
+    reset: Callable[[Any, Any], Awaitable[None]]
+    after: Callable[[Any, Schedule, dict[str, int]], Schedule]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +64,8 @@ class Stimuli:
         Reference to what formal proofs are to show, a sequence of
         :class:`~nibbleforge.tb.goals.Goal`; empty: nothing. See
         :mod:`~nibbleforge.golden.contract.reference`.
+    software
+        What software does between runs, if there is any.
     """
 
     operands: type
@@ -60,6 +80,7 @@ class Stimuli:
     under_way: Callable[[Schedule], int] = lambda schedule: 0
     illegal: Callable[[Any, Any], Schedule] | None = None
     goals: str = ""
+    software: Software | None = None
 
 
 def stimuli_of(design: Design) -> Stimuli:
