@@ -11,19 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from .verilog_module import STEP, Assign, Instance, Module, Process
+from .verilog_module import SLICE, STEP, Assign, Instance, Module, Process, part_of
 
 _LONGEST = 72  # characters of an expression that moves into another
 
 _ATOM = r"\d+'s?[bdh]\w+|[A-Za-z_]\w*(?:\[\d+(?::\d+)?\])?"
-_OPERAND = rf"\$signed\((?:{_ATOM})\)|{_ATOM}|\{{ [^{{}}]* \}}"
+_GROUP = r"\{ [^{}]* \}"
+_OPERAND = rf"\$signed\((?:{_ATOM}|{_GROUP})\)|{_ATOM}|{_GROUP}"
 _UNARY = re.compile(rf"(~\||~&|~\^|[~|&^-]) ({_OPERAND})")
 _BINARY = re.compile(rf"({_OPERAND}) (\S+) ({_OPERAND})")
 _TERNARY = re.compile(rf"({_OPERAND}) \? ({_OPERAND}) : ({_OPERAND})")
 _LITERAL = re.compile(r"(\d+)'(s?)([hd])([0-9a-f]+)")
 _CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
+_SHIFTED = re.compile(r"\{ (\d+)'h0+, ([A-Za-z_]\w*)\[(\d+):(\d+)\] \}")
 _CONDITION = re.compile(r"( *(?:end else )?if \()(\w+)(\) begin)")
 
+_ASSOCIATIVE = {"&", "|", "^"}
 _BITWISE = {"&", "|", "^", "~^", "+", "-", "*"}
 """Low bits of the result depend on low bits of the operands alone."""
 _COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
@@ -50,6 +53,8 @@ class Expression:
         Width of the widest operand if low bits of the result depend on low bits of operands alone.
     moved
         Wires that it makes superfluous.
+    operator
+        What joins its operands, if it joins two.
     """
 
     text: str
@@ -59,6 +64,7 @@ class Expression:
     closed: bool = False
     low: int | None = None
     moved: frozenset[str] = frozenset()
+    operator: str = ""
 
     @property
     def operand(self) -> str:
@@ -144,13 +150,22 @@ class Expressions:
 
         What it is compared with does not widen it where it is ``compared``.
         """
+        limit = self.limit
+        if not bits or compared:
+            self.limit = None  # all bits matter
+        found = self._inside(text, bits, compared=compared)
+        self.limit = limit
+        return found
+
+    def _inside(self, text: str, bits: int | None, *, compared: bool) -> Expression | None:
+        """The operand, no more of it than the target takes."""
         if text.startswith("$signed("):
             inner = self._operand(text[8:-1], None)
             if inner is None:
                 return None
             return _joined(f"$signed({inner.text})", inner.bits, [inner], signed=True, simple=True)
         if literal := _LITERAL.fullmatch(text):
-            return self._literal(text, literal, narrow=bits is not None)
+            return self._literal(text, literal)
         if text.startswith("{"):
             return self._expression(text, 0)
         width = self.module.bits(text)
@@ -163,12 +178,15 @@ class Expressions:
                 fits = exact if bits is None else bits == width and (exact or not compared)
                 if fits or (found.closed and bits is not None):
                     return replace(found, moved=found.moved | {text})
+        if self.limit is not None and self.limit < width:
+            width = self.limit
+            text = _low_part(text, width)
         return Expression(text, width, simple=True, closed=True)
 
-    def _literal(self, text: str, literal: re.Match[str], *, narrow: bool) -> Expression:
-        """A number, no wider than what is kept of the result if it may be narrow."""
+    def _literal(self, text: str, literal: re.Match[str]) -> Expression:
+        """A number, no wider than what is kept of the result."""
         bits, signed = int(literal[1]), bool(literal[2])
-        if narrow and self.limit is not None and self.limit < bits and not signed:
+        if self.limit is not None and self.limit < bits and not signed:
             value = int(literal[4], 16 if literal[3] == "h" else 10)
             if value < 1 << self.limit:
                 text, bits = f"{self.limit}'h{value:x}", self.limit
@@ -182,14 +200,59 @@ class Expressions:
             return self._binary(match[1], match[2], match[3], bits)
         if match := _UNARY.fullmatch(value):
             return self._unary(match[1], match[2], bits)
+        if (match := _SHIFTED.fullmatch(value)) and (shifted := self._shifted(*match.groups())):
+            return shifted
         if match := _CONCATENATION.fullmatch(value):
             parts = [self._operand(part, None) for part in match[1].split(", ")]
             found = [part for part in parts if part is not None]
             if len(found) < len(parts):
                 return None
-            text = _concatenation([part.text for part in found])
+            text = self._concatenation(found)
             return _joined(text, sum(part.bits for part in found), found, simple=True, closed=True)
         return None
+
+    def _shifted(self, zeros: str, name: str, high: str, low: str) -> Expression | None:
+        """The upper part of a net below zeros, as the net moved down."""
+        width = self.module.nets[name].width
+        if int(high) != width - 1 or zeros != low:
+            return None
+        net = self._operand(name, width)
+        if net is None or not net.closed:
+            return None
+        text = f"{net.operand} >> {low}"
+        return _joined(text, net.bits, [net], closed=True)
+
+    def _concatenation(self, parts: list[Expression]) -> str:
+        """Neighbours are joined; equal parts in a row come as ``n{part}``."""
+        texts: list[str] = []
+        for part in parts:
+            joined = self._neighbours(texts[-1], part.text) if texts else None
+            texts[-1:] = [joined] if joined else [*texts[-1:], part.text]
+        if len(texts) == 1 and len(parts) > 1 and self.module.bits(texts[0]) is not None:
+            return texts[0]
+        rows = [(text, len(list(same))) for text, same in groupby(texts)]
+        if len(rows) == 1 and rows[0][1] > 1:
+            return f"{{{rows[0][1]}{{{rows[0][0]}}}}}"
+        rest = (f"{{{n}{{{text}}}}}" if n > 2 else ", ".join([text] * n) for text, n in rows)
+        return f"{{ {', '.join(rest)} }}"
+
+    def _neighbours(self, high: str, low: str) -> str | None:
+        """Two parts of a concatenation as one: numbers, or bits of a net beside each other."""
+        one, other = _LITERAL.fullmatch(high), _LITERAL.fullmatch(low)
+        if one and other:
+            if one[2] or other[2]:
+                return None
+            upper, lower = (int(part[4], 16 if part[3] == "h" else 10) for part in (one, other))
+            width = int(one[1]) + int(other[1])
+            return f"{width}'h{upper << int(other[1]) | lower:x}"
+        above, below = SLICE.fullmatch(high), SLICE.fullmatch(low)
+        if not (above and below) or above[1] != below[1]:
+            return None
+        if int(above[3] or above[2]) != int(below[2]) + 1:
+            return None
+        first, final = int(above[2]), int(below[3] or below[2])
+        net = self.module.nets[above[1]]
+        return net.name if first - final + 1 == net.width else part_of(net.name, first, final)
 
     def _context(self, texts: list[str], bits: int | None) -> list[Expression] | None:
         """Operands of an operator that is evaluated in the width of its target, or of a comparison.
@@ -236,18 +299,27 @@ class Expressions:
             return None
         if operands is None:
             return None
-        text = f"{operands[0].operand} {operator} {operands[1].operand}"
+        if operator in _COMPARISONS:
+            operands = _equally_wide(operands)
+        left, right = operands
+        one, other = left.operand, right.operand
+        if left.operator == operator and operator in _BITWISE:
+            one = left.text
+        if right.operator == operator and operator in _ASSOCIATIVE:
+            other = right.text
+        text = f"{one} {operator} {other}"
         if operator in _COMPARISONS:
             return _joined(text, 1, operands, closed=True)
         if operator in _SHIFTS:
-            return _joined(text, operands[0].bits, operands, signed=operands[0].signed)
+            return _joined(text, left.bits, operands, signed=left.signed)
         return _joined(
             text,
             max(operand.bits for operand in operands),
             operands,
             signed=any(operand.signed for operand in operands),
-            closed=operator in "&|^" and all(operand.closed for operand in operands),
+            closed=operator in _ASSOCIATIVE and all(operand.closed for operand in operands),
             low=_low(operands),
+            operator=operator,
         )
 
     def _unary(self, operator: str, one: str, bits: int) -> Expression | None:
@@ -256,7 +328,7 @@ class Expressions:
             if operands is None:
                 return None
             (operand,) = operands
-            inner = operand.text if re.fullmatch(_ATOM, operand.text) else f"({operand.text})"
+            inner = _alone(operand)
             simple = operator == "~"
             return _joined(
                 f"{operator}{inner}", operand.bits, operands, signed=operand.signed, simple=simple,
@@ -265,11 +337,12 @@ class Expressions:
         alone = self._operand(one, None)
         if alone is None:
             return None
-        inner = alone.text if re.fullmatch(_ATOM, alone.text) else f"({alone.text})"
+        inner = _alone(alone)
         if operator == "~|" and alone.bits > 1:
             return _joined(f"{inner} == {alone.bits}'h0", 1, [alone], closed=True)
         operator = "~" if operator == "~|" else operator
-        return _joined(f"{operator}{inner}", 1, [alone], closed=operator != "~")
+        inverted = operator == "~"
+        return _joined(f"{operator}{inner}", 1, [alone], simple=inverted, closed=not inverted)
 
 
 def _joined(
@@ -281,18 +354,37 @@ def _joined(
     simple: bool = False,
     closed: bool = False,
     low: int | None = None,
+    operator: str = "",
 ) -> Expression:
     moved = frozenset[str]().union(*(part.moved for part in parts))
-    return Expression(text, bits, signed, simple, closed, low, moved)
+    return Expression(text, bits, signed, simple, closed, low, moved, operator)
 
 
-def _concatenation(parts: list[str]) -> str:
-    """Equal parts in a row come as ``{n{part}}``."""
-    rows = [(text, len(list(same))) for text, same in groupby(parts)]
-    texts = (
-        f"{{{count}{{{text}}}}}" if count > 2 else ", ".join([text] * count) for text, count in rows
-    )
-    return f"{{ {', '.join(texts)} }}"
+def _equally_wide(operands: list[Expression]) -> list[Expression]:
+    """Numbers as wide as what they are compared with."""
+    widest = max(operand.bits for operand in operands)
+    if any(operand.signed for operand in operands):
+        return operands
+    return [
+        replace(operand, text=f"{widest}'{literal[3]}{literal[4]}", bits=widest)
+        if (literal := _LITERAL.fullmatch(operand.text)) and operand.bits < widest
+        else operand
+        for operand in operands
+    ]
+
+
+def _alone(operand: Expression) -> str:
+    """An operand of an operator that takes one."""
+    text = operand.text
+    plain = re.fullmatch(_ATOM, text) or (operand.simple and text[0] in "{$")
+    return text if plain else f"({text})"
+
+
+def _low_part(text: str, bits: int) -> str:
+    """The low bits of a net or of a slice of one."""
+    match = SLICE.fullmatch(text)
+    name, low = (match[1], int(match[3] or match[2])) if match else (text, 0)
+    return part_of(name, low + bits - 1, low)
 
 
 def _low(operands: list[Expression]) -> int:

@@ -25,11 +25,20 @@ _DECLARATION = re.compile(
 )
 _DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
+_KICK = re.compile(
+    r"^  reg \\\$auto\$\S+  = 0;\n|^    if \(\\\$auto\$\S+ \) begin end\n", re.MULTILINE
+)
+"""A register that is written once, and that every ``always @*`` waits for as well."""
 _ESCAPED = re.compile(r"\\(\S+) ")
 _NUMBERED = re.compile(r"(\w+)\$(\d+)")
 _PIN = re.compile(r"\s*\.(\w+)\((.*)\),?")
 STEP = re.compile(r"( *)(\S+) (<?=) (.*);")
 """An assignment within a process."""
+
+
+def part_of(name: str, high: int, low: int) -> str:
+    """Bits of a net that has more of them."""
+    return f"{name}[{high}:{low}]" if high > low else f"{name}[{high}]"
 
 
 @dataclass
@@ -176,7 +185,7 @@ def read(verilog: str) -> list[Module]:
 
 def _read_module(name: str, body: str) -> Module:
     module = Module(name)
-    body = _plain_names(body)
+    body = _plain_names(_KICK.sub("", body))
     for line in body.splitlines():
         if line.startswith(_DECLARES) and (match := _DECLARATION.fullmatch(line)):
             kind, high, net, words, init = match.groups()
@@ -209,8 +218,6 @@ def _plain_names(body: str) -> str:
     found: dict[str, str] = {}
 
     def plain(name: str) -> str:
-        if name.startswith("$auto$"):
-            return "at_start"  # of every always @*: a register that is written once
         name = _NUMBERED.sub(numbered, name)
         name = re.sub(r"\W+", "_", name.replace("__", "_")).strip("_")
         while name in taken:
@@ -288,14 +295,20 @@ def _lines(statement: Statement) -> list[str]:
 
 
 def _wrap(line: str) -> list[str]:
+    """Lines that end after a comma or before an operator."""
     if len(line) <= WIDTH:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line.lstrip(),
+    lines = textwrap.wrap(
+        _TOGETHER.sub(lambda match: match[0].replace(" ", _TIE), line.lstrip()),
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [part.replace(_TIE, " ") for part in lines]
+
+
+_TIE = "\0"  # a space at which no line ends
+_TOGETHER = re.compile(r" (?:[=!<>]=|<<|>>>?|[<>*]) |(?<= )[-+&|^?:] |\{ | \}")
