@@ -300,15 +300,17 @@ class BitmapEncoder(Unit[BitmapConfig]):
         ]
         for i, value in enumerate(to_elements(opened, min(beat, places))):
             m.d.comb += self.values.payload.value[i].eq(value)
-        left = [Signal(places, name=f"left_bit{bit}") for bit in range(config.value_width)]
-        for plane, value in zip(opened, left, strict=True):
+        remaining = [
+            Signal(places, name=f"remaining_bit{bit}") for bit in range(config.value_width)
+        ]
+        for plane, value in zip(opened, remaining, strict=True):
             m.d.comb += value.eq(Mux(written, plane[beat:], plane))
         moved = shift_up(m, packed.planes, offset, places)
         with m.If(self.bitmap.valid & self.bitmap.ready):
             m.d.sync += sent.eq(1)
         with m.If(written):
             m.d.sync += beats.eq(beats - 1)
-        m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, left, strict=True)]
+        m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, remaining, strict=True)]
         with m.If(packed.next):
             m.d.sync += [valid.eq(packed.valid), sent.eq(0)]
         enters = Signal()
@@ -320,7 +322,7 @@ class BitmapEncoder(Unit[BitmapConfig]):
                 beats.eq(total[len(offset) :] + (packed.last & (rest != 0))),
                 offset.eq(Mux(packed.last, 0, rest)),
             ]
-            for plane, old, new in zip(opened, left, moved, strict=True):
+            for plane, old, new in zip(opened, remaining, moved, strict=True):
                 m.d.sync += plane.eq(new | old[: beat - 1])
         m.d.comb += [
             self.events.value_beats.eq(written),

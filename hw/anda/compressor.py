@@ -252,15 +252,15 @@ class AndaCompressor(Unit[CompressorConfig]):
         opens = Signal()
         final = Signal()
         free = Signal()
-        left = Signal(range(MANTISSA_MAX + 1))  # planes
+        remaining = Signal(range(MANTISSA_MAX + 1))  # planes
         m.d.comb += [
             opens.eq((steps.block == 0) & (steps.lane_block == 0)),
             final.eq(
                 (steps.block == config.element_blocks - 1)
                 & (steps.lane_block == config.lane_blocks - 1)
             ),
-            self.plane.valid.eq(left != 0),
-            self.plane.payload.last.eq(left == 1),
+            self.plane.valid.eq(remaining != 0),
+            self.plane.payload.last.eq(remaining == 1),
             steps.step.eq(self.plane.valid & self.plane.ready),
             free.eq(
                 (~self.plane.valid | (self.plane.ready & self.plane.payload.last))
@@ -285,9 +285,9 @@ class AndaCompressor(Unit[CompressorConfig]):
                 m.d.sync += port.valid.eq(0)
         planes = self._planes(m, steps, opens)
         with m.If(steps.load):
-            m.d.sync += left.eq(planes)
+            m.d.sync += remaining.eq(planes)
         with m.Elif(steps.step):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += remaining.eq(remaining - 1)
         m.d.comb += [
             self.events.x_beats.eq(steps.taken),
             self.events.groups.eq(steps.load),

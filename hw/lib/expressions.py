@@ -24,9 +24,12 @@ _TERNARY = re.compile(rf"({_OPERAND}) \? ({_OPERAND}) : ({_OPERAND})")
 _LITERAL = re.compile(r"(\d+)'(s?)([hd])([0-9a-f]+)")
 _CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
 _SHIFTED = re.compile(r"\{ (\d+)'h0+, ([A-Za-z_]\w*)\[(\d+):(\d+)\] \}")
+_INVERSE = re.compile(r"~(\|?) ([A-Za-z_]\w*)")
+_CUT = re.compile(r"(_\d+_)\[(?:\d+:)?0\]")
 _CONDITION = re.compile(r"( *(?:end else )?if \()(\w+)(\) begin)")
 
 _ASSOCIATIVE = {"&", "|", "^"}
+_ARITHMETIC = {"+", "-", "*"}
 _BITWISE = {"&", "|", "^", "~^", "+", "-", "*"}
 """Low bits of the result depend on low bits of the operands alone."""
 _COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
@@ -91,14 +94,21 @@ class Expressions:
             statement.target: statement.value
             for statement in module.statements
             if isinstance(statement, Assign)
-            and reads[statement.target] == 1
+            and statement.target in module.nets
             and module.nets[statement.target].anonymous
+            and (reads[statement.target] == 1 or self._inverts(statement.value))
         }
+        self.repeated = {name for name in self.values if reads[name] > 1}
         self.moved: set[str] = set()
         self.limit: int | None = None  # width of the target, where it takes low bits only
 
+    def _inverts(self, value: str) -> bool:
+        """Whether it is the inverse of a net: as short as a name for it would be."""
+        match = _INVERSE.fullmatch(value)
+        return match is not None and (not match[1] or self.module.bits(match[2]) == 1)
+
     def inline(self) -> None:
-        """Move every result without a name that is used once."""
+        """Move every result without a name that is used once, and what merely inverts a net."""
         for statement in self.module.statements:
             if isinstance(statement, Assign):
                 statement.value = self._assigned(statement.target, statement.value)
@@ -141,7 +151,7 @@ class Expressions:
             found = self._expression(self.values[name], whole)
             self.limit = None
             if found is not None and (whole == bits or (found.low or whole) <= bits):
-                self.moved |= found.moved | {name}
+                self.moved |= found.moved | ({name} - self.repeated)
                 return found.text
         return self._done(self._expression(value, bits), value)
 
@@ -171,17 +181,38 @@ class Expressions:
         width = self.module.bits(text)
         if width is None:
             return None
+        if (
+            bits == width
+            and not compared
+            and (cut := _CUT.fullmatch(text))
+            and (whole := self._cut(cut[1], width)) is not None
+        ):
+            return whole
         if text in self.values:
             found = self._expression(self.values[text], width)
             if found is not None and not found.signed and len(found.text) <= _LONGEST:
                 exact = found.bits == width
                 fits = exact if bits is None else bits == width and (exact or not compared)
-                if fits or (found.closed and bits is not None):
-                    return replace(found, moved=found.moved | {text})
+                limit = self.limit or 0  # no other bits of it matter
+                low = limit <= width and found.low is not None and found.low <= limit
+                if fits or low or (found.closed and bits is not None):
+                    own = {text} - self.repeated
+                    return replace(found, moved=found.moved | own)
         if self.limit is not None and self.limit < width:
             width = self.limit
             text = _low_part(text, width)
         return Expression(text, width, simple=True, closed=True)
+
+    def _cut(self, name: str, bits: int) -> Expression | None:
+        """The low bits of a result as all of it, where an operator takes no more than those."""
+        if name not in self.values or name in self.repeated:
+            return None
+        limit, self.limit = self.limit, min(bits, self.limit or bits)
+        found = self._expression(self.values[name], self.module.nets[name].width)
+        self.limit = limit
+        if found is None or found.signed or found.low is None or found.low > bits:
+            return None
+        return replace(found, moved=found.moved | {name}) if len(found.text) <= _LONGEST else None
 
     def _literal(self, text: str, literal: re.Match[str]) -> Expression:
         """A number, no wider than what is kept of the result."""
@@ -301,6 +332,8 @@ class Expressions:
             return None
         if operator in _COMPARISONS:
             operands = _equally_wide(operands)
+        if operator in _COMPARISONS or operator in _ARITHMETIC:
+            operands = [replace(operand, text=_decimal(operand.text)) for operand in operands]
         left, right = operands
         one, other = left.operand, right.operand
         if left.operator == operator and operator in _BITWISE:
@@ -371,6 +404,14 @@ def _equally_wide(operands: list[Expression]) -> list[Expression]:
         else operand
         for operand in operands
     ]
+
+
+def _decimal(text: str) -> str:
+    """A number that is calculated with, of a few digits."""
+    literal = _LITERAL.fullmatch(text)
+    if not literal or literal[2] or literal[3] == "d" or not 1 < int(literal[1]) <= 32:
+        return text
+    return f"{literal[1]}'d{int(literal[4], 16)}"
 
 
 def _alone(operand: Expression) -> str:

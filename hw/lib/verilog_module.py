@@ -284,7 +284,11 @@ def _lines(statement: Statement) -> list[str]:
         return _wrap(f"  assign {statement.target} = {statement.value};")
     if isinstance(statement, Process):
         body = [part for line in statement.body for part in _wrap(line)]
-        if len(statement.body) == 1 or (len(statement.body) == 2 and body[0].endswith(")")):
+        first, *others = [line for line in statement.body if line[4:5] != " "]
+        if not others or (
+            first.startswith(("    if (", "    case"))
+            and all(line.startswith("    end") for line in others)
+        ):  # it is a single statement
             return [statement.start, *body]
         label = f" : {statement.label}" if statement.label else ""
         return [f"{statement.start} begin{label}", *body, "  end"]

@@ -143,7 +143,7 @@ class RegluFFN(Unit[RegluConfig]):
             rows.x_write.word.eq(self.x.payload.value.as_value()),
             rows.x_last.eq(token.last),
             rows.asked.eq(requester.asked),
-            rows.there.eq(requester.there),
+            rows.awaited_valid.eq(requester.awaited_valid),
             rows.awaited.eq(requester.awaited),
             requester.received.eq(rows.received),
             requester.down_done.eq(rows.down_done),

@@ -26,7 +26,7 @@ def token_layout(config: RegluConfig) -> data.StructLayout:
 
 def candidate_layout(config: RegluConfig) -> data.StructLayout:
     """The next predicted neuron, if it is there; whether there are no more of them."""
-    return data.StructLayout({"there": 1, "neuron": neuron_bits(config), "ended": 1})
+    return data.StructLayout({"valid": 1, "neuron": neuron_bits(config), "ended": 1})
 
 
 def result_layout(bits: int) -> data.StructLayout:
@@ -60,7 +60,7 @@ class Requester(Part[RegluConfig]):
                 "take": Out(1),
                 "request": Out(stream.Signature(payload_layout(request))),
                 "asked": Out(2),
-                "there": Out(1),
+                "awaited_valid": Out(1),
                 "awaited": Out(row_layout(config)),
                 "received": In(1),
                 "gate_done": In(1),
@@ -89,12 +89,12 @@ class Requester(Part[RegluConfig]):
         eligible = Signal()
         m.d.comb += [
             want_gate.eq(~self.candidate.ended & (used != config.survivors)),
-            eligible.eq(want_gate | hidden.there | survivors.there),
+            eligible.eq(want_gate | hidden.valid | survivors.valid),
             apply.eq(rows & (results.full | ~eligible)),
-            ask.eq(rows & eligible & ~results.full & free & (~want_gate | self.candidate.there)),
+            ask.eq(rows & eligible & ~results.full & free & (~want_gate | self.candidate.valid)),
             self.take.eq(ask & want_gate),
-            hidden.pop.eq(ask & ~want_gate & hidden.there),
-            survivors.pop.eq(ask & ~want_gate & ~hidden.there),
+            hidden.pop.eq(ask & ~want_gate & hidden.valid),
+            survivors.pop.eq(ask & ~want_gate & ~hidden.valid),
             self.quiet.eq(rows & ~eligible & self.candidate.ended & results.none),
         ]
         with m.If(self.quiet):
@@ -156,8 +156,8 @@ class Requester(Part[RegluConfig]):
         with m.If(want_gate):
             m.d.comb += [row.matrix.eq(Matrix.GATE), row.neuron.eq(self.candidate.neuron)]
         for matrix, queue, turn in (
-            (Matrix.DOWN, hidden, hidden.there),
-            (Matrix.UP, survivors, ~hidden.there),
+            (Matrix.DOWN, hidden, hidden.valid),
+            (Matrix.UP, survivors, ~hidden.valid),
         ):
             with m.If(~want_gate & turn):
                 m.d.comb += [
@@ -173,7 +173,7 @@ class Requester(Part[RegluConfig]):
             awaited.push.eq(ask),
             awaited.entry.eq(row),
             awaited.pop.eq(self.received),
-            self.there.eq(awaited.there),
+            self.awaited_valid.eq(awaited.valid),
             self.awaited.eq(awaited.head),
         ]
 
@@ -214,11 +214,11 @@ class _Results:
             rows.pop.eq(gates.pop | ups.pop | down),
             gates.push.eq(requester.gate_done),
             gates.entry.eq(requester.gate),
-            gates.pop.eq(apply & rows.there & (matrix == Matrix.GATE) & gates.there),
+            gates.pop.eq(apply & rows.valid & (matrix == Matrix.GATE) & gates.valid),
             ups.push.eq(requester.up_done),
             ups.entry.eq(requester.up),
-            ups.pop.eq(apply & rows.there & (matrix == Matrix.UP) & ups.there),
-            down.eq(apply & rows.there & (matrix == Matrix.DOWN) & (downs != 0)),
+            ups.pop.eq(apply & rows.valid & (matrix == Matrix.UP) & ups.valid),
+            down.eq(apply & rows.valid & (matrix == Matrix.DOWN) & (downs != 0)),
             self.full.eq(count == depth),
             self.none.eq(count == 0),
             self.dead_gate.eq(gates.pop & ~gates.head.alive),

@@ -102,7 +102,7 @@ class WrongQueue(Queue):
         for name in ("push", "entry", "pop"):
             m.d.comb += getattr(queue, name).eq(getattr(self, name))
         m.d.sync += newest.eq(Mux(self.push, self.entry, newest))
-        m.d.comb += [self.there.eq(queue.there), self.head.eq(newest), self.room.eq(queue.room)]
+        m.d.comb += [self.valid.eq(queue.valid), self.head.eq(newest), self.room.eq(queue.room)]
         return m
 
 
