@@ -147,7 +147,7 @@ class Dequantizer(Unit[DequantizerConfig]):
         begins = Signal()  # a weight group
         ready = Signal()
         from_zero = Signal(init=1)
-        final = Signal()  # weight group of a tile
+        final = Signal(name="final_group")  # weight group of a tile
         held_final = Signal()
         waits = Signal()
         go = enable & ~waits

@@ -294,7 +294,7 @@ class _Turns:
         due = Signal(range(size))
         filling = Signal()  # all beats are worked off, the turn is not over
         begun = Signal()
-        final = Signal()
+        final = Signal(name="final_beat")
         over = Signal()
         m.d.comb += [
             step.eq(self.go & ready & (turn == due)),

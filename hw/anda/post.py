@@ -184,7 +184,7 @@ class GroupRegisters:
         exponents = data.ArrayLayout(EXPONENT_BITS, config.rows)
         scales = data.ArrayLayout(SCALE_BITS, config.columns)
         self.exponent = Signal(exponents, name="exponents", reset_less=True)
-        self.ends_tile = Signal(reset_less=True)
+        self.ends_tile = Signal(name="group_ends_tile", reset_less=True)
         self.scales = {
             name: Signal(scales, name=f"next_{name}", reset_less=True)
             for name in (("d", "minimum") if config.asymmetric else ("d",))

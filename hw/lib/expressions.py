@@ -7,11 +7,11 @@ another expression only where it is evaluated in the very width of that wire.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from .verilog_module import SLICE, STEP, Assign, Instance, Module, Process, part_of
+from .verilog_module import NAME, SLICE, STEP, Assign, Module, Process, part_of
 
 _LONGEST = 72  # characters of an expression that moves into another
 
@@ -26,6 +26,7 @@ _CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
 _SHIFTED = re.compile(r"\{ (\d+)'h0+, ([A-Za-z_]\w*)\[(\d+):(\d+)\] \}")
 _INVERSE = re.compile(r"~(\|?) ([A-Za-z_]\w*)")
 _CUT = re.compile(r"(_\d+_)\[(?:\d+:)?0\]")
+_EXTENDED = re.compile(rf"\{{ \d+'h0+, ({_ATOM}) \}}")
 _CONDITION = re.compile(r"( *(?:end else )?if \()(\w+)(\) begin)")
 
 _ASSOCIATIVE = {"&", "|", "^"}
@@ -90,39 +91,69 @@ class Expressions:
         self.module = module
         self.outputs = outputs
         reads = Counter(module.reads(outputs))
-        self.values = {
+        results = {
             statement.target: statement.value
             for statement in module.statements
             if isinstance(statement, Assign)
             and statement.target in module.nets
             and module.nets[statement.target].anonymous
-            and (reads[statement.target] == 1 or self._inverts(statement.value))
         }
-        self.repeated = {name for name in self.values if reads[name] > 1}
+        self.repeated = {
+            name
+            for name, value in results.items()
+            if reads[name] > 1 and self._inverts(value, reads, results)
+        }
+        self.values = {
+            name: value
+            for name, value in results.items()
+            if reads[name] == 1 or name in self.repeated
+        }
         self.moved: set[str] = set()
         self.limit: int | None = None  # width of the target, where it takes low bits only
 
-    def _inverts(self, value: str) -> bool:
-        """Whether it is the inverse of a net: as short as a name for it would be."""
+    def _inverts(self, value: str, reads: Mapping[str, int], results: Mapping[str, str]) -> bool:
+        """Whether it is the inverse of a net that stays: as short as a name for it would be."""
         match = _INVERSE.fullmatch(value)
-        return match is not None and (not match[1] or self.module.bits(match[2]) == 1)
+        if match is None or (match[1] and self.module.bits(match[2]) != 1):
+            return False
+        return match[2] not in results or reads[match[2]] > 1
 
     def inline(self) -> None:
         """Move every result without a name that is used once, and what merely inverts a net."""
+        results: dict[str, Assign] = {}
         for statement in self.module.statements:
-            if isinstance(statement, Assign):
+            if isinstance(statement, Assign) and statement.target in self.values:
+                results[statement.target] = statement
+            elif isinstance(statement, Assign):
                 statement.value = self._assigned(statement.target, statement.value)
             elif isinstance(statement, Process):
                 statement.body = [self._step(line) for line in statement.body]
-            elif isinstance(statement, Instance):
+            else:
                 for pin, value in statement.pins.items():
                     if pin not in self.outputs[statement.module]:
                         statement.pins[pin] = self._done(self._operand(value, None), value)
+        for name in self._readers_first():
+            if name not in self.moved:
+                results[name].value = self._assigned(name, results[name].value)
         self.module.statements = [
             statement
             for statement in self.module.statements
             if not (isinstance(statement, Assign) and statement.target in self.moved)
         ]
+
+    def _readers_first(self) -> Iterator[str]:
+        """Results, each after the one that reads it: that decides whether it moves."""
+        readers = {
+            read: name for name, value in self.values.items() for read in NAME.findall(value)
+        }
+        seen: set[str] = set()
+        for name in self.values:
+            chain = []
+            while name in self.values and name not in seen:
+                seen.add(name)
+                chain.append(name)
+                name = readers.get(name, "")
+            yield from reversed(chain)
 
     def _done(self, found: Expression | None, otherwise: str) -> str:
         if found is None:
@@ -176,6 +207,9 @@ class Expressions:
             return _joined(f"$signed({inner.text})", inner.bits, [inner], signed=True, simple=True)
         if literal := _LITERAL.fullmatch(text):
             return self._literal(text, literal)
+        extended = _EXTENDED.fullmatch(text) if bits else None
+        if extended and not _SHIFTED.fullmatch(text):
+            return self._operand(extended[1], bits, compared=compared)
         if text.startswith("{"):
             return self._expression(text, 0)
         width = self.module.bits(text)
@@ -247,7 +281,9 @@ class Expressions:
         width = self.module.nets[name].width
         if int(high) != width - 1 or zeros != low:
             return None
+        limit, self.limit = self.limit, None  # what is left of it are its upper bits
         net = self._operand(name, width)
+        self.limit = limit
         if net is None or not net.closed:
             return None
         text = f"{net.operand} >> {low}"
@@ -296,6 +332,17 @@ class Expressions:
         found = [self._operand(text, width, compared=bits is None) for text in texts]
         return None if None in found else [part for part in found if part is not None]
 
+    def _unsigned(self, texts: list[str]) -> list[str]:
+        """Operands without their signs where these do not reach the bits that are kept."""
+        plain = []
+        for text in texts:
+            inner = text[8:-1] if text.startswith("$signed(") else text
+            wide = self.limit is not None and (self._plain(inner) or 0) >= self.limit
+            if not wide and not _EXTENDED.fullmatch(inner):
+                return texts
+            plain.append(inner)
+        return plain if self.limit is not None else texts
+
     def _plain(self, text: str) -> int | None:
         """Width of an operand as Yosys wrote it."""
         text = text.removeprefix("$signed(").removesuffix(")")
@@ -321,7 +368,7 @@ class Expressions:
 
     def _binary(self, one: str, operator: str, other: str, bits: int) -> Expression | None:
         if operator in _BITWISE:
-            operands = self._context([one, other], bits)
+            operands = self._context(self._unsigned([one, other]), bits)
         elif operator in _COMPARISONS:
             operands = self._context([one, other], None)
         elif operator in _SHIFTS:

@@ -103,7 +103,7 @@ class Queue(Part[QueueConfig]):
 
 def _after(pointer: Signal, depth: int) -> Value:
     """The next place of a ring."""
-    return Mux(pointer == depth - 1, 0, pointer + 1)
+    return Mux(pointer == depth - 1, 0, (pointer + 1)[: len(pointer)])
 
 
 class Records:
@@ -122,7 +122,9 @@ class Records:
         place_queue(m, platform, name, queue)
         self.push, self.room = queue.push, queue.room
         self.pop, self.valid = queue.pop, queue.valid
-        self.entry, self.head = data.View(layout, queue.entry), data.View(layout, queue.head)
+        self.entry = data.View(layout, queue.entry)
+        self.head = Signal(layout, name=f"{name}_first")
+        m.d.comb += self.head.eq(queue.head)
 
 
 def place_queue(m: Module, platform: object, name: str, queue: Queue) -> None:

@@ -12,7 +12,7 @@ its next value and its update. Here
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .expressions import Expressions
 from .processes import join_registers, merge_registers, shorten, to_expressions
@@ -50,6 +50,8 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
     }
     for module in modules.values():
         _name_fields(module, outputs)
+        _name_ports(module)
+        _name_outputs(module, outputs)
         _name_results(module, outputs)
         join_registers(module, outputs)
         to_expressions(module)
@@ -93,7 +95,12 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
     names: dict[str, str] = {}  # what is read instead of slices and of second names
     views: list[Assign] = []
     statements = []
-    for statement in module.statements:
+    instances = tuple(f"{s.name}_" for s in module.statements if isinstance(s, Instance))
+    own_first = sorted(
+        module.statements,
+        key=lambda s: isinstance(s, Assign) and s.target.startswith(instances),
+    )
+    for statement in own_first:
         if not (isinstance(statement, Assign) and _is_view(module, statement)):
             statements.append(statement)
             continue
@@ -221,6 +228,37 @@ def _name_results(module: Module, outputs: Mapping[str, set[str]]) -> None:
     module.rename(names)
 
 
+def _name_ports(module: Module) -> None:
+    """What an output gives goes by the name of the output."""
+    names: dict[str, str] = {}
+    statements: list[Statement] = []
+    for statement in module.statements:
+        if isinstance(statement, Assign) and statement.target not in names.values():
+            port, net = module.nets.get(statement.target), module.nets.get(statement.value)
+            if port and net and port.direction and not net.direction and net.name not in names:
+                names[net.name] = port.name
+                port.register |= net.register
+                port.init = port.init or net.init
+                continue
+        statements.append(statement)
+    module.statements = statements
+    module.rename(names)
+
+
+def _name_outputs(module: Module, outputs: Mapping[str, set[str]]) -> None:
+    """What an instance gives and nobody named goes by the instance and its port."""
+    names = {}
+    for statement in module.statements:
+        if isinstance(statement, Instance):
+            for pin in outputs[statement.module].intersection(statement.pins):
+                net, name = module.nets.get(statement.pins[pin]), f"{statement.name}_{pin}"
+                if net is not None and net.anonymous and name not in module.nets:
+                    names[net.name] = name
+    module.rename(names)
+    for old, name in names.items():
+        module.nets[name] = replace(module.nets.pop(old), name=name)
+
+
 # --- bits of vectors --------------------------------------------------------------------------
 
 
@@ -272,10 +310,14 @@ def _name_parts(module: Module, outputs: Mapping[str, set[str]]) -> None:
         return _PART.sub(named, text)
 
     if names:
-        values = {name: vectors[name].value for name in names.values()}
+        vectors_themselves = [
+            (statement, statement.value)
+            for statement in module.statements
+            if isinstance(statement, Assign) and statement.value in names
+        ]
         module.rewrite(renamed, outputs)
-        for name, value in values.items():
-            vectors[name].value = value
+        for statement, value in vectors_themselves:
+            statement.value = value
 
 
 def _parts(

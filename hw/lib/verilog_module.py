@@ -25,6 +25,7 @@ _DECLARATION = re.compile(
 )
 _DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
+_INSTANCE = re.compile(r"^  \w+ (\w+) \($", re.MULTILINE)
 _KICK = re.compile(
     r"^  reg \\\$auto\$\S+  = 0;\n|^    if \(\\\$auto\$\S+ \) begin end\n", re.MULTILINE
 )
@@ -216,6 +217,11 @@ def _plain_names(body: str) -> str:
     """Names that need no escape, all of them different."""
     taken = set(NAME.findall(body))
     found: dict[str, str] = {}
+    for name in sorted(name for name in taken if "__" in name):
+        single = name.replace("__", "_")
+        if single not in taken:
+            taken.add(single)
+            body = re.sub(rf"(?<![\w.\\]){name}\b", single, body)
 
     def plain(name: str) -> str:
         name = _NUMBERED.sub(numbered, name)
@@ -243,8 +249,12 @@ def _plain_names(body: str) -> str:
 
 
 def _without_aliases(module: Module, body: str) -> str:
-    """One name for nets that are equal: a port's if there is one, else the first with a name."""
+    """One name for nets that are equal: a port's, else one of its own, else one of an instance."""
     best: dict[str, str] = {}
+    instances = tuple(f"{name}_" for name in _INSTANCE.findall(body))
+
+    def rank(net: Net) -> int:
+        return 3 if net.anonymous else 0 if net.direction else 1 + net.name.startswith(instances)
 
     def root(name: str) -> str:
         while name in best:
@@ -257,7 +267,7 @@ def _without_aliases(module: Module, body: str) -> str:
         if one is other or (one.direction and other.direction):
             kept.add((target, source))
             continue
-        if other.direction or not (one.direction or other.anonymous):
+        if rank(other) <= rank(one):
             one, other = other, one
         best[other.name] = one.name
         one.register |= other.register

@@ -105,7 +105,7 @@ class NeuronValues(Part[RegluConfig]):
     def _hidden(self, m: Module, g16: Value, u16: Signal) -> None:
         """h, in three cycles."""
         pair = Signal(signed(G16_BITS + FIXED_BITS), reset_less=True)
-        product = Signal(signed(len(pair) + MULT_BITS), reset_less=True)
+        product = Signal(signed(len(pair) + MULT_BITS), name="hidden_product", reset_less=True)
         h = Signal(signed(OPERAND_BITS), reset_less=True)
         hidden = round_shift(m, product, self.to_h.shift, OPERAND_BITS, "hidden")
         m.d.sync += [

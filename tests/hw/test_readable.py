@@ -120,7 +120,8 @@ def two_ways(seed: int) -> tuple[str, str]:
         emitter = emission.Emitter(name)
         module = emitter.convert(Drawn(Drawing(seed=seed)), name)
         texts.append((emission._yosys([module]), {name: module.description}))
-    return texts[0][0], readable(*texts[1])
+    # an expression says by itself what is signed; declarations would make whole slices signed, too
+    return texts[0][0].replace(" signed ", " "), readable(*texts[1])
 
 
 @pytest.mark.parametrize("seed", range(24))
