@@ -201,6 +201,8 @@ class Expressions:
     def _inside(self, text: str, bits: int | None, *, compared: bool) -> Expression | None:
         """The operand, no more of it than the target takes."""
         if text.startswith("$signed("):
+            if (literal := _LITERAL.fullmatch(text[8:-1])) and (number := _signed(literal)):
+                return number
             inner = self._operand(text[8:-1], None)
             if inner is None:
                 return None
@@ -451,6 +453,18 @@ def _equally_wide(operands: list[Expression]) -> list[Expression]:
         else operand
         for operand in operands
     ]
+
+
+def _signed(literal: re.Match[str]) -> Expression | None:
+    """A number whose highest bit is its sign, in decimal."""
+    bits = int(literal[1])
+    value = int(literal[4], 16 if literal[3] == "h" else 10)
+    if bits > 32:
+        return None
+    if value >> (bits - 1):
+        bits, value = bits + 1, value - (1 << bits)
+    text = f"{'-' if value < 0 else ''}{bits}'sd{abs(value)}"
+    return Expression(text, bits, signed=True, simple=value >= 0)
 
 
 def _decimal(text: str) -> str:
