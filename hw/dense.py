@@ -80,8 +80,8 @@ class DenseArray(Unit[DenseConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x = registered(m, platform, "x_register", self.x)
-        w = registered(m, platform, "w_register", self.w)
+        x = registered(m, platform, "x", self.x)
+        w = registered(m, platform, "w", self.w)
         drain = RowDrain(RowDrainConfig(rows=config.rows))
         place(m, platform, "drain", drain)
         control = Signal(control_layout)

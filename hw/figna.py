@@ -183,8 +183,8 @@ class FignaArray(Unit[FignaConfig]):
         config = self.config
         group = GroupRegisters(config)
         control = Signal(control_layout)
-        x = registered(m, platform, "x_register", self._whole(m, group))
-        w = registered(m, platform, "w_register", self.w)
+        x = registered(m, platform, "x", self._whole(m, group))
+        w = registered(m, platform, "w", self.w)
         m.d.comb += [x.ready.eq(control.step), w.ready.eq(control.step)]
         post = PostSequence(m, platform, self, group, control.load)
         self._step(m, x, w, control, group.ends_tile, post.busy)

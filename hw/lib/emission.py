@@ -244,7 +244,7 @@ def _yosys(modules: Sequence[Converted]) -> str:
         "proc -nomux -norom",
         "memory_collect",
         "opt_merge",
-        "opt_clean -purge",
+        "opt_clean",
         "write_verilog -noattr {result}",
     )
     written = len(re.findall(r"^endmodule$", text, re.MULTILINE))

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from .verilog_module import NAME, STEP, Assign, Module, Net, Process, Statement
 
 _CLEARED = 4  # words of a memory from which on a loop clears it
-_CHOICES = 3  # lines of a process that are too many for an expression
+_CHOICES = 3  # conditions of a process that are too many for an expression
+_LABELS = 4  # labels of a case that an expression may have at most
 
 _IF = re.compile(r" *(?:end else )?if \((.*)\) begin")
 _CASE = re.compile(r" *casez \((.*)\)")
@@ -129,8 +130,9 @@ class _Value:
         """Assignments that give the value; none where a process says it better."""
         places = {step[2] for step in map(STEP.fullmatch, self.body) if step}
         choices = sum(_IF.fullmatch(line) is not None for line in self.body)
-        table = any(map(_CASE.fullmatch, self.body))
-        if len(places) > 1 or ((choices >= _CHOICES or table) and _wakes(self.module, self.body)):
+        labels = sum(_LABEL.fullmatch(line) is not None for line in self.body)
+        long = choices >= _CHOICES or labels
+        if len(places) > 1 or labels > _LABELS or (long and _wakes(self.module, self.body)):
             return []
         value = self._last()
         return [*self.steps, Assign(places.pop(), value)] if value else []

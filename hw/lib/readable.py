@@ -96,6 +96,13 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
     views: list[Assign] = []
     statements = []
     instances = tuple(f"{s.name}_" for s in module.statements if isinstance(s, Instance))
+    inputs = tuple(
+        f"{statement.name}_{pin}"
+        for statement in module.statements
+        if isinstance(statement, Instance)
+        for pin in statement.pins
+        if pin not in outputs[statement.module]
+    )
     own_first = sorted(
         module.statements,
         key=lambda s: isinstance(s, Assign) and s.target.startswith(instances),
@@ -108,6 +115,8 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
         driver = drivers.get(part)
         if part in names:
             names[name] = names[part]
+        elif driver is None and name.startswith(inputs):
+            names[name] = part  # no name of its own for what an instance takes
         elif driver is None:
             names[part] = name
             views.append(statement)

@@ -56,13 +56,17 @@ class StreamRegister(Part[StreamRegisterConfig]):
 def registered(m: Module, platform: object, name: str, source: Any) -> stream.Interface:
     """What a stream gives, by way of a register put into ``m``; the user drives ``ready``."""
     register = StreamRegister(source.payload.shape())
-    place(m, platform, name, register)
+    place(m, platform, f"{name}_register", register)
+    held = register.output.signature.create(path=(f"{name}_held",))
     m.d.comb += [
         register.input.valid.eq(source.valid),
         register.input.payload.eq(source.payload),
         source.ready.eq(register.input.ready),
+        held.valid.eq(register.output.valid),
+        held.payload.eq(register.output.payload),
+        register.output.ready.eq(held.ready),
     ]
-    return register.output
+    return held
 
 
 class RowDrainConfig(Config):
