@@ -48,7 +48,8 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         name: {port.name for port in module.ports if port.direction == "output"}
         for name, module in modules.items()
     }
-    for module in modules.values():
+    for name, description in descriptions.items():
+        module = modules[name]
         _name_fields(module, outputs)
         _name_ports(module)
         _name_outputs(module, outputs)
@@ -60,6 +61,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         _forget_unused(module, outputs)
         merge_registers(module)
         module.statements = _ordered(module.statements)
+        _order_nets(module, description.ports)
         for statement in module.statements:
             if isinstance(statement, Process):
                 shorten(statement)
@@ -259,9 +261,10 @@ def _name_outputs(module: Module, outputs: Mapping[str, set[str]]) -> None:
     names = {}
     for statement in module.statements:
         if isinstance(statement, Instance):
-            for pin in outputs[statement.module].intersection(statement.pins):
-                net, name = module.nets.get(statement.pins[pin]), f"{statement.name}_{pin}"
-                if net is not None and net.anonymous and name not in module.nets:
+            for pin, connected in statement.pins.items():
+                net, name = module.nets.get(connected), f"{statement.name}_{pin}"
+                output = pin in outputs[statement.module]
+                if output and net is not None and net.anonymous and name not in module.nets:
                     names[net.name] = name
     module.rename(names)
     for old, name in names.items():

@@ -26,6 +26,7 @@ _DECLARATION = re.compile(
 _DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
 _INSTANCE = re.compile(r"^  \w+ (\w+) \($", re.MULTILINE)
+_DOUBLE = re.compile(r"(?<![\w.\\])\w+?__\w+")
 _KICK = re.compile(
     r"^  reg \\\$auto\$\S+  = 0;\n|^    if \(\\\$auto\$\S+ \) begin end\n", re.MULTILINE
 )
@@ -217,11 +218,11 @@ def _plain_names(body: str) -> str:
     """Names that need no escape, all of them different."""
     taken = set(NAME.findall(body))
     found: dict[str, str] = {}
-    for name in sorted(name for name in taken if "__" in name):
-        single = name.replace("__", "_")
-        if single not in taken:
-            taken.add(single)
-            body = re.sub(rf"(?<![\w.\\]){name}\b", single, body)
+    singles = {name: name.replace("__", "_") for name in sorted(taken) if "__" in name}
+    singles = {name: single for name, single in singles.items() if single not in taken}
+    taken |= set(singles.values())
+    if singles:
+        body = _DOUBLE.sub(lambda match: singles.get(match[0], match[0]), body)
 
     def plain(name: str) -> str:
         name = _NUMBERED.sub(numbered, name)
@@ -275,7 +276,8 @@ def _without_aliases(module: Module, body: str) -> str:
         del module.nets[other.name]
 
     body = _ALIAS.sub(lambda match: match[0] if match.groups() in kept else "", body)
-    return NAME.sub(lambda match: root(match[0]), body)
+    names = {name: root(name) for name in best}
+    return NAME.sub(lambda match: names.get(match[0], match[0]), body) if names else body
 
 
 def write(module: Module, comment: str) -> str:
