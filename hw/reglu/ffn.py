@@ -7,6 +7,7 @@ from ...golden.reglu.unit import REGLU_FFN
 from ..lib.base import Unit, connect
 from ..lib.emission import place
 from ..lib.memories import address_bits
+from ..lib.streams import payload_registers
 from .predictor import NeuronCounter, NeuronPredictor
 from .requests import Requester, token_layout
 from .rows import RowEngine
@@ -100,14 +101,16 @@ class RegluFFN(Unit[RegluConfig]):
                 token.loading.eq(~x.payload.last),
                 token.running.eq(x.payload.last),
             ]
+        size = payload_registers(m, token.size, "token")
+        to_h = payload_registers(m, token.to_h, "to_h")
         with m.If(token.start):
             m.d.sync += [
-                token.size.neurons.eq(x.payload.neurons),
-                token.to_h.mult.eq(x.payload.h_mult),
-                token.to_h.shift.eq(x.payload.h_shift),
+                size.neurons.eq(x.payload.neurons),
+                to_h.mult.eq(x.payload.h_mult),
+                to_h.shift.eq(x.payload.h_shift),
             ]
             if self.config.predictor:
-                m.d.sync += token.size.rank.eq(x.payload.rank)
+                m.d.sync += size.rank.eq(x.payload.rank)
 
     def _request(
         self,

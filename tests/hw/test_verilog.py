@@ -400,3 +400,24 @@ def test_verilog_does_not_depend_on_what_was_emitted_before():
     (design,) = UNITS["sparqle"].designs(config)
     texts = {generate(design, config).verilog for _ in range(3)}
     assert len(texts) == 1
+
+
+def test_verilog_is_the_same_in_every_process():
+    """Whatever order Python's sets have there."""
+    script = (
+        "from nibbleforge.golden.units import UNITS\n"
+        "from nibbleforge.hw.generate import generate\n"
+        "config = UNITS['nm'].presets['tiny']\n"
+        "print(generate(*UNITS['nm'].designs(config), config).verilog)\n"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1
