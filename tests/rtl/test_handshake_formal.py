@@ -124,8 +124,8 @@ class QueueUser(wiring.Component):
         m = Module()
         queue = Queue(QueueConfig(width=1, depth=2))
         place_queue(m, platform, "mine", queue)
-        room, there = (queue.room, queue.there) if self.careful else (1, 1)
-        m.d.comb += [queue.push.eq(self.push & room), queue.pop.eq(self.pop & there)]
+        room, valid = (queue.room, queue.valid) if self.careful else (1, 1)
+        m.d.comb += [queue.push.eq(self.push & room), queue.pop.eq(self.pop & valid)]
         return m
 
 
