@@ -13,9 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .rows import MatrixRows
+
 WORD_BITS = 32
 
-Made = Literal["", "block", "part", "setting", "error"]
+Made = Literal["", "block", "part", "setting", "error", "matrix", "row", "count", "word"]
 Belongs = Literal["tokens", "outputs", "results", "stream", "request", "answers"]
 
 
@@ -25,8 +27,9 @@ class Field:
 
     ``made`` says how a core makes the field, which then does not pass its bus: ``block`` is set in
     the final beat of a block, ``part`` also in the final one of every part of it, ``setting`` is a
-    register, and ``error`` of an output is kept in a register. ``floating``: elements are IEEE 754
-    numbers.
+    register, and ``error`` of an output is kept in a register. Of a request, ``matrix``, ``row``
+    and ``count`` say which rows it is for; answers repeat the first two, end each row with
+    ``block``, and have its ``word`` there. ``floating``: elements are IEEE 754 numbers.
     """
 
     name: str
@@ -58,6 +61,12 @@ class Port:
         Ports of one family have blocks of the same length; by default a port is alone.
     beats
         Beats of a block where the configuration alone says it.
+    most
+        Most beats of a block where the configuration alone says it.
+    asks
+        Of requests: the matrices whose rows they are for.
+    ahead
+        Of requests: how many of them wait for rows at most.
     """
 
     name: str
@@ -68,6 +77,9 @@ class Port:
     block: Literal["fixed", "last"] = "fixed"
     family: str = ""
     beats: int | None = None
+    most: int | None = None
+    asks: tuple[MatrixRows, ...] = ()
+    ahead: int = 0
 
     @cached_property
     def width(self) -> int:
