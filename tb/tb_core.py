@@ -9,7 +9,8 @@ import numpy as np
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
 from ..golden.soc.blocks import LayerBlocks
-from ..golden.soc.config import CoreConfig, config_around
+from ..golden.soc.config import CoreConfig
+from ..golden.soc.memory import config_around
 from ..golden.soc.unit import CoreRun
 from .stimuli import Stimuli, stimuli_of
 

@@ -12,8 +12,9 @@ from ..contract.ports import Port
 from ..contract.schedule import Beats
 from ..contract.tiling import Tiling
 from .config import CoreConfig, Packing, ResultPacking, family, header
+from .memory import Image, Rows
 from .order import Load, Loops
-from .registers import LENGTH_BITS, result_port, stored
+from .registers import LENGTH_BITS, result_port, sides, stored
 
 
 class Operands(Protocol):
@@ -70,13 +71,16 @@ class LayerBlocks:
     results
         Beats of every tile, ``(tiles, beats, 32-bit words)``, in the order of the tiling.
     settings
-        Register name to value.
+        Register name to value; but for those that say where the image is.
+    image
+        Rows that memory is to hold, if the unit asks for some.
     """
 
     ports: tuple[Blocks, ...]
     tiling: Tiling
     results: NDArray[np.uint32]
     settings: dict[str, int]
+    image: Image | None = None
 
     @classmethod
     def of(
@@ -96,20 +100,20 @@ class LayerBlocks:
         y = result_port(declared)
         rows = traffic[y.name].expand()
         results = rows.reshape(len(tiling), -1, y.words)
-        settings = {
-            "outputs_stay": int(outputs_stay),
-            "tokens": tiling.token_blocks,
-            "outputs": tiling.output_blocks,
-        }
+        settings = {"tokens": tiling.token_blocks}
+        if "outputs" in sides(declared):
+            settings |= {"outputs_stay": int(outputs_stay), "outputs": tiling.output_blocks}
         for blocks in cut:
             settings |= blocks.settings
         if y.beats is None:
             settings[f"{y.name}_beats"] = results.shape[1]
             _check_fits(y, results.shape[1], config.result_beats, "result_beats")
         most = (1 << LENGTH_BITS) - 1
-        if max(settings["tokens"], settings["outputs"]) > most:
+        if max(settings[side] for side in sides(declared)) > most:
             raise UserError(f"a layer must have at most {most} blocks of tokens and of outputs.")
-        return cls(cut, tiling, results, settings)
+        asked = Rows.of(declared)
+        image = Image.of(asked, traffic[asked.answers.name].words) if asked else None
+        return cls(cut, tiling, results, settings, image)
 
     def loops(self, config: CoreConfig) -> Loops:
         """The loops over the layer."""
@@ -118,7 +122,7 @@ class LayerBlocks:
             self.tiling.output_blocks,
             config.token_blocks,
             config.output_blocks,
-            bool(self.settings["outputs_stay"]),
+            bool(self.settings.get("outputs_stay")),
         )
 
     def packets(self, config: CoreConfig, load: Load) -> list[NDArray[np.uint32]]:

@@ -63,17 +63,13 @@ class CoreConfig(Config, Generic[C]):
         return self.token_blocks if side == "tokens" else self.output_blocks
 
     def depth(self, port: Port) -> int:
-        """Beats of a port's longest block."""
-        return self.depths.get(family(port), self.block_beats)
+        """Beats of a port's longest block, a power of two."""
+        most = self.block_beats if port.most is None else max(2, port.most)
+        return self.depths.get(family(port), min(self.block_beats, 1 << (most - 1).bit_length()))
 
     def tile_beats(self, port: Port) -> int:
         """Most beats of a tile's results."""
-        return port.beats or self.result_beats
-
-
-def config_around(unit: type[Config]) -> type[CoreConfig]:
-    """The configuration of cores around units with such parameters."""
-    return CoreConfig[unit]  # type: ignore[valid-type]
+        return port.beats or port.most or self.result_beats
 
 
 def family(port: Port) -> str:

@@ -10,6 +10,7 @@ from ..contract.events import Event
 from ..contract.ports import Port
 from ..version import VERSION
 from .config import SIDES, CoreConfig, family
+from .memory import FetchingConfig, Rows, memory_settings
 
 BYTES = 4
 ADDRESS_BITS = 12
@@ -97,6 +98,7 @@ STATES = (
     ("waits_tokens", "the unit waits for blocks of tokens"),
     ("waits_outputs", "the unit waits for blocks of outputs"),
     ("waits_results", "the unit waits until results have left"),
+    ("waits_memory", "the unit waits for rows from memory, where it asks for some"),
     ("input_waiting", "a word waits at the stream in"),
 )
 
@@ -107,6 +109,7 @@ ERRORS = (
     ("wrong_block", "a packet that is not the next of its side; drained"),
     ("wrong_length", "a packet longer or shorter than its port takes; drained"),
     ("unit", "the unit reported an error with its results"),
+    ("memory", "the memory answered with an error, where rows come from one"),
 )
 
 INTERRUPTS = (
@@ -160,12 +163,18 @@ def result_port(ports: tuple[Port, ...]) -> Port:
     return next(port for port in ports if port.belongs == "results")
 
 
+def sides(ports: tuple[Port, ...]) -> tuple[str, ...]:
+    """What blocks belong to, as far as there are some."""
+    belong = {port.belongs for port in stored(ports)}
+    return tuple(side for side in SIDES if side in belong)
+
+
 def check_supported(design: Design, ports: tuple[Port, ...]) -> None:
     """Raise :class:`UserError` unless the core can run a unit with these ports."""
-    inputs = [port for port in ports if port.direction == "in"]
-    outputs = [port for port in ports if port.direction == "out"]
-    blocks = all(port.belongs in SIDES for port in inputs)
-    if not blocks or [port.belongs for port in outputs] != ["results"]:
+    rows = Rows.of(ports)
+    fetched = (rows.request, rows.answers) if rows and rows.supported and design.supplied else ()
+    others = [port for port in ports if port not in fetched and port not in stored(ports)]
+    if "tokens" not in sides(ports) or [port.belongs for port in others] != ["results"]:
         raise UserError(
             f"the core takes units whose inputs are blocks of tokens and outputs and that have "
             f"one port of results; {design.name} is none."
@@ -236,10 +245,12 @@ def _flags(names: tuple[tuple[str, str], ...]) -> tuple[Bits, ...]:
 
 def _settings(config: CoreConfig, ports: tuple[Port, ...]) -> Iterator[tuple[str, int, str]]:
     """Name, bits and meaning of what describes a layer."""
-    yield "outputs_stay", 1, "loop order: 0 blocks of tokens stay while outputs pass, 1 reverse"
+    present = sides(ports)
+    if "outputs" in present:
+        yield "outputs_stay", 1, "loop order: 0 blocks of tokens stay while outputs pass, 1 reverse"
     yield "tile_packets", 1, "TLAST: 0 at the end of the layer, 1 at the end of each tile"
-    yield "tokens", LENGTH_BITS, "blocks of tokens of the layer, at least 1"
-    yield "outputs", LENGTH_BITS, "blocks of outputs of the layer, at least 1"
+    for side in present:
+        yield side, LENGTH_BITS, f"blocks of {side} of the layer, at least 1"
     seen = set()
     for port in stored(ports):
         name = family(port)
@@ -259,6 +270,9 @@ def _settings(config: CoreConfig, ports: tuple[Port, ...]) -> Iterator[tuple[str
         for field in port.fields:
             if field.made == "setting":
                 yield field.name, field.width, field.meaning
+    rows = Rows.of(ports)
+    if rows and isinstance(config, FetchingConfig):
+        yield from memory_settings(config, stored(ports), rows)
 
 
 def _counters(events: tuple[Event, ...]) -> Iterator[Register]:

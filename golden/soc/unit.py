@@ -5,6 +5,7 @@ The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Co
 
 from dataclasses import dataclass, field
 from functools import cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from ..contract.ports import WORD_BITS, Field, Port
 from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, ranges
 from ..contract.workload import Profile, Workload
 from .blocks import LayerBlocks, Operands
-from .config import CoreConfig, ResultPacking, config_around
+from .config import CoreConfig, ResultPacking
+from .memory import MEMORY_EVENTS, FetchingConfig, Rows, config_around, memory_ports
 from .order import Pass
 from .registers import (
     ADDRESS_BITS,
@@ -28,7 +30,9 @@ from .registers import (
     check_supported,
     register_map,
     result_port,
+    sides,
 )
+from .supply import FetchedRows
 
 PREFIX = "core_"
 """Begins the names of the core's designs and own events."""
@@ -53,11 +57,17 @@ class CoreRun:
         Whether blocks of outputs stay while tokens pass, or the reverse.
     tile_packets
         Whether each tile ends a packet of the stream out, or the layer alone.
+    address
+        Where the rows that the unit asks for begin in memory, a multiple of a beat of memory.
+    latency
+        Cycles from a burst to its first beat, at least 1, ``(n,)``: of n bursts, then again.
     """
 
     operands: Operands
     outputs_stay: bool = False
     tile_packets: bool = False
+    address: int = 0
+    latency: NDArray[np.integer] = field(default_factory=lambda: np.array([20]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +85,15 @@ class CoreProfile(Profile):
 # --- ports and events -------------------------------------------------------------------------
 
 
+def all_ports(design: Design, config: CoreConfig) -> tuple[Port, ...]:
+    """Ports of a core around a unit: those of every core, and those to memory if it needs one."""
+    rows = Rows.of(design.ports(config.unit))
+    fetches = rows and isinstance(config, FetchingConfig)
+    return (*ports(config), *(memory_ports(config, rows) if fetches else ()))
+
+
 def ports(config: CoreConfig) -> tuple[Port, ...]:
-    """Ports of a core: an AXI4-Lite slave, a stream in, a stream out."""
+    """Ports of every core: an AXI4-Lite slave, a stream in, a stream out."""
     address = (Field("addr", ADDRESS_BITS, "address in bytes"),)
     w = (Field("data", WORD_BITS, "data"), Field("strb", BYTES, "bytes written: all"))
     b = (Field("resp", 2, "0 done, 2 refused"),)
@@ -104,9 +121,10 @@ def events(design: Design, config: CoreConfig) -> tuple[Event, ...]:
         Event("stall_load", "time", "cycles that a pass waits for blocks"),
         Event("stall_results", "time", "cycles that a pass waits for results to leave"),
     )
+    fetched = MEMORY_EVENTS if Rows.of(design.ports(config.unit)) else ()
     return (
         *design.events(config.unit),
-        *(Event(PREFIX + e.name, e.kind, e.meaning, e.width) for e in own),
+        *(Event(PREFIX + e.name, e.kind, e.meaning, e.width) for e in (*own, *fetched)),
     )
 
 
@@ -115,9 +133,10 @@ def registers(design: Design, config: CoreConfig) -> RegisterMap:
     return register_map(design, config, events(design, config))
 
 
-def bandwidth(config: CoreConfig) -> dict[str, float]:
+def bandwidth(design: Design, config: CoreConfig) -> dict[str, float]:
     """Bits per cycle that the law assumes on each input."""
-    return {port.name: float(port.width) for port in ports(config) if port.direction == "in"}
+    inputs = (port for port in all_ports(design, config) if port.direction == "in")
+    return {port.name: float(port.width) for port in inputs}
 
 
 # --- schedule ---------------------------------------------------------------------------------
@@ -131,6 +150,8 @@ class _Timing:
     ----------
     start
         First cycle in which the core is busy.
+    fetched
+        The rows that it asks memory for, if any.
     taken, rows, words
         Cycles of every word in, every beat of results, every word out.
     pulses
@@ -142,6 +163,7 @@ class _Timing:
     layer: LayerBlocks
     operands: Operands
     start: int
+    fetched: FetchedRows | None = None
     taken: list[NDArray[np.int64]] = field(default_factory=list)
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     firsts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -151,7 +173,7 @@ class _Timing:
         loops = self.layer.loops(self.config)
         y = result_port(self.design.ports(self.config.unit))
         self.row_words = ResultPacking(y.sent, self.config.bus_width).words
-        self.room = result_room(self.config, y)
+        self.room = result_room(self.design, self.config)
         full: dict[tuple[str, int], int] = {}
         released: dict[tuple[str, int], int] = {}
         waiting = loops.passes()
@@ -183,8 +205,8 @@ class _Timing:
         )
         zero = begin + PRIME + empty
         tiling = self.layer.tiling
-        schedule = self.design.schedule(
-            self.config.unit,
+        schedule = self._alone(
+            zero,
             self.operands.part(
                 slice(one.tokens.start * tiling.rows, one.tokens.stop * tiling.rows),
                 slice(one.outputs.start * tiling.columns, one.outputs.stop * tiling.columns),
@@ -196,6 +218,13 @@ class _Timing:
         rows = zero + schedule.cycles[result_port(self.design.ports(self.config.unit)).name]
         self._leave(rows)
         return int(rows[-1]) + 1
+
+    def _alone(self, zero: int, operands: Operands) -> Schedule:
+        """What the unit does with some operands from this cycle on."""
+        if self.fetched is None or self.design.supplied is None:
+            return self.design.schedule(self.config.unit, operands)
+        self.fetched.zero = zero
+        return self.design.supplied(self.config.unit, operands, self.fetched)
 
     def _roomy(self) -> int:
         """First cycle in which the results of a whole pass have room."""
@@ -223,6 +252,8 @@ class _Timing:
         self._note("load_words", taken)
         self._note("result_words", words)
         self._note("busy", np.arange(self.start, words[-1] + 1))
+        fetched = self.fetched.pulses() if self.fetched else {}
+        self.pulses |= {PREFIX + name: [pulses] for name, pulses in fetched.items()}
         joined = {
             name: Pulses(
                 np.concatenate([pulses.cycles for pulses in parts]),
@@ -233,9 +264,11 @@ class _Timing:
         return taken, words, joined
 
 
-def result_room(config: CoreConfig, port: Port) -> int:
+def result_room(design: Design, config: CoreConfig) -> int:
     """Beats of results of the largest pass; the buffer holds twice as many."""
-    return config.token_blocks * config.output_blocks * config.tile_beats(port)
+    declared = design.ports(config.unit)
+    tiles = prod(config.blocks(side) for side in sides(declared))
+    return tiles * config.tile_beats(result_port(declared))
 
 
 def result_words(design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks) -> Beats:
@@ -350,7 +383,10 @@ def schedule(design: Design, config: CoreConfig, run: CoreRun) -> Schedule:
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
     settings = {**layer.settings, "tile_packets": int(run.tile_packets)}
     start = len(known.of("setting")) + 2  # the cycle after the start's
-    timing = _Timing(design, config, layer, run.operands, start)
+    fetched = _fetched(design, config, run, layer)
+    if layer.image and fetched:
+        settings |= layer.image.settings(fetched.config, run.address)
+    timing = _Timing(design, config, layer, run.operands, start, fetched)
     taken, words, pulses = timing.finished()
     totals = {name: int(pulse.increments.sum()) for name, pulse in pulses.items()}
     session = Session.of(known, settings, totals)
@@ -359,11 +395,25 @@ def schedule(design: Design, config: CoreConfig, run: CoreRun) -> Schedule:
         "s_axis": Beats(layer.stream(config)),
         "m_axis": result_words(design, config, run, layer),
     }
+    cycles |= {"s_axis": taken, "m_axis": words}
+    if fetched:
+        beats |= fetched.beats()
+        cycles |= fetched.cycles()
     return Schedule(
-        {port.name: beats[port.name] for port in ports(config)},
-        {**cycles, "s_axis": taken, "m_axis": words},
+        {port.name: beats[port.name] for port in all_ports(design, config)},
+        cycles,
         {event.name: pulses[event.name] for event in known.events},
     )
+
+
+def _fetched(
+    design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks
+) -> FetchedRows | None:
+    """The rows that a layer asks memory for, if its unit asks for any."""
+    rows = Rows.of(design.ports(config.unit))
+    if rows is None or layer.image is None or not isinstance(config, FetchingConfig):
+        return None
+    return FetchedRows(config, rows, layer.image, run.address, run.latency)
 
 
 def traffic(design: Design, config: CoreConfig, run: CoreRun) -> Traffic:
@@ -394,9 +444,9 @@ def core_design(design: Design) -> Design:
         summary=f"core that runs whole layers on {design.name}, from streams",
         law="per pass max(load, compute, drain), first load and last drain outside; "
         f"compute is that of {design.name} and {PRIME + 1} cycles more",
-        ports=ports,
+        ports=partial(all_ports, design),
         events=partial(events, design),
-        bandwidth=bandwidth,
+        bandwidth=partial(bandwidth, design),
         schedule=partial(schedule, design),
         traffic=partial(traffic, design),
         workload=workload,
@@ -422,11 +472,13 @@ def core_of(unit: Unit) -> Unit:
     UserError
         The core does not take the unit.
     """
-    config = config_around(unit.config)
     presets: dict[str, Config] = {}
     for name, parameters in unit.presets.items():
-        if all(_takes(design, parameters) for design in unit.designs(parameters)):
+        designs = unit.designs(parameters)
+        if all(_takes(design, parameters) for design in designs):
             extent = _EXTENT.get(name, {"block_beats": 4096})
+            fetches = any(Rows.of(design.ports(parameters)) for design in designs)
+            config = config_around(unit.config, fetches=fetches)
             presets[name] = config(unit=parameters, **extent)
     if not presets:
         parameters = next(iter(unit.presets.values()))
@@ -435,7 +487,7 @@ def core_of(unit: Unit) -> Unit:
     return Unit(
         name=f"core/{unit.name}",
         summary=f"core that runs whole layers on {unit.name}, from streams",
-        config=config,
+        config=type(next(iter(presets.values()))),
         presets=presets,
         designs=lambda core: tuple(core_design(d) for d in unit.designs(core.unit)),
         takes=unit.takes,

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.ports import Field, Port
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.soc.config import Packing, ResultPacking, config_around, header
+from nibbleforge.golden.soc.config import Packing, ResultPacking, header
+from nibbleforge.golden.soc.memory import config_around
 from nibbleforge.golden.units import core_name, unit
 
 DENSE = DenseConfig(rows=4, columns=4, max_k=64, passes=1)
