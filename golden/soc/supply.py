@@ -115,7 +115,9 @@ class FetchedRows:
         place = np.arange(len(number)) - (ends - length)[number]
         data = content[places[number] + place].view("<u4")
         answers = Answers(ar.name, number + 1, np.resize(self.latency, len(length)))
-        beats = r.pack(data=data, resp=np.zeros(len(data), np.uint8), last=place == length[number] - 1)
+        beats = r.pack(
+            data=data, resp=np.zeros(len(data), np.uint8), last=place == length[number] - 1
+        )
         return {
             ar.name: Beats(ar.pack(addr=address, len=length - 1)),
             r.name: Beats(beats, answers=answers),
@@ -135,7 +137,7 @@ class FetchedRows:
         for offered, taken in zip(self.offered, self.taken, strict=True):
             waits[offered : taken + 1] = False
         strobes = {
-            "bursts": np.array(self.asked, np.int64),
+            "bursts": np.array(self.asked, np.int64) - OFFERED,
             "memory_beats": np.array(self.taken, np.int64),
             "stall_memory": np.flatnonzero(waits),
         }

@@ -7,7 +7,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.design import Design
-from ...golden.soc.config import CoreConfig
+from ...golden.soc.config import SIDES, CoreConfig
 from ...golden.soc.registers import BYTES, COMMANDS, ERRORS, INTERRUPTS, STATES, Register
 from ...golden.soc.unit import ports, registers
 from ..lib.base import Part, payload_layout
@@ -137,7 +137,8 @@ class RegisterFile(Part[CoreConfig]):
                 m.d.sync += self._kept[register.name].eq(self._kept[register.name] & ~bits)
 
     def _has_shape(self) -> Value:
-        return self.tokens.any() & self.outputs.any()
+        sides = (getattr(self, side) for side in SIDES if side in self.map)
+        return Cat(*(blocks.any() for blocks in sides)).all()
 
     # --- states -------------------------------------------------------------------------------
 
