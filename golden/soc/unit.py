@@ -463,6 +463,9 @@ _EXTENT: dict[str, dict[str, Any]] = {
 }
 """Buffers of presets that need not hold the layers of a large LLM."""
 
+_MEMORY: dict[str, dict[str, Any]] = {"tiny": {"burst": 4, "rows_ahead": 3}}
+"""Small values of what cores with a memory have beside."""
+
 
 def core_of(unit: Unit) -> Unit:
     """The core around a unit, as a unit with presets of the same names.
@@ -478,6 +481,7 @@ def core_of(unit: Unit) -> Unit:
         if all(_takes(design, parameters) for design in designs):
             extent = _EXTENT.get(name, {"block_beats": 4096})
             fetches = any(Rows.of(design.ports(parameters)) for design in designs)
+            extent = extent | (_MEMORY.get(name, {}) if fetches else {})
             config = config_around(unit.config, fetches=fetches)
             presets[name] = config(unit=parameters, **extent)
     if not presets:
