@@ -443,6 +443,7 @@ class Core(Unit[CoreConfig]):
     """
 
     def __init__(self, config: CoreConfig, design: Design):
+        self.inner = design
         super().__init__(config, core_design(design), {"irq": Out(1)})
         self.registers = RegisterFile(config, design)
         settings = {register.name: register.width for register in self.registers.map.of("setting")}

@@ -6,6 +6,7 @@ from typing import Any
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.soc.config import CoreConfig, Packing, ResultPacking
+from ...golden.soc.memory import Rows
 from ...golden.soc.registers import RegisterMap, result_port, stored
 from ...golden.soc.unit import registers
 from ..generate import Generated, check_name, describe_design, describe_events, header, waivers
@@ -54,10 +55,11 @@ def generate_core(
         The name is no Verilog identifier, or a keyword.
     """
     top = design.name if name is None else name
-    check_name(top, signals(config.bus_width))
     core = component(design, config)
     if design.inner is None or not isinstance(core, Core):
         raise UserError(f"{design.name} is no core.")
+    members = signals(config, design.inner)
+    check_name(top, members)
     verilog, modules = to_verilog(AxiCore(core), top)
     known = registers(design.inner, config)
     named = RegisterMap(top, known.registers, known.events)
@@ -65,7 +67,7 @@ def generate_core(
         name=top,
         verilog=header(design, config, top) + verilog,
         manifest={"unit": unit, **_manifest(design, config, top, named, modules)},
-        template=_template(config, top),
+        template=_template(members, top),
         waivers=waivers(top),
         documents={
             f"{top}.h": c_header(named),
@@ -85,17 +87,19 @@ def _manifest(
     assert design.inner is not None
     ports = design.inner.ports(config.unit)
     results = ResultPacking(result_port(ports).sent, config.bus_width)
+    rows = Rows.of(ports)
     return {
         **describe_design(design, config, top, CLOCK, RESET, "low"),
         "interfaces": {
             "s_axi": {"kind": "AXI4-Lite slave", "registers": f"{top}_registers.md"},
             "s_axis": {"kind": "AXI4-Stream slave", "bits": config.bus_width},
             "m_axis": {"kind": "AXI4-Stream master", "bits": config.bus_width},
+            **({"m_axi": {"kind": "AXI4 master, reads", "bits": rows.data_bits}} if rows else {}),
             "irq": {"kind": "interrupt", "active": "high"},
         },
         "signals": {
             name: {"direction": way, "width": bits}
-            for name, (way, bits) in signals(config.bus_width).items()
+            for name, (way, bits) in signals(config, design.inner).items()
         },
         "packets": [
             {
@@ -121,6 +125,7 @@ def _manifest(
                 for f in results.widened.fields
             ],
         },
+        **({"rows": _rows(rows)} if rows else {}),
         "registers": [
             {"name": r.name, "offset": r.offset, "access": r.access} for r in known.registers
         ],
@@ -130,9 +135,24 @@ def _manifest(
     }
 
 
-def _template(config: CoreConfig, top: str) -> str:
+def _rows(rows: Rows) -> dict[str, Any]:
+    """How rows lie in memory."""
+    return {
+        "bytes_a_beat": rows.beat_bytes,
+        "fields": [
+            {"name": f.name, "width": f.width, "count": f.count, "meaning": f.meaning}
+            for f in rows.answers.fields
+            if f.made in ("", "word")
+        ],
+        "matrices": [
+            {"name": matrix.name, "most_beats": matrix.most, "beats": f"{matrix.family}_beats"}
+            for matrix in rows.request.asks
+        ],
+    }
+
+
+def _template(members: dict[str, tuple[str, int]], top: str) -> str:
     """An instance with every signal connected to a wire of the same name, to be pasted."""
-    members = signals(config.bus_width)
     wires = "".join(
         f"wire {f'[{bits - 1}:0] ' if bits > 1 else ''}{name};\n"
         for name, (_, bits) in members.items()

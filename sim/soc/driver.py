@@ -14,6 +14,7 @@ from ...golden.contract.errors import UserError
 from ...golden.contract.ports import WORD_BITS
 from ...golden.soc.blocks import LayerBlocks, Operands
 from ...golden.soc.config import CoreConfig, ResultPacking
+from ...golden.soc.memory import FetchingConfig, Image
 from ...golden.soc.registers import (
     BYTES,
     ERRORS,
@@ -21,6 +22,7 @@ from ...golden.soc.registers import (
     LENGTH_BITS,
     STATES,
     result_port,
+    sides,
 )
 from ...golden.soc.unit import registers
 from ...golden.units import core_name, unit
@@ -59,7 +61,8 @@ class Driver:
 
     The host's part: the order of tokens (a density-sorted one is the caller's), scales a token or
     output that the unit does not apply, quantisation and packing of operands. The core's part is
-    everything between operands and results of the unit.
+    everything between operands and results of the unit. Rows that the unit asks for the driver puts
+    into memory, once as long as they stay the same.
 
     Parameters
     ----------
@@ -80,7 +83,10 @@ class Driver:
         self.transport, self.config = transport, config
         self.unit = design.inner
         self.registers = registers(design.inner, config)
-        self.results = result_port(design.inner.ports(config.unit))
+        declared = design.inner.ports(config.unit)
+        self.results, self.sides = result_port(declared), sides(declared)
+        self.image: Image | None = None  # what memory holds, and where
+        self.address = 0
         self._identify()
 
     @classmethod
@@ -179,9 +185,10 @@ class Driver:
     ) -> dict[str, NDArray]:
         """Run what the core can count in one go."""
         layer = self._planned(operands, outputs_stay)
+        settings = layer.settings | self._rows(layer)
         self._forget()
         for register in self.registers.of("setting"):
-            self._write(register.name, layer.settings.get(register.name, 0))
+            self._write(register.name, settings.get(register.name, 0))
         self._write("control", self._bit("control", "start"))
         self._check()
         rows = sum(len(tile) for tile in layer.results)
@@ -196,12 +203,22 @@ class Driver:
 
     def _planned(self, operands: Operands, outputs_stay: bool | None) -> LayerBlocks:
         """The layer as blocks, in the order that was asked for or that moves fewer words."""
-        if outputs_stay is None:
+        if outputs_stay is None and "outputs" in self.sides:
             return min(
                 (self._planned(operands, stay) for stay in (False, True)),
                 key=lambda layer: len(layer.stream(self.config)),
             )
-        return LayerBlocks.of(self.unit, self.config, operands, outputs_stay=outputs_stay)
+        stay = bool(outputs_stay)
+        return LayerBlocks.of(self.unit, self.config, operands, outputs_stay=stay)
+
+    def _rows(self, layer: LayerBlocks) -> dict[str, int]:
+        """Where the rows are that the unit asks for: they are put into memory when they change."""
+        if layer.image is None or not isinstance(self.config, FetchingConfig):
+            return {}
+        if self.image is None or not np.array_equal(self.image.content, layer.image.content):
+            self.address = self.transport.put(layer.image.content)
+            self.image = layer.image
+        return layer.image.settings(self.config, self.address)
 
     def _arranged(self, layer: LayerBlocks, rows: dict[str, NDArray]) -> dict[str, NDArray]:
         """Rows in the order in which they left, as matrices."""
