@@ -10,7 +10,7 @@ from cocotb.task import bridge
 from cocotbext.axi import AxiResp
 from nibbleforge.golden.soc.blocks import LayerBlocks
 from nibbleforge.golden.soc.config import Packing, header
-from nibbleforge.golden.soc.registers import stored
+from nibbleforge.golden.soc.registers import sides, stored
 from nibbleforge.golden.units import unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
 from nibbleforge.sim.soc.transport import TimeOutError, refused
@@ -22,6 +22,8 @@ OWNER = unit(JOB["unit"])
 CONFIG = OWNER.config(**JOB["config"])
 (DESIGN,) = OWNER.designs(CONFIG)
 UNIT = DESIGN.inner
+RESULTS = next(port for port in UNIT.ports(CONFIG.unit) if port.belongs == "results")
+SIDES = sides(UNIT.ports(CONFIG.unit))
 LONG = 1e-3  # simulated seconds
 
 
@@ -37,8 +39,7 @@ def operands(seed):
 
 def expected(layer):
     """Results as the unit's own payloads have them, put together here anew."""
-    port = next(port for port in UNIT.ports(CONFIG.unit) if port.direction == "out")
-    beats = port.unpack(UNIT.traffic(CONFIG.unit, layer)[port.name].expand())["value"]
+    beats = RESULTS.unpack(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name].expand())["value"]
     tiling = layer.tiling(CONFIG.unit).results
     grid = beats.reshape(tiling.token_blocks, tiling.output_blocks, tiling.rows, tiling.columns)
     whole = np.hstack(list(np.concatenate(list(grid.swapaxes(1, 2)), axis=0).swapaxes(0, 1)))
@@ -53,8 +54,8 @@ async def check(driver, seed, **options):
     layer = operands(seed)
     result = await bridge(driver.run)(layer, timeout=LONG, **options)
     assert np.array_equal(bits(result.y), expected(layer)), seed
-    port = next(port for port in UNIT.ports(CONFIG.unit) if port.direction == "out")
-    assert result.events[f"{port.name}_beats"] == len(UNIT.traffic(CONFIG.unit, layer)[port.name])
+    golden = len(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name])
+    assert result.events[f"{RESULTS.name}_beats"] == golden
     return result
 
 
@@ -197,7 +198,7 @@ async def sentences_say_what_went_wrong(dut):
     run = bridge(driver.run)
     await refuses(
         run(operands(JOB["seed"]), timeout=LONG),
-        "the unit waits for blocks of tokens and the unit waits for blocks of outputs.",
+        " and ".join(f"the unit waits for blocks of {side}" for side in SIDES) + ".",
     )
 
     async def garbled(words, expected, timeout):

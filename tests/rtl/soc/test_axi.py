@@ -15,7 +15,7 @@ BENCH = Path(__file__).with_name("axi_bench.py")
 TESTS = len(re.findall(r"^@cocotb.test", BENCH.read_text(), re.MULTILINE)) + 2
 
 
-@pytest.mark.parametrize("name", ["dense2k", "sparqle"])
+@pytest.mark.parametrize("name", ["dense2k", "sparqle", "reglu"])
 def test_core_behind_axi(name, tmp_path):
     owner = unit(core_name(name))
     config = owner.presets["tiny"]
