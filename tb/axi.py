@@ -122,6 +122,7 @@ class AxiTransport:
 
     def __init__(self, pins: AxiPins, error: Any, time_out: Any):
         self.pins, self.error, self.time_out = pins, error, time_out
+        self.address = 0
 
     def read(self, address: int) -> int:
         """A register."""
@@ -143,9 +144,9 @@ class AxiTransport:
         return np.asarray(found, np.uint32)
 
     def put(self, content: NDArray[np.uint8]) -> int:
-        """Put bytes at the beginning of memory."""
-        resume(self.pins.put)(content, 0)
-        return 0
+        """Put bytes into memory, at ``address``."""
+        resume(self.pins.put)(content, self.address)
+        return self.address
 
 
 def _cocotbext_axi() -> Any:

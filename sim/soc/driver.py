@@ -163,6 +163,10 @@ class Driver:
             for i, event in enumerate(self.registers.events)
         }
 
+    def forget_rows(self) -> None:
+        """Put rows into memory anew with the next layer, as where another has written there."""
+        self.image = None
+
     def reset(self) -> None:
         """Give up what is under way, drop what waits at the stream in, forget errors."""
         self._write("control", self._bit("control", "soft_reset"))
