@@ -140,8 +140,8 @@ class TokenRun:
         indices = self._predict() if self.config.predictor else self._everyone()
         while self._act(indices):
             pass
-        columns = np.array(self.requests, np.int64).T
-        return TokenTiming(self.begin, self.cycle, *columns, self.taken)
+        matrix, row, decided = np.array(self.requests, np.int64).T
+        return TokenTiming(self.begin, self.cycle, matrix, row, decided, self.taken)
 
     def _ask(self, matrix: Matrix, row: int, count: int, size: int, earliest: int = 0) -> int:
         """Make up a request in this cycle; the cycle of its final beat."""

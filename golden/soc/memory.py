@@ -116,6 +116,12 @@ class Rows:
 _REPEATED = {"matrix", "row"}
 
 
+def fetching(config: CoreConfig, ports: tuple[Port, ...]) -> tuple[FetchingConfig, Rows] | None:
+    """The core as one that fetches rows for a unit with these ports, and these rows, if it does."""
+    rows = Rows.of(ports)
+    return (config, rows) if rows and isinstance(config, FetchingConfig) else None
+
+
 # --- what follows from the declaration --------------------------------------------------------
 
 
@@ -145,9 +151,12 @@ MEMORY_EVENTS = (
 
 
 def memory_settings(
-    config: FetchingConfig, ports: tuple[Port, ...], rows: Rows
+    config: FetchingConfig, rows: Rows, ports: tuple[Port, ...]
 ) -> Iterator[tuple[str, int, str]]:
-    """Name, bits and meaning of the registers that say where rows are, and how long."""
+    """Name, bits and meaning of the registers that say where rows are, and how long.
+
+    ``ports`` are those of blocks, whose lengths are registers already.
+    """
     known = {family(port) for port in ports}
     for name, most in rows.families.items():
         if name not in known:
@@ -203,7 +212,10 @@ class Image:
         lengths = np.diff(ends, prepend=-1)
         place = np.arange(len(words)) - np.repeat(ends - lengths + 1, lengths)
         beats = np.zeros(len(words), np.int64)
-        base, stride, longest, total = {}, {}, {}, 0
+        base: dict[str, int] = {}
+        stride: dict[str, int] = {}
+        longest: dict[str, int] = {}
+        total = 0
         for matrix in rows.request.asks:
             mine = found.matrix == matrix.code
             length = int(lengths[found.matrix[ends] == matrix.code].max(initial=1))

@@ -10,7 +10,7 @@ from ..contract.events import Event
 from ..contract.ports import Port
 from ..version import VERSION
 from .config import SIDES, CoreConfig, family
-from .memory import FetchingConfig, Rows, memory_settings
+from .memory import Rows, fetching, memory_settings
 
 BYTES = 4
 ADDRESS_BITS = 12
@@ -270,9 +270,8 @@ def _settings(config: CoreConfig, ports: tuple[Port, ...]) -> Iterator[tuple[str
         for field in port.fields:
             if field.made == "setting":
                 yield field.name, field.width, field.meaning
-    rows = Rows.of(ports)
-    if rows and isinstance(config, FetchingConfig):
-        yield from memory_settings(config, stored(ports), rows)
+    if fetched := fetching(config, ports):
+        yield from memory_settings(*fetched, stored(ports))
 
 
 def _counters(events: tuple[Event, ...]) -> Iterator[Register]:

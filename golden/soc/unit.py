@@ -20,7 +20,7 @@ from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, range
 from ..contract.workload import Profile, Workload
 from .blocks import LayerBlocks, Operands
 from .config import CoreConfig, ResultPacking
-from .memory import MEMORY_EVENTS, FetchingConfig, Rows, config_around, memory_ports
+from .memory import MEMORY_EVENTS, Rows, config_around, fetching, memory_ports
 from .order import Pass
 from .registers import (
     ADDRESS_BITS,
@@ -87,9 +87,8 @@ class CoreProfile(Profile):
 
 def all_ports(design: Design, config: CoreConfig) -> tuple[Port, ...]:
     """Ports of a core around a unit: those of every core, and those to memory if it needs one."""
-    rows = Rows.of(design.ports(config.unit))
-    fetches = rows and isinstance(config, FetchingConfig)
-    return (*ports(config), *(memory_ports(config, rows) if fetches else ()))
+    fetched = fetching(config, design.ports(config.unit))
+    return (*ports(config), *(memory_ports(*fetched) if fetched else ()))
 
 
 def ports(config: CoreConfig) -> tuple[Port, ...]:
@@ -410,10 +409,10 @@ def _fetched(
     design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks
 ) -> FetchedRows | None:
     """The rows that a layer asks memory for, if its unit asks for any."""
-    rows = Rows.of(design.ports(config.unit))
-    if rows is None or layer.image is None or not isinstance(config, FetchingConfig):
+    fetched = fetching(config, design.ports(config.unit))
+    if fetched is None or layer.image is None:
         return None
-    return FetchedRows(config, rows, layer.image, run.address, run.latency)
+    return FetchedRows(*fetched, layer.image, run.address, run.latency)
 
 
 def traffic(design: Design, config: CoreConfig, run: CoreRun) -> Traffic:

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.design import Design
 from ...golden.soc.config import CoreConfig
-from ...golden.soc.memory import LENGTH_BITS, FetchingConfig, Rows
+from ...golden.soc.memory import LENGTH_BITS, FetchingConfig, Rows, fetching
 from ...golden.soc.registers import ADDRESS_BITS
 from ..lib.base import Part
 from ..lib.emission import place
@@ -21,8 +21,7 @@ BUFFERABLE = 0b0011  # a normal memory that need not be cached
 def signals(config: CoreConfig, design: Design) -> dict[str, tuple[str, int]]:
     """Signals of the core around a design: direction (``in`` or ``out``) and bits."""
     bus_width = config.bus_width
-    rows = Rows.of(design.ports(config.unit))
-    fetches = rows and isinstance(config, FetchingConfig)
+    fetched = fetching(config, design.ports(config.unit))
     return {
         CLOCK: ("in", 1),
         RESET: ("in", 1),
@@ -52,7 +51,7 @@ def signals(config: CoreConfig, design: Design) -> dict[str, tuple[str, int]]:
         "m_axis_tvalid": ("out", 1),
         "m_axis_tready": ("in", 1),
         "m_axis_tlast": ("out", 1),
-        **(_memory(config, rows) if fetches else {}),
+        **(_memory(*fetched) if fetched else {}),
         "irq": ("out", 1),
     }
 

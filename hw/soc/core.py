@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
 from ...golden.soc.config import SIDES, CoreConfig, family
-from ...golden.soc.memory import FetchingConfig, Rows
+from ...golden.soc.memory import Rows, fetching
 from ...golden.soc.registers import result_port, stored
 from ...golden.soc.unit import PREFIX, core_design, events, result_room
 from ..lib.base import Part, Unit, connect, events_layout
@@ -60,13 +60,6 @@ def store_config(config: CoreConfig, port: Port) -> StoreConfig:
     )
 
 
-def fetcher_of(config: CoreConfig, rows: Rows | None) -> RowFetcher | None:
-    """What fetches the rows of a unit that asks for some."""
-    if rows is None or not isinstance(config, FetchingConfig):
-        return None
-    return RowFetcher(RowFetcherConfig.of(config, rows))
-
-
 class Engine(Part[CoreConfig]):
     """Everything that a soft reset resets: the unit, its buffers, the streams.
 
@@ -87,7 +80,8 @@ class Engine(Part[CoreConfig]):
         self.stored = stored(declared)
         self.results = result_port(declared)
         self.rows = Rows.of(declared)
-        self.fetcher = fetcher_of(config, self.rows)
+        fetched = fetching(config, declared)
+        self.fetcher = RowFetcher(RowFetcherConfig.of(*fetched)) if fetched else None
         memory = {}
         if self.fetcher:
             members = self.fetcher.signature.members

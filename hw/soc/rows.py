@@ -124,7 +124,7 @@ class RowFetcher(Part[RowFetcherConfig]):
     """
 
     def __init__(self, config: RowFetcherConfig):
-        settings = {}
+        settings: dict[str, object] = {}
         for matrix in config.matrices:
             settings |= {f"base_{matrix.name}": In(config.address_bits)}
             settings |= {f"stride_{matrix.name}": In(config.address_bits)}

@@ -141,7 +141,8 @@ class SimulatedTransport:
         if not self.channels:
             return None
         content = np.concatenate([np.zeros(0, np.uint8), *self.past.rows])
-        return Memory(*self.channels, content, 0, self.latency)
+        bursts, answers = self.channels
+        return Memory(bursts, answers, content, 0, self.latency)
 
     def _traffic(self, count: int, waits: bool) -> Traffic:
         """Beats of a run; without ``waits`` registers are read after a while, words or not."""
