@@ -107,7 +107,7 @@ class LayerBlocks:
             settings |= blocks.settings
         if y.beats is None:
             settings[f"{y.name}_beats"] = results.shape[1]
-            _check_fits(y, results.shape[1], config.result_beats, "result_beats")
+            _check_fits(y, results.shape[1], config.tile_beats(y), "result_beats")
         most = (1 << LENGTH_BITS) - 1
         if max(settings[side] for side in sides(declared)) > most:
             raise UserError(f"a layer must have at most {most} blocks of tokens and of outputs.")

@@ -264,7 +264,7 @@ def _settings(config: CoreConfig, ports: tuple[Port, ...]) -> Iterator[tuple[str
             yield f"{name}_part", width, f"beats of {name} between those with last, at least 1"
     results = result_port(ports)
     if results.beats is None:
-        width = config.result_beats.bit_length()
+        width = config.tile_beats(results).bit_length()
         yield f"{results.name}_beats", width, "beats of a tile's results, at least 1"
     for port in stored(ports):
         for field in port.fields:

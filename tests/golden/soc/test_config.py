@@ -84,7 +84,7 @@ def test_json_makes_the_same_configuration():
     assert again.config_hash == config.config_hash
 
 
-@pytest.mark.parametrize("name", ["bitmap", "compressor", "dequantizer", "reglu"])
+@pytest.mark.parametrize("name", ["bitmap", "compressor", "dequantizer"])
 def test_units_without_blocks_are_refused(name):
     with pytest.raises(UserError, match=r"^the core takes units whose inputs are blocks "):
         unit(core_name(name))

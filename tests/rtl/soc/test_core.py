@@ -10,9 +10,9 @@ from nibbleforge.sim.verify import verify
 from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb.stimuli import stimuli_of
 
-NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "sparqle")
+NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
 VARIATIONS = variations([core_name(name) for name in NAMES], ["tiny", "fpga"])
-QUICK = ("core/dense2k/tiny", "core/sparqle/tiny")
+QUICK = ("core/dense2k/tiny", "core/reglu/tiny", "core/sparqle/tiny")
 
 
 def cases(variations):
@@ -41,7 +41,7 @@ def test_stimuli_hit_every_functional_bin(variation):
     "seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 8))]
 )
 @pytest.mark.parametrize("name", ["dense2k", pytest.param("sparqle", marks=pytest.mark.slow),
-                                  pytest.param("nm", marks=pytest.mark.slow)])  # fmt: skip
+                                  pytest.param("nm", marks=pytest.mark.slow), "reglu"])  # fmt: skip
 def test_random_cores(name, seed):
     """Any unit, any bus, buffers of any size."""
     rng = np.random.default_rng(seed)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.reglu.values import compute
 from nibbleforge.golden.units import core_name, unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
 from nibbleforge.sim.soc.simulated import SimulatedTransport
 from nibbleforge.tb.stimuli import stimuli_of
+from nibbleforge.tb.tb_reglu import drawn
 
 
 def started(name, preset):
@@ -34,6 +36,38 @@ def test_layers_larger_than_the_buffers():
         for event in design.inner.events(config.unit):
             if event.kind == "work":
                 assert found.events[event.name] == alone[event.name]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(37, (300, 200, 24)), (1, (1, 1, 1)),
+     pytest.param((33, (1024, 700, 64)), marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_ffns_with_rows_in_memory(shape):
+    """Four times the buffers in tokens; the predictor's rows come as all others."""
+    driver, design, config = started("reglu", "fpga")
+    tokens, extent = shape
+    for seed in range(2):
+        operands = drawn(config.unit, np.random.default_rng(seed), tokens, extent, 0.3)
+        found = driver.run(operands)
+        assert np.array_equal(found.y, compute(config.unit, operands).y)
+        alone = design.inner.schedule(config.unit, operands).counts().events
+        for event in design.inner.events(config.unit):
+            if event.kind == "work":
+                assert found.events[event.name] == alone[event.name], event.name
+        assert found.events["core_memory_beats"] == alone["row_beats"] + alone["rows"]
+
+
+def test_an_error_of_memory_is_said_and_the_core_stays_usable():
+    driver, _, config = started("reglu", "tiny")
+    operands = drawn(config.unit, np.random.default_rng(0), 3, (20, 24, 8), 0.5)
+    put = driver.transport.put
+    driver.transport.put = lambda content: put(content) + (1 << 20)
+    with pytest.raises(CoreError, match=r"^the core noted 'memory': "):
+        driver.run(operands)
+    driver.transport.put = put
+    driver.forget_rows()
+    assert np.array_equal(driver.run(operands).y, compute(config.unit, operands).y)
 
 
 def test_too_few_words_are_said_and_the_core_stays_usable():
