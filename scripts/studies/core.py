@@ -21,6 +21,7 @@ PARTS = {
     "loader": ("loader", "side"),
     "passes and wiring": ("engine", ""),
     "collector": ("collector",),
+    "rows from memory": ("row_fetcher", "read_master"),
     "buffers with their replay": ("port_store",),
 }
 """Parts of a core and how the names of their modules end; everything else is the unit."""
