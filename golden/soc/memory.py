@@ -76,8 +76,8 @@ class Rows:
         """Whether all is declared that a core needs to know."""
         asked = {field.made for field in self.request.fields}
         given = {field.made for field in self.answers.fields}
-        whole = asked == {"matrix", "row", "count"} and given == {"", *_REPEATED, "block", "word"}
-        return whole and bool(self.request.asks) and self.data_bits <= WIDEST
+        whole = asked == {"matrix", "row", "count"}
+        return whole and given == {"", "matrix", "row", "block", "word"} and bool(self.request.asks)
 
     @property
     def word_bits(self) -> int:
@@ -113,13 +113,22 @@ class Rows:
         return longest
 
 
-_REPEATED = {"matrix", "row"}
-
-
 def fetching(config: CoreConfig, ports: tuple[Port, ...]) -> tuple[FetchingConfig, Rows] | None:
-    """The core as one that fetches rows for a unit with these ports, and these rows, if it does."""
+    """The core as one that fetches rows for a unit with these ports, and these rows, if it does.
+
+    Raises
+    ------
+    UserError
+        The rows are wider than AXI.
+    """
     rows = Rows.of(ports)
-    return (config, rows) if rows and isinstance(config, FetchingConfig) else None
+    if rows is None or not isinstance(config, FetchingConfig):
+        return None
+    if rows.data_bits > WIDEST:
+        raise UserError(
+            f"a beat of rows must have at most {WIDEST} bits, as in AXI, got {rows.element_bits}."
+        )
+    return config, rows
 
 
 # --- what follows from the declaration --------------------------------------------------------
@@ -181,6 +190,8 @@ class Image:
     ----------
     content
         ``(bytes,)``.
+    beat_bytes
+        Bytes of a beat of memory.
     base
         Matrix to the offset of its row 0, in bytes.
     stride
@@ -190,6 +201,7 @@ class Image:
     """
 
     content: NDArray[np.uint8]
+    beat_bytes: int
     base: dict[str, int]
     stride: dict[str, int]
     beats: dict[str, int]
@@ -226,7 +238,7 @@ class Image:
         content = np.zeros((total, size), np.uint8)
         content[beats] = found.elements
         content[beats[ends] + 1, : found.word.shape[1]] = found.word[ends]
-        return cls(content.ravel(), base, stride, longest)
+        return cls(content.ravel(), size, base, stride, longest)
 
     def settings(self, config: FetchingConfig, address: int) -> dict[str, int]:
         """Registers where the image begins at an address.
@@ -234,8 +246,12 @@ class Image:
         Raises
         ------
         UserError
-            It does not lie in memory as a whole.
+            It does not lie in memory as a whole, or between beats.
         """
+        if address % self.beat_bytes:
+            raise UserError(
+                f"rows must begin at a multiple of {self.beat_bytes} bytes, got {address:#x}."
+            )
         if address < 0 or address + len(self.content) > 1 << config.address_bits:
             raise UserError(
                 f"rows of {len(self.content)} bytes from address {address:#x} on do not fit "

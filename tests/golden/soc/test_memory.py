@@ -58,8 +58,12 @@ def test_beats_of_memory_are_powers_of_two(lanes):
     assert rows.supported
 
 
-def test_rows_wider_than_a_beat_of_axi_are_not_supported():
-    assert not Rows.of(REGLU_FFN.ports(UNIT.replace(lanes=129))).supported
+def test_rows_wider_than_a_beat_of_axi_are_refused():
+    unit = UNIT.replace(lanes=129)
+    config = config_around(RegluConfig, fetches=True)(unit=unit)
+    with pytest.raises(UserError) as caught:
+        fetching(config, REGLU_FFN.ports(unit))
+    assert str(caught.value) == "a beat of rows must have at most 1024 bits, as in AXI, got 1032."
 
 
 def test_registers_say_where_rows_are():
@@ -75,6 +79,10 @@ def test_registers_say_where_rows_are():
 
 def test_rows_must_fit_the_addresses():
     config, rows = core()
+    with pytest.raises(
+        UserError, match=r"^rows must begin at a multiple of 4 bytes, got 0x1002\.$"
+    ):
+        image(rows).settings(config, 0x1002)
     with pytest.raises(UserError) as caught:
         image(rows).settings(config, (1 << 32) - 64)
     assert str(caught.value) == (
