@@ -18,6 +18,8 @@ from ..tools.workers import Workers
 from .native import Model, Run
 from .verilator import Optimise
 
+_SHORT = 20_000  # cycles that a simulator takes no longer for than a compiler to make it faster
+
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, how much is done, and how much there is."""
 
@@ -89,11 +91,11 @@ class Runner:
     progress
         Called with what is under way.
     optimise
-        ``quick`` where compiling takes longer than the runs.
+        How much the compiler does; None: ``quick`` for runs shorter than compiling for speed.
     """
 
     def __init__(
-        self, workers: Workers, progress: Progress | None = None, optimise: Optimise = "fast"
+        self, workers: Workers, progress: Progress | None = None, optimise: Optimise | None = None
     ):
         self.workers = workers
         self.progress = progress or (lambda *_: None)
@@ -104,7 +106,8 @@ class Runner:
         outputs = [port.name for port in design.ports(config) if port.direction == "out"]
         expected = sum(len(traffic[name]) for name in outputs)
         self.progress(f"building {design.name}", 0, 0)
-        model = Model(design, config, optimise=self.optimise)
+        by_length: Optimise = "quick" if golden.cycles < _SHORT else "fast"
+        model = Model(design, config, optimise=self.optimise or by_length)
         stage = f"simulating {design.name}"
         self.progress(stage, 0, expected)
         run = model.run(

@@ -35,13 +35,14 @@ Optimise = Literal["fast", "quick"]
 EXECUTABLE = "simulate"
 """Name of the executable in its cache entry."""
 
-_FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), "quick": ("-O1",)}
+_FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), "quick": ("-O0",)}
 _SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarations of traces
 _RUNTIME_FLAGS = ("-O2",)
+_RUNTIME_HEADERS = ("verilated.h", "verilated_vpi.h", "verilated_dpi.h")
 _QUIET = ("-Wno-lint", "-Wno-style")
 _NOTHING = 100_000  # bytes; a device that takes no more than this is full
 _UNIT_SIZE = 400_000  # bytes of generated C++ compiled in one go
-_SMALL_SIZE = 2_500_000  # bytes of generated C++ that are quicker to compile than to optimise
+_PLAIN_UNIT_SIZE = 1_500_000  # the same where nothing is optimised
 _HEADERS = {".h", ".hpp", ".vh", ".svh"}
 _DEFINITIONS = {  # of the model: the option of Verilator that each stands for
     "VM_COVERAGE": "coverage",
@@ -341,26 +342,19 @@ class _Compilation:
         """Compile model, main and runtime side by side.
 
         The fast objects come first: of an inline function compiled several times the linker
-        keeps the first. A small model for short runs is one unit with main, and not optimised:
-        compiling takes longer than running, and most of it goes into headers.
+        keeps the first. Without optimisation most of the time goes into headers: there are few
+        units, and the runtime's headers are compiled once for all models.
         """
-        sources = [*self.model.fast, *self.model.slow]
-        size = sum(source.stat().st_size for source in sources)
-        units: list[tuple[Path, Sequence[str]]]
-        if optimise == "quick" and size < _SMALL_SIZE:
-            units = [
-                (
-                    self._unit("whole", [*sources, main]),
-                    [*_SLOW_FLAGS, *cxxflags, f"-I{main.parent}"],
-                )
-            ]
+        flags = [*_FLAGS[optimise], *cxxflags]
+        if optimise == "quick":
+            sources = [*self.model.fast, *self.model.slow, main]
+            flags += ["-include", str(self._headers(flags)), f"-I{main.parent}"]
+            units = [(unit, flags) for unit in self._units("whole", sources, _PLAIN_UNIT_SIZE)]
         else:
-            flags = [*_FLAGS[optimise], *cxxflags]
-            units = [
-                *((unit, flags) for unit in self._units("fast", self.model.fast)),
-                (main, flags),
-                *((unit, _SLOW_FLAGS) for unit in self._units("slow", self.model.slow)),
-            ]
+            fast = self._units("fast", self.model.fast, _UNIT_SIZE)
+            slow = self._units("slow", self.model.slow, _UNIT_SIZE)
+            units = [(unit, flags) for unit in (*fast, main)]
+            units += [(unit, [*_SLOW_FLAGS]) for unit in slow]
         model = [self._start(unit, flags) for unit, flags in units]
         runtime = [self.workers.start(self._runtime, source) for source in self.model.runtime]
         return [result_of(task) for task in (*model, *runtime)]
@@ -370,9 +364,9 @@ class _Compilation:
         libraries = [*self.model.ldflags, *ldflags, "-pthread"]
         self._run([*map(str, objects), *libraries], self.model.work, target)
 
-    def _units(self, name: str, sources: Sequence[Path]) -> Iterator[Path]:
+    def _units(self, name: str, sources: Sequence[Path], size: int) -> Iterator[Path]:
         """Join generated files: most of the time a compiler needs for one goes into headers."""
-        for number, batch in enumerate(_batches(sources)):
+        for number, batch in enumerate(_batches(sources, size)):
             yield self._unit(f"{name}_{number}", batch)
 
     def _unit(self, name: str, sources: Sequence[Path]) -> Path:
@@ -386,6 +380,26 @@ class _Compilation:
         return self.workers.start(
             self._compile, source, target, [*self.model.definitions, *self.searched, *flags]
         )
+
+    def _headers(self, flags: Sequence[str]) -> Path:
+        """Precompile the runtime's headers for these flags, or find them.
+
+        The compiler reads the header itself where what is beside it was made by other flags.
+        """
+        flags = [*self.model.definitions, *flags]
+        key = {
+            **_identity(self.verilator, self.compiler, [*self.model.language, *flags]),
+            "files": json.dumps(_RUNTIME_HEADERS),
+        }
+        name = "runtime.h"
+
+        def builder(directory: Path) -> None:
+            header = directory / name
+            header.write_text("".join(f'#include "{file}"\n' for file in _RUNTIME_HEADERS))
+            precompiled = directory / f"{name}.gch"
+            self._compile(header, precompiled, [*flags, "-x", "c++-header"])
+
+        return self.cache.build("runtime", key, builder) / name
 
     def _runtime(self, source: Path) -> Path:
         """Compile a file of Verilator's runtime, which no definition concerns, or find it."""
@@ -419,14 +433,14 @@ class _Compilation:
             raise ToolError(f"{chosen}: {error.sentence}", str(error)) from error
 
 
-def _batches(sources: Sequence[Path]) -> Iterator[list[Path]]:
-    """Divide files into groups of about `_UNIT_SIZE` bytes."""
+def _batches(sources: Sequence[Path], limit: int) -> Iterator[list[Path]]:
+    """Divide files into groups of about `limit` bytes."""
     batch: list[Path] = []
     size = 0
     for source in sources:
         batch.append(source)
         size += source.stat().st_size
-        if size >= _UNIT_SIZE:
+        if size >= limit:
             yield batch
             batch, size = [], 0
     if batch:

@@ -390,7 +390,6 @@ def _bitmap_goals() -> Iterator[Goal]:
 
     small = BitmapConfig(group=4, beat=2, width=2, value_width=1)
     quick = [
-        (decoder, small),
         (decoder, small.replace(mode="scatter")),
         (decoder, small.replace(value_width=0)),
         (encoder, small),
@@ -398,6 +397,7 @@ def _bitmap_goals() -> Iterator[Goal]:
     for design, config in quick:
         yield Goal(design, config, _PROVE, quick=True)
         yield Goal(design, config, _COVER, quick=True)
+    yield from _proved_in_the_soak(decoder, small, depth=10)
 
     presets = bitmap.UNIT.presets
     tiny, fpga, paper = presets["tiny"], presets["fpga"], presets["paper"]
@@ -441,7 +441,6 @@ def _handshake_goals() -> Iterator[Goal]:
     )
     groups = CompressorConfig(group=16, lanes=1, lanes_per_beat=1, beat=16)
     quick: list[tuple[Design, Config, type[Part[Any]] | None]] = [
-        (sparqle.ARRAY, array, None),
         (sparqle.ARRAY, array, ListDecoder),
         (nm.ARRAY, systolic, None),
         (DEQUANTIZER, scaled, None),
@@ -455,6 +454,7 @@ def _handshake_goals() -> Iterator[Goal]:
     for design, config, part in quick:
         yield Goal(design, config, _PROVE, quick=True, part=part)
         yield Goal(design, config, _COVER, quick=True, part=part)
+    yield from _proved_in_the_soak(sparqle.ARRAY, array, depth=10)
     for depth in (1, 2, 4):
         queue = QueueConfig(width=2, depth=depth)
         yield Goal(REGLU_FFN, queue, _PROVE, part=Queue)
@@ -463,6 +463,13 @@ def _handshake_goals() -> Iterator[Goal]:
         tiny = unit.presets["tiny"]
         yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))
     yield Goal(sparqle.ARRAY, sparqle.UNIT.presets["tiny"], _PROVE, part=ListDecoder)
+
+
+def _proved_in_the_soak(design: Design, config: Config, depth: int) -> Iterator[Goal]:
+    """Goals of a proof that takes minutes: ``make test`` has its first cycles instead."""
+    yield Goal(design, config, _PROVE)
+    yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200), quick=True)
+    yield Goal(design, config, _COVER, quick=True)
 
 
 GOALS = (*_bitmap_goals(), *_handshake_goals())

@@ -29,8 +29,6 @@ from nibbleforge.hw.lib.floating import (
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import verify
 
-OPERANDS = 1_000_000
-
 # --- a unit that puts every part to the test ------------------------------------------------------
 
 
@@ -311,16 +309,17 @@ CONFIGS = [  # every number of stages; conversions without, with and with much r
 ]
 
 
+@pytest.mark.parametrize("count", [150_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
-def test_parts_equal_golden(config):
-    """A million operands each, results in the cycle that the number of stages says."""
+def test_parts_equal_golden(config, count):
+    """Results of each part, in the cycle that the number of stages says."""
     model = Model(PROBE, config, optimise="quick")
-    checked = verify.check_schedule(model, schedule(config, operands(config, 0, OPERANDS)))
+    checked = verify.check_schedule(model, schedule(config, operands(config, 0, count)))
     few = schedule(config, operands(config, 1, 20_000))
     for profile in ("random", "bursty", "skewed"):
         checked += verify.check_schedule(model, few, profile, 1, garbage=True)
     assert not checked.wrong, checked.wrong[0]
-    assert checked.scalars > 5 * OPERANDS
+    assert checked.scalars > 5 * count
 
 
 def test_operands_are_worth_it():

@@ -11,7 +11,11 @@ import pytest
 from nibbleforge.golden.units import UNITS
 from nibbleforge.hw.generate import Generated
 
-PRESETS = [(unit.name, preset) for unit in UNITS.values() for preset in unit.presets]
+PRESETS = [
+    pytest.param(unit.name, preset, marks=() if preset == "tiny" else pytest.mark.slow)
+    for unit in UNITS.values()
+    for preset in unit.presets
+]
 SUFFIXES = (".json", ".v", ".vh", ".vlt")
 TINY = ("generate", "dense", "--preset", "tiny")
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # of linux/prctl.h, linux/capability.h
