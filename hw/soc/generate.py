@@ -55,11 +55,12 @@ def generate_core(
         The name is no Verilog identifier, or a keyword.
     """
     top = design.name if name is None else name
-    core = component(design, config)
-    if design.inner is None or not isinstance(core, Core):
+    if design.inner is None:
         raise UserError(f"{design.name} is no core.")
     members = signals(config, design.inner)
     check_name(top, members)
+    core = component(design, config)
+    assert isinstance(core, Core)
     verilog, modules = to_verilog(AxiCore(core), top)
     known = registers(design.inner, config)
     named = RegisterMap(top, known.registers, known.events)
