@@ -29,7 +29,8 @@ class Field:
     the final beat of a block, ``part`` also in the final one of every part of it, ``setting`` is a
     register, and ``error`` of an output is kept in a register. Of a request, ``matrix``, ``row``
     and ``count`` say which rows it is for; answers repeat the first two, end each row with
-    ``block``, and have its ``word`` there. ``floating``: elements are IEEE 754 numbers.
+    ``block``, and have its ``word`` there. All fields of a plain stream pass. ``floating``:
+    elements are IEEE 754 numbers.
     """
 
     name: str
@@ -94,7 +95,8 @@ class Port:
     @cached_property
     def sent(self) -> "Port":
         """The same with the fields alone that pass a core's bus."""
-        return replace(self, fields=tuple(field for field in self.fields if not field.made))
+        streams = self.belongs == "stream"
+        return replace(self, fields=tuple(f for f in self.fields if streams or not f.made))
 
     @cached_property
     def scalars(self) -> int:

@@ -113,7 +113,7 @@ class Rows:
         return longest
 
 
-def fetching(config: CoreConfig, ports: tuple[Port, ...]) -> tuple[FetchingConfig, Rows] | None:
+def fetching(config: ShellConfig, ports: tuple[Port, ...]) -> tuple[FetchingConfig, Rows] | None:
     """The core as one that fetches rows for a unit with these ports, and these rows, if it does.
 
     Raises

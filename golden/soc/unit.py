@@ -6,28 +6,25 @@ The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Co
 from dataclasses import dataclass, field
 from functools import cache, partial
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.config import Config
-from ..contract.design import Design, Unit
+from ..contract.design import Design
 from ..contract.errors import UserError
 from ..contract.events import Counts, Event
 from ..contract.ports import WORD_BITS, Field, Port
 from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, ranges
 from ..contract.workload import Profile, Workload
 from .blocks import LayerBlocks, Operands
-from .config import CoreConfig, ResultPacking
-from .memory import MEMORY_EVENTS, Rows, config_around, fetching, memory_ports
+from .config import CoreConfig, ResultPacking, ShellConfig
+from .memory import MEMORY_EVENTS, Rows, fetching, memory_ports
 from .order import Pass
 from .registers import (
     ADDRESS_BITS,
     BYTES,
     Register,
     RegisterMap,
-    check_supported,
     register_map,
     result_port,
     sides,
@@ -85,13 +82,13 @@ class CoreProfile(Profile):
 # --- ports and events -------------------------------------------------------------------------
 
 
-def all_ports(design: Design, config: CoreConfig) -> tuple[Port, ...]:
+def all_ports(design: Design, config: ShellConfig) -> tuple[Port, ...]:
     """Ports of a core around a unit: those of every core, and those to memory if it needs one."""
     fetched = fetching(config, design.ports(config.unit))
     return (*ports(config), *(memory_ports(*fetched) if fetched else ()))
 
 
-def ports(config: CoreConfig) -> tuple[Port, ...]:
+def ports(config: ShellConfig) -> tuple[Port, ...]:
     """Ports of every core: an AXI4-Lite slave, a stream in, a stream out."""
     address = (Field("addr", ADDRESS_BITS, "address in bytes"),)
     w = (Field("data", WORD_BITS, "data"), Field("strb", BYTES, "bytes written: all"))
@@ -110,7 +107,7 @@ def ports(config: CoreConfig) -> tuple[Port, ...]:
     )
 
 
-def events(design: Design, config: CoreConfig) -> tuple[Event, ...]:
+def events(design: Design, config: ShellConfig) -> tuple[Event, ...]:
     """Events of the unit, and of the core around it."""
     own = (
         Event("load_words", "work", "words taken from the stream in"),
@@ -127,12 +124,12 @@ def events(design: Design, config: CoreConfig) -> tuple[Event, ...]:
     )
 
 
-def registers(design: Design, config: CoreConfig) -> RegisterMap:
+def registers(design: Design, config: ShellConfig) -> RegisterMap:
     """Registers of a core."""
     return register_map(design, config, events(design, config))
 
 
-def bandwidth(design: Design, config: CoreConfig) -> dict[str, float]:
+def bandwidth(design: Design, config: ShellConfig) -> dict[str, float]:
     """Bits per cycle that the law assumes on each input."""
     inputs = (port for port in all_ports(design, config) if port.direction == "in")
     return {port.name: float(port.width) for port in inputs}
@@ -331,7 +328,7 @@ class Session:
         )
 
     def schedule(
-        self, config: CoreConfig, known: RegisterMap, end: int, words: int
+        self, config: ShellConfig, known: RegisterMap, end: int, words: int
     ) -> tuple[Traffic, dict[str, NDArray[np.int64]]]:
         """Traffic and cycles of the register channels; ``end`` is the layer's final word."""
         aw, w, b, ar, r, *_ = ports(config)
@@ -432,7 +429,7 @@ def cycles(design: Design, config: CoreConfig, workload: Workload) -> Counts:
     return schedule(design, config, workload.profile_as(CoreProfile).run).counts()
 
 
-# --- cores of units ---------------------------------------------------------------------------
+# --- design -----------------------------------------------------------------------------------
 
 
 @cache
@@ -454,54 +451,3 @@ def core_design(design: Design) -> Design:
         stimuli="nibbleforge.tb.tb_core:around",
         inner=design,
     )
-
-
-_EXTENT: dict[str, dict[str, Any]] = {
-    "tiny": {"token_blocks": 2, "output_blocks": 1, "block_beats": 64, "result_beats": 64},
-    "fpga": {"token_blocks": 4, "output_blocks": 4, "block_beats": 1024},
-}
-"""Buffers of presets that need not hold the layers of a large LLM."""
-
-_MEMORY: dict[str, dict[str, Any]] = {"tiny": {"burst": 4, "rows_ahead": 3}}
-"""Small values of what cores with a memory have beside."""
-
-
-def core_of(unit: Unit) -> Unit:
-    """The core around a unit, as a unit with presets of the same names.
-
-    Raises
-    ------
-    UserError
-        The core does not take the unit.
-    """
-    presets: dict[str, Config] = {}
-    for name, parameters in unit.presets.items():
-        designs = unit.designs(parameters)
-        if all(_takes(design, parameters) for design in designs):
-            extent = _EXTENT.get(name, {"block_beats": 4096})
-            fetches = any(Rows.of(design.ports(parameters)) for design in designs)
-            extent = extent | (_MEMORY.get(name, {}) if fetches else {})
-            config = config_around(unit.config, fetches=fetches)
-            presets[name] = config(unit=parameters, **extent)
-    if not presets:
-        parameters = next(iter(unit.presets.values()))
-        design = unit.designs(parameters)[0]
-        check_supported(design, design.ports(parameters))
-    return Unit(
-        name=f"core/{unit.name}",
-        summary=f"core that runs whole layers on {unit.name}, from streams",
-        config=type(next(iter(presets.values()))),
-        presets=presets,
-        designs=lambda core: tuple(core_design(d) for d in unit.designs(core.unit)),
-        takes=unit.takes,
-        settings=unit.settings,
-    )
-
-
-def _takes(design: Design, parameters: Config) -> bool:
-    """Whether the core can run the design."""
-    try:
-        check_supported(design, design.ports(parameters))
-    except UserError:
-        return False
-    return True

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, ClockDomain, ClockSignal, Module, ResetSignal, Val
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.design import Design
-from ...golden.soc.config import CoreConfig
+from ...golden.soc.config import ShellConfig
 from ...golden.soc.memory import LENGTH_BITS, FetchingConfig, Rows, fetching
 from ...golden.soc.registers import ADDRESS_BITS
 from ..lib.base import Part
@@ -18,7 +18,7 @@ INCREMENTING = 0b01  # kind of bursts
 BUFFERABLE = 0b0011  # a normal memory that need not be cached
 
 
-def signals(config: CoreConfig, design: Design) -> dict[str, tuple[str, int]]:
+def signals(config: ShellConfig, design: Design) -> dict[str, tuple[str, int]]:
     """Signals of the core around a design: direction (``in`` or ``out``) and bits."""
     bus_width = config.bus_width
     fetched = fetching(config, design.ports(config.unit))
@@ -78,7 +78,7 @@ def _memory(config: FetchingConfig, rows: Rows) -> dict[str, tuple[str, int]]:
     }
 
 
-class AxiCore(Part[CoreConfig]):
+class AxiCore(Part[ShellConfig]):
     """A core under AXI names: ``s_axi`` AXI4-Lite, ``s_axis`` and ``m_axis`` AXI4-Stream.
 
     Around a unit that asks for rows, ``m_axi`` is an AXI4 master that reads, bursts in order.

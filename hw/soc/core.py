@@ -1,5 +1,6 @@
 """The core: a unit that runs whole layers from a bus."""
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import (
@@ -42,7 +43,7 @@ from .registers import CHANNELS, RegisterFile
 from .rows import RowFetcher, RowFetcherConfig
 from .store import PortStore, StoreConfig
 
-_ENGINE_ERRORS = ("unknown_port", "wrong_block", "wrong_length", "unit", "memory")
+ENGINE_ERRORS = ("unknown_port", "wrong_block", "wrong_length", "unit")
 _ENGINE_STATES = ("waits_tokens", "waits_outputs", "waits_results", "waits_memory")
 
 
@@ -104,7 +105,7 @@ class Engine(Part[CoreConfig]):
                 "finished": Out(1),
                 **{name: Out(1) for name in _ENGINE_STATES},
                 "events": Out(events_layout(events(unit.design, config))),
-                **{f"error_{name}": Out(1) for name in _ENGINE_ERRORS},
+                **{f"error_{name}": Out(1) for name in (*ENGINE_ERRORS, "memory")},
             },
         )
 
@@ -436,12 +437,15 @@ class Core(Unit[CoreConfig]):
         The unit.
     """
 
-    def __init__(self, config: CoreConfig, design: Design):
+    outer: Callable[[Design], Design] = staticmethod(core_design)
+    engine_kind: type[Any] = Engine
+
+    def __init__(self, config: Any, design: Design):
         self.inner = design
-        super().__init__(config, core_design(design), {"irq": Out(1)})
+        super().__init__(config, self.outer(design), {"irq": Out(1)})
         self.registers = RegisterFile(config, design)
         settings = {register.name: register.width for register in self.registers.map.of("setting")}
-        self.engine = Engine(config, component(design, config.unit), settings)
+        self.engine = self.engine_kind(config, component(design, config.unit), settings)
         widths = tuple(event.width for event in self.registers.map.events)
         self.counters = Counters(CountersConfig(widths=widths))
 
@@ -466,10 +470,9 @@ class Core(Unit[CoreConfig]):
         self._reach_memory(m, platform, soft_reset)
         for name in engine.settings:
             m.d.comb += getattr(engine, name).eq(getattr(file, name))
-        for name in _ENGINE_STATES[:-1]:
-            m.d.comb += getattr(file, name).eq(getattr(engine, name))
-        for name in _ENGINE_ERRORS:
-            m.d.comb += getattr(file, f"error_{name}").eq(getattr(engine, f"error_{name}"))
+        for name in (*file.states, *(f"error_{error}" for error in file.errors)):
+            if hasattr(engine, name) and name not in ("busy", "waits_memory"):
+                m.d.comb += getattr(file, name).eq(getattr(engine, name))
         m.d.comb += [
             engine.start.eq(file.start),
             engine.busy.eq(file.busy),

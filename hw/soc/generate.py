@@ -1,13 +1,15 @@
 """Generation of a core: Verilog with AXI names, and its registers for software and readers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
-from ...golden.soc.config import CoreConfig, Packing, ResultPacking
+from ...golden.contract.ports import Port
+from ...golden.soc.config import Packing, ResultPacking, ShellConfig
 from ...golden.soc.memory import Rows
-from ...golden.soc.registers import RegisterMap, result_port, stored
+from ...golden.soc.packets import results_of, words_a_beat
+from ...golden.soc.registers import RegisterMap, is_stream, result_port, stored
 from ...golden.soc.unit import registers
 from ..generate import Generated, check_name, describe_design, describe_events, header, waivers
 from ..lib.emission import to_verilog
@@ -36,7 +38,7 @@ class GeneratedCore(Generated):
 
 
 def generate_core(
-    design: Design, config: CoreConfig, unit: str, *, name: str | None = None
+    design: Design, config: ShellConfig, unit: str, *, name: str | None = None
 ) -> GeneratedCore:
     """Generate a core.
 
@@ -63,7 +65,7 @@ def generate_core(
     assert isinstance(core, Core)
     verilog, modules = to_verilog(AxiCore(core), top)
     known = registers(design.inner, config)
-    named = RegisterMap(top, known.registers, known.events)
+    named = replace(known, name=top)
     return GeneratedCore(
         name=top,
         verilog=header(design, config, top) + verilog,
@@ -80,14 +82,13 @@ def generate_core(
 
 def _manifest(
     design: Design,
-    config: CoreConfig,
+    config: ShellConfig,
     top: str,
     known: RegisterMap,
     modules: tuple[str, ...],
 ) -> dict[str, Any]:
     assert design.inner is not None
     ports = design.inner.ports(config.unit)
-    results = ResultPacking(result_port(ports).sent, config.bus_width)
     rows = Rows.of(ports)
     return {
         **describe_design(design, config, top, CLOCK, RESET, "low"),
@@ -112,20 +113,11 @@ def _manifest(
                 "bits_a_beat": port.sent.width,
                 "beats_a_word": Packing(port.sent.width, config.bus_width).lanes,
                 "words_a_beat": Packing(port.sent.width, config.bus_width).words,
-                "fields": [
-                    {"name": f.name, "width": f.width, "count": f.count, "meaning": f.meaning}
-                    for f in port.sent.fields
-                ],
+                "fields": _fields(port.sent),
             }
             for number, port in enumerate(stored(ports))
         ],
-        "results": {
-            "words_a_row": results.words,
-            "fields": [
-                {"name": f.name, "width": f.width, "count": f.count, "signed": f.signed}
-                for f in results.widened.fields
-            ],
-        },
+        **_results(config, ports),
         **({"rows": _rows(rows)} if rows else {}),
         "registers": [
             {"name": r.name, "offset": r.offset, "access": r.access} for r in known.registers
@@ -150,6 +142,39 @@ def _rows(rows: Rows) -> dict[str, Any]:
             for matrix in rows.request.asks
         ],
     }
+
+
+def _results(config: ShellConfig, ports: tuple[Port, ...]) -> dict[str, Any]:
+    """How results leave: in packets, or as rows of one port."""
+    if is_stream(ports):
+        packets = [
+            {
+                "port": number,
+                "name": port.name,
+                "most_beats": config.depth(port),
+                "bits_a_beat": port.sent.width,
+                "words_a_beat": words_a_beat(config, port),
+                "fields": _fields(port.sent),
+            }
+            for number, port in enumerate(results_of(ports))
+        ]
+        return {"result_packets": packets}
+    results = ResultPacking(result_port(ports).sent, config.bus_width)
+    return {"results": {"words_a_row": results.words, "fields": _fields(results.widened)}}
+
+
+def _fields(port: Port) -> list[dict[str, Any]]:
+    """Fields of what passes the bus, the first in the least significant bits."""
+    return [
+        {
+            "name": field.name,
+            "width": field.width,
+            "count": field.count,
+            "signed": field.signed,
+            "meaning": field.meaning,
+        }
+        for field in port.fields
+    ]
 
 
 def _template(members: dict[str, tuple[str, int]], top: str) -> str:

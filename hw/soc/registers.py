@@ -7,8 +7,8 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.design import Design
-from ...golden.soc.config import SIDES, CoreConfig
-from ...golden.soc.registers import BYTES, COMMANDS, ERRORS, INTERRUPTS, STATES, Register
+from ...golden.soc.config import ShellConfig
+from ...golden.soc.registers import BYTES, COMMANDS, INTERRUPTS, Register
 from ...golden.soc.unit import ports, registers
 from ..lib.base import Part, payload_layout
 
@@ -18,7 +18,7 @@ _SEEN = ("counting", "busy", "done")
 _OWN = ("refused", "no_shape")
 
 
-class RegisterFile(Part[CoreConfig]):
+class RegisterFile(Part[ShellConfig]):
     """AXI4-Lite slave with the registers of a core.
 
     * A write is taken when address and data are there and answered in the next cycle; one a cycle.
@@ -30,8 +30,10 @@ class RegisterFile(Part[CoreConfig]):
     the cycle after ``start`` to ``finished``, that cycle included.
     """
 
-    def __init__(self, config: CoreConfig, design: Design):
+    def __init__(self, config: ShellConfig, design: Design):
         self.map = registers(design, config)
+        self.states = tuple(bits.name for bits in self.map["status"].fields)
+        self.errors = tuple(bits.name for bits in self.map["errors"].fields)
         flow = {"in": In, "out": Out}
         channels = {
             port.name: flow[port.direction](stream.Signature(payload_layout(port)))
@@ -39,8 +41,8 @@ class RegisterFile(Part[CoreConfig]):
             if port.name in CHANNELS
         }
         settings = {register.name: Out(register.width) for register in self.map.of("setting")}
-        states = {name: In(1) for name, _ in STATES if name not in _SEEN}
-        errors = {f"error_{name}": In(1) for name, _ in ERRORS if name not in _OWN}
+        states = {name: In(1) for name in self.states if name not in _SEEN}
+        errors = {f"error_{name}": In(1) for name in self.errors if name not in _OWN}
         super().__init__(
             config,
             {
@@ -137,8 +139,7 @@ class RegisterFile(Part[CoreConfig]):
                 m.d.sync += self._kept[register.name].eq(self._kept[register.name] & ~bits)
 
     def _has_shape(self) -> Value:
-        sides = (getattr(self, side) for side in SIDES if side in self.map)
-        return Cat(*(blocks.any() for blocks in sides)).all()
+        return Cat(getattr(self, side).any() for side in self.map.sides).all()
 
     # --- states -------------------------------------------------------------------------------
 
@@ -151,7 +152,7 @@ class RegisterFile(Part[CoreConfig]):
         with m.Elif(self.finished):
             m.d.sync += [self.busy.eq(0), self._done.eq(1)]
         noted = {"refused": refused, "no_shape": self._shapeless}
-        errors = Cat(*(noted[n] if n in noted else getattr(self, f"error_{n}") for n, _ in ERRORS))
+        errors = Cat(noted[n] if n in noted else getattr(self, f"error_{n}") for n in self.errors)
         events = Cat(self.finished, errors.any())
         assert len(events) == len(INTERRUPTS)
         for name, seen in (("errors", errors), ("irq_pending", events)):
@@ -208,7 +209,7 @@ class RegisterFile(Part[CoreConfig]):
             return 0
         if register.access == "status":
             states = {"busy": self.busy, "done": self._done}
-            return Cat(*(states.get(name, getattr(self, name, 0)) for name, _ in STATES))
+            return Cat(*(states.get(name, getattr(self, name, 0)) for name in self.states))
         return self._kept[register.name]
 
 

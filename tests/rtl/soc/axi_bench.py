@@ -10,7 +10,7 @@ from cocotb.task import bridge
 from cocotbext.axi import AxiResp
 from nibbleforge.golden.soc.blocks import LayerBlocks
 from nibbleforge.golden.soc.config import Packing, header
-from nibbleforge.golden.soc.registers import sides, stored
+from nibbleforge.golden.soc.registers import result_port, sides, stored
 from nibbleforge.golden.units import unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
 from nibbleforge.sim.soc.transport import TimeOutError, refused
@@ -170,7 +170,7 @@ async def wrong_packets_are_noted_and_drained(dut):
         state = (await pins.read(status.offset))[0]
         assert state & 1 << status.bit("waits_tokens")  # drained: the next packet may come
         # the core stays usable: the layer that was begun runs as if nothing had been
-        rows = sum(map(len, layer.result_words(CONFIG, driver.results)))
+        rows = sum(map(len, layer.result_words(CONFIG, result_port(UNIT.ports(CONFIG.unit)))))
         found, whole = await pins.exchange(layer.stream(CONFIG), rows, LONG)
         assert whole
         await pins.write(errors.offset, errors.mask)
