@@ -142,7 +142,8 @@ class Driver:
         CoreError
             The core noted an error, or did not finish in time.
         """
-        tiling = operands.tiling(self._layers.unit).results
+        config = self._layers
+        tiling = operands.tiling(config.unit).results
         before = self.counters()
         parts = []
         for tokens in self._calls(tiling.token_blocks, tiling.rows):
