@@ -92,6 +92,9 @@ class FfnRun:
         """The operands of some tokens alone; outputs come as a whole."""
         return replace(self, x=self.x[tokens])
 
+    def halves(self, config: RegluConfig) -> None:
+        """None: what lies between the matrices is rounded."""
+
 
 def check(config: RegluConfig, operands: FfnRun) -> None:
     """Raise :class:`UserError` unless the unit takes the operands."""

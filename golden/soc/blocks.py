@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.design import Design
-from ..contract.errors import UserError
+from ..contract.errors import TooLongError, UserError
 from ..contract.ports import Port
 from ..contract.schedule import Beats
 from ..contract.tiling import Tiling
@@ -29,6 +29,9 @@ class Operands(Protocol):
 
     def part(self, tokens: slice, outputs: slice) -> Self:
         """The operands of some tokens and outputs alone."""
+
+    def halves(self, config: Any) -> tuple[Self, Self] | None:
+        """Two layers of half of in_features each whose results add up, if there are such."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _part(port: Port, name: str, blocks: list[NDArray[np.uint32]]) -> int:
 
 def _check_fits(port: Port, beats: int, most: int, parameter: str) -> None:
     if beats > most:
-        raise UserError(
+        raise TooLongError(
             f"a block of {port.name} has {beats} beats and the core holds {most}: "
-            f"{parameter} must be larger, or the layer cut along in_features."
+            f"{parameter} must be larger, or in_features smaller."
         )

@@ -17,7 +17,7 @@ from ..contract.config import Config
 from ..contract.errors import UserError
 from ..contract.events import Event
 from ..contract.ports import WORD_BITS, Field, Port
-from .config import CoreConfig, family
+from .config import CoreConfig, ShellConfig, family
 
 C = TypeVar("C", bound=Config)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.contract.design import Design
-from ...golden.contract.errors import UserError
+from ...golden.contract.errors import TooLongError, UserError
 from ...golden.contract.ports import WORD_BITS, Field, Port
 from ...golden.soc.blocks import LayerBlocks, Operands
 from ...golden.soc.config import CoreConfig, ResultPacking, ShellConfig
@@ -148,7 +148,7 @@ class Driver:
         parts = []
         for tokens in self._calls(tiling.token_blocks, tiling.rows):
             row = [
-                self._call(operands.part(tokens, outputs), outputs_stay, timeout)
+                self._sum(operands.part(tokens, outputs), outputs_stay, timeout)
                 for outputs in self._calls(tiling.output_blocks, tiling.columns)
             ]
             parts.append({name: np.hstack([part[name] for part in row]) for name in row[0]})
@@ -237,6 +237,22 @@ class Driver:
         """Rows that one call can take: the core counts so many blocks."""
         most = ((1 << LENGTH_BITS) - 1) * size
         return (slice(first, first + most) for first in range(0, blocks * size, most))
+
+    def _sum(
+        self, operands: Operands, outputs_stay: bool | None, timeout: float
+    ) -> dict[str, NDArray]:
+        """Run a layer, cut along in_features as often as the core needs it."""
+        try:
+            return self._call(operands, outputs_stay, timeout)
+        except TooLongError as error:
+            halves = operands.halves(self._layers.unit)
+            if halves is None:
+                raise UserError(
+                    f"{str(error).removesuffix('.')}; the driver cannot cut the layer, as partial "
+                    f"results of {self.unit.name} do not add up exactly."
+                ) from None
+        first, second = (self._sum(half, outputs_stay, timeout) for half in halves)
+        return {name: first[name] + second[name] for name in first}
 
     def _call(
         self, operands: Operands, outputs_stay: bool | None, timeout: float

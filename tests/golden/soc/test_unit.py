@@ -52,7 +52,7 @@ def test_blocks_that_are_too_long_are_refused():
     design, config = dense(block_beats=4)
     sentence = (
         "a block of x has 6 beats and the core holds 4: depths.x must be larger, "
-        "or the layer cut along in_features."
+        "or in_features smaller."
     )
     with pytest.raises(UserError) as caught:
         design.schedule(config, CoreRun(layer(2, 6, 2)))
