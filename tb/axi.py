@@ -88,6 +88,7 @@ class AxiPins:
     ) -> tuple[NDArray[np.uint32], bool]:
         """Send words while receiving others; those that came, and whether they all did in time."""
         width = words.shape[1]
+        self.sink.assert_reset()  # forgets a frame that a soft reset cut short
         self.sink.clear()
         if len(words):
             await self.source.send(self.frame(words.astype("<u4").tobytes()))

@@ -147,6 +147,17 @@ class StreamBlocks:
             raise UserError(f"a run must have at most {most} blocks.")
         return {"stream": len(self.schedules)}
 
+    @property
+    def error(self) -> bool:
+        """Whether the unit reports an error with its results."""
+        return any(
+            bool(port.unpack(schedule.beats[port.name].expand())[field.name].any())
+            for port in results_of(self.ports)
+            for field in port.fields
+            if field.made == "error"
+            for schedule in self.schedules
+        )
+
     def packets(self, config: StreamCoreConfig, block: int) -> list[NDArray[np.uint32]]:
         """Packets of a block, one a port, each ``(words, bus / 32)`` with its header."""
         found = []
@@ -298,7 +309,7 @@ def schedule(design: Design, config: StreamCoreConfig, run: StreamRun) -> Schedu
     pulses = timing.events()
     words = np.concatenate(timing.words)
     totals = {name: int(pulse.increments.sum()) for name, pulse in pulses.items()}
-    session = Session.of(known, settings, totals)
+    session = Session.of(known, settings, totals, ("unit",) * blocks.error)
     beats, cycles = session.schedule(config, known, int(words[-1]), len(words))
     beats |= {
         "s_axis": Beats(blocks.stream(config)),

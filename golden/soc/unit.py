@@ -303,8 +303,17 @@ class Session:
     after: tuple[tuple[Register, int], ...]
 
     @classmethod
-    def of(cls, known: RegisterMap, settings: dict[str, int], totals: dict[str, int]) -> "Session":
-        """Set everything, start, and read back everything that does not depend on stalls."""
+    def of(
+        cls,
+        known: RegisterMap,
+        settings: dict[str, int],
+        totals: dict[str, int],
+        noted: tuple[str, ...] = (),
+    ) -> "Session":
+        """Set everything, start, and read back everything that does not depend on stalls.
+
+        ``noted`` are the errors that the core notes.
+        """
         control = known["control"]
         pending, status = known["irq_pending"], known["status"]
         writes = [(register, settings[register.name]) for register in known.of("setting")]
@@ -320,8 +329,8 @@ class Session:
             writes=(*writes, (control, 1 << control.bit("start"))),
             after=(
                 (status, 1 << status.bit("done")),
-                (known["errors"], 0),
-                (pending, 1 << pending.bit("done")),
+                (known["errors"], sum(1 << known["errors"].bit(name) for name in noted)),
+                (pending, 1 << pending.bit("done") | bool(noted) << pending.bit("error")),
                 *writes,
                 *counters,
             ),
