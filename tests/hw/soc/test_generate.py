@@ -10,15 +10,15 @@ from nibbleforge.hw.soc.axi import signals
 from nibbleforge.hw.soc.generate import generate_core
 from nibbleforge.sim.run import verilator
 
-NAMES = ["dense2k", "sparqle", *(pytest.param(n, marks=pytest.mark.slow) for n in
-                                 ("dense", "anda", "figna", "fp16", "nm", "reglu"))]  # fmt: skip
+NAMES = ["dense2k", "sparqle", "dequantizer", *(pytest.param(n, marks=pytest.mark.slow) for n in
+                                 ("dense", "anda", "figna", "fp16", "nm", "reglu",
+                                  "compressor", "bitmap"))]  # fmt: skip
 
 
 def core(inner):
     owner = unit(core_name(inner))
     config = owner.presets["tiny"]
-    (design,) = owner.designs(config)
-    return design, config
+    return owner.designs(config)[-1], config
 
 
 def generated(inner, **options):
@@ -54,6 +54,16 @@ def test_interfaces_have_the_names_of_axi(name):
     assert [kind for kind in manifest["interfaces"] if kind.startswith("m_axi")] == (
         ["m_axis", "m_axi"] if name == "reglu" else ["m_axis"]
     )
+
+
+def test_a_manifest_says_how_streams_are_packed():
+    manifest = json.loads(generated("bitmap").files["core_bitmap_encoder.json"])
+    assert [(port["port"], port["name"]) for port in manifest["packets"]] == [(0, "dense")]
+    packets = manifest["result_packets"]
+    assert [(port["port"], port["name"]) for port in packets] == [(0, "bitmap"), (1, "values")]
+    assert [(port["bits_a_beat"], port["words_a_beat"]) for port in packets] == [(9, 1), (8, 1)]
+    assert [field["name"] for field in packets[0]["fields"]] == ["mask", "last"]
+    assert "results" not in manifest
 
 
 def test_a_manifest_says_how_rows_lie_in_memory():
