@@ -68,6 +68,8 @@ class Port:
         Of requests: the matrices whose rows they are for.
     ahead
         Of requests: how many of them wait for rows at most.
+    tiles
+        Of results: tiles, one after the other along outputs, that give a block together.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Port:
     most: int | None = None
     asks: tuple[MatrixRows, ...] = ()
     ahead: int = 0
+    tiles: int = 1
 
     @cached_property
     def width(self) -> int:

@@ -6,9 +6,9 @@ from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.errors import UserError
 from .memory import Rows, config_around
-from .registers import check_supported, is_stream
+from .registers import check_supported, in_packets, is_stream
 from .stream import stream_config_around, stream_core_design
-from .unit import core_design
+from .unit import core_design, packet_core_design
 
 _EXTENT: dict[str, dict[str, Any]] = {
     "tiny": {"token_blocks": 2, "output_blocks": 1, "block_beats": 64, "result_beats": 64},
@@ -51,6 +51,7 @@ def _layer_core_of(unit: Unit) -> Unit:
         if all(_takes(design, parameters) for design in designs):
             extent = _EXTENT.get(name, {"block_beats": 4096})
             fetches = any(Rows.of(design.ports(parameters)) for design in designs)
+            extent = extent | _whole(designs, parameters)
             extent = extent | (_MEMORY.get(name, {}) if fetches else {})
             config = config_around(unit.config, fetches=fetches)
             presets[name] = config(unit=parameters, **extent)
@@ -63,10 +64,23 @@ def _layer_core_of(unit: Unit) -> Unit:
         summary=f"core that runs whole layers on {unit.name}, from streams",
         config=type(next(iter(presets.values()))),
         presets=presets,
-        designs=lambda core: tuple(core_design(d) for d in unit.designs(core.unit)),
+        designs=lambda core: tuple(_around(d, core.unit) for d in unit.designs(core.unit)),
         takes=unit.takes,
         settings=unit.settings,
     )
+
+
+def _around(design: Design, parameters: Config) -> Design:
+    """The core around a design, by how its results leave."""
+    several = in_packets(design.ports(parameters))
+    return packet_core_design(design) if several else core_design(design)
+
+
+def _whole(designs: tuple[Design, ...], parameters: Config) -> dict[str, int]:
+    """Blocks of outputs, so that a pass ends with a block of results."""
+    ports = [port for design in designs for port in design.ports(parameters)]
+    tiles = max(port.tiles for port in ports)
+    return {"output_blocks": tiles} if tiles > 1 else {}
 
 
 def _takes(design: Design, parameters: Config) -> bool:

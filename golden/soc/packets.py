@@ -8,11 +8,6 @@ from ..contract.schedule import Traffic
 from .config import HEADER_BITS, Packing, ShellConfig, header
 
 
-def results_of(ports: tuple[Port, ...]) -> tuple[Port, ...]:
-    """Ports of results; their order numbers them."""
-    return tuple(port for port in ports if port.direction == "out")
-
-
 def words_a_beat(config: ShellConfig, port: Port) -> int:
     """Words that a beat of results takes: always whole ones."""
     return Packing(port.sent.width, config.bus_width).words
@@ -38,6 +33,14 @@ def result_packets(
         padded[:, : rows.shape[1]] = rows
         found += [header(config, number, 0, len(rows)), padded.reshape(-1, width)]
     return np.concatenate(found)
+
+
+def joined_packets(port: Port, blocks: list[NDArray[np.uint32]], each: bool) -> NDArray[np.uint32]:
+    """Beats of the stream out from the words of blocks; ``last`` ends each of them, or all."""
+    ends = np.cumsum([len(words) for words in blocks]) - 1
+    last = np.zeros(ends[-1] + 1, np.uint8)
+    last[ends if each else ends[-1:]] = 1
+    return port.pack(data=np.concatenate(blocks), last=last)
 
 
 def parted(

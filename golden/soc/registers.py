@@ -185,8 +185,25 @@ def stored(ports: tuple[Port, ...]) -> tuple[Port, ...]:
 
 
 def result_port(ports: tuple[Port, ...]) -> Port:
-    """The port of results."""
-    return next(port for port in ports if port.belongs == "results")
+    """The port of results, where there is one."""
+    (port,) = result_ports(ports)
+    return port
+
+
+def result_ports(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+    """Ports of results, numbered in this order where they leave in packets."""
+    belong = STREAM[0] if is_stream(ports) else "results"
+    return tuple(port for port in ports if port.direction == "out" and port.belongs == belong)
+
+
+def in_packets(ports: tuple[Port, ...]) -> bool:
+    """Whether results leave in packets: those of several ports, or of streams."""
+    return is_stream(ports) or len(result_ports(ports)) > 1
+
+
+def made_ports(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+    """Inputs that go with results and that registers of their names make."""
+    return tuple(port for port in ports if port.direction == "in" and port.belongs == "results")
 
 
 def sides(ports: tuple[Port, ...]) -> tuple[str, ...]:
@@ -199,12 +216,24 @@ def check_supported(design: Design, ports: tuple[Port, ...]) -> None:
     """Raise :class:`UserError` unless the core can run a unit with these ports."""
     rows = Rows.of(ports)
     fetched = (rows.request, rows.answers) if rows and rows.supported and design.supplied else ()
-    others = [port for port in ports if port not in fetched and port not in stored(ports)]
-    if "tokens" not in sides(ports) or [port.belongs for port in others] != ["results"]:
+    made = made_ports(ports)
+    known = (*fetched, *stored(ports), *made, *result_ports(ports))
+    settings = all([field.made for field in port.fields] == ["setting"] for port in made)
+    if "tokens" not in sides(ports) or len(known) != len(ports) or not settings:
         raise UserError(
-            f"the core takes units whose inputs are blocks of tokens and outputs and that have "
-            f"one port of results, or plain streams alone; {design.name} is none."
+            f"the core takes units whose inputs are blocks of tokens and outputs and that give "
+            f"results, or plain streams alone; {design.name} is none."
         )
+
+
+def check_tiles(config: CoreConfig, ports: tuple[Port, ...]) -> None:
+    """Raise :class:`UserError` unless a pass ends with a block of results."""
+    for port in result_ports(ports):
+        if config.output_blocks % port.tiles:
+            raise UserError(
+                f"output_blocks must be a multiple of {port.tiles}, so many tiles give a block of "
+                f"{port.name}, got {config.output_blocks}."
+            )
 
 
 def register_map(design: Design, config: ShellConfig, events: tuple[Event, ...]) -> RegisterMap:
@@ -220,7 +249,10 @@ def register_map(design: Design, config: ShellConfig, events: tuple[Event, ...])
         Everything that is counted.
     """
     ports = design.ports(config.unit)
-    settings = _settings(config, ports) if isinstance(config, CoreConfig) else _STREAM_SETTINGS
+    settings = _STREAM_SETTINGS
+    if isinstance(config, CoreConfig):
+        check_tiles(config, ports)
+        settings = list(_settings(config, ports))
     registers = (
         *_fixed(design, config),
         *(
@@ -304,14 +336,16 @@ def _settings(config: CoreConfig, ports: tuple[Port, ...]) -> Iterator[tuple[str
             yield f"{name}_beats", width, f"beats of a block of {name}, at least 1"
         if any(field.made == "part" for field in port.fields):
             yield f"{name}_part", width, f"beats of {name} between those with last, at least 1"
-    results = result_port(ports)
-    if results.beats is None:
-        width = config.tile_beats(results).bit_length()
-        yield f"{results.name}_beats", width, "beats of a tile's results, at least 1"
+    for port in result_ports(ports):
+        if port.beats is None:
+            width = config.tile_beats(port).bit_length()
+            yield f"{port.name}_beats", width, "beats of a tile's results, at least 1"
     for port in stored(ports):
         for field in port.fields:
             if field.made == "setting":
                 yield field.name, field.width, field.meaning
+    for port in made_ports(ports):
+        yield port.name, port.width, port.fields[0].meaning
     if fetched := fetching(config, ports):
         yield from memory_settings(*fetched, stored(ports))
 

@@ -21,8 +21,8 @@ from ..contract.ports import Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic
 from ..contract.workload import Profile, Workload
 from .config import Packing, ShellConfig, family, header
-from .packets import result_packets, results_of
-from .registers import LENGTH_BITS, stored
+from .packets import joined_packets, result_packets
+from .registers import LENGTH_BITS, result_ports, stored
 from .unit import CHECK, PREFIX, PRIME, Session, bandwidth, events, ports, registers
 
 C = TypeVar("C", bound=Config)
@@ -120,7 +120,7 @@ class StreamBlocks:
     def _check_pauses(self, config: StreamCoreConfig, schedule: Schedule) -> None:
         """Refuse a block with a pause that looks like its end."""
         fed = self._fed(schedule)
-        given = [schedule.cycles[port.name] for port in results_of(self.ports)]
+        given = [schedule.cycles[port.name] for port in result_ports(self.ports)]
         later = np.concatenate([[fed], *(cycles[cycles > fed] for cycles in given)])
         pause = int(np.diff(np.sort(later)).max(initial=0))
         if pause > config.quiet:
@@ -136,7 +136,7 @@ class StreamBlocks:
     def final(self, block: int) -> int:
         """Cycle of the unit's final beat of a block, in or out."""
         schedule = self.schedules[block]
-        given = [schedule.cycles[port.name] for port in results_of(self.ports)]
+        given = [schedule.cycles[port.name] for port in result_ports(self.ports)]
         return max(self._fed(schedule), *(int(cycles.max(initial=0)) for cycles in given))
 
     @property
@@ -152,7 +152,7 @@ class StreamBlocks:
         """Whether the unit reports an error with its results."""
         return any(
             bool(port.unpack(schedule.beats[port.name].expand())[field.name].any())
-            for port in results_of(self.ports)
+            for port in result_ports(self.ports)
             for field in port.fields
             if field.made == "error"
             for schedule in self.schedules
@@ -174,7 +174,7 @@ class StreamBlocks:
 
     def result_packets(self, config: StreamCoreConfig, block: int) -> NDArray[np.uint32]:
         """Everything that a block gives, ``(words, bus / 32)``: a packet a port."""
-        return result_packets(config, results_of(self.ports), self.schedules[block].beats)
+        return result_packets(config, result_ports(self.ports), self.schedules[block].beats)
 
 
 def cut(design: Design, config: StreamCoreConfig, operands: Runs) -> list[slice]:
@@ -293,10 +293,7 @@ class _Timing:
 def _result_words(config: StreamCoreConfig, run: StreamRun, blocks: StreamBlocks) -> Beats:
     """Everything that leaves the stream out."""
     found = [blocks.result_packets(config, block) for block in range(len(blocks.schedules))]
-    ends = np.cumsum([len(words) for words in found]) - 1
-    last = np.zeros(ends[-1] + 1, np.uint8)
-    last[ends if run.block_packets else ends[-1:]] = 1
-    return Beats(ports(config)[-1].pack(data=np.concatenate(found), last=last))
+    return Beats(joined_packets(ports(config)[-1], found, run.block_packets))
 
 
 def schedule(design: Design, config: StreamCoreConfig, run: StreamRun) -> Schedule:

@@ -3,7 +3,7 @@
 The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Core` states.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from math import prod
 
@@ -20,13 +20,16 @@ from .blocks import LayerBlocks, Operands
 from .config import CoreConfig, ResultPacking, ShellConfig
 from .memory import MEMORY_EVENTS, Rows, fetching, memory_ports
 from .order import Pass
+from .packets import joined_packets
 from .registers import (
     ADDRESS_BITS,
     BYTES,
     Register,
     RegisterMap,
+    in_packets,
     register_map,
     result_port,
+    result_ports,
     sides,
 )
 from .supply import FetchedRows
@@ -167,8 +170,8 @@ class _Timing:
 
     def __post_init__(self) -> None:
         loops = self.layer.loops(self.config)
-        y = result_port(self.design.ports(self.config.unit))
-        self.row_words = ResultPacking(y.sent, self.config.bus_width).words
+        self.results = result_ports(self.design.ports(self.config.unit))
+        self.row_words = ResultPacking(self.results[0].sent, self.config.bus_width).words
         self.room = result_room(self.design, self.config)
         full: dict[tuple[str, int], int] = {}
         released: dict[tuple[str, int], int] = {}
@@ -211,9 +214,7 @@ class _Timing:
         for name, pulses in schedule.events.items():
             moved = Pulses(pulses.cycles + zero, pulses.increments)
             self.pulses.setdefault(name, []).append(moved)
-        rows = zero + schedule.cycles[result_port(self.design.ports(self.config.unit)).name]
-        self._leave(rows)
-        return int(rows[-1]) + 1
+        return self._give(one, zero, schedule) + 1
 
     def _alone(self, zero: int, operands: Operands) -> Schedule:
         """What the unit does with some operands from this cycle on."""
@@ -228,8 +229,9 @@ class _Timing:
         must_be_gone = len(self.rows) - most
         return int(self.firsts[must_be_gone - 1]) if must_be_gone > 0 else 0
 
-    def _leave(self, rows: NDArray[np.int64]) -> None:
-        """Results that were given in these cycles leave one after the other."""
+    def _give(self, one: Pass, zero: int, schedule: Schedule) -> int:
+        """Let the results of a pass leave one after the other; the cycle that ends the pass."""
+        rows = zero + schedule.cycles[self.results[0].name]
         steps = self.row_words * np.arange(len(rows))
         ready = rows + FETCH
         if len(self.firsts):
@@ -237,6 +239,11 @@ class _Timing:
         firsts = steps + np.maximum.accumulate(ready - steps)
         self.rows = np.concatenate([self.rows, rows])
         self.firsts = np.concatenate([self.firsts, firsts])
+        return int(rows[-1])
+
+    def _words(self) -> NDArray[np.int64]:
+        """Cycles of every word out."""
+        return ranges(self.firsts, np.full(len(self.firsts), self.row_words))
 
     def _note(self, name: str, cycles: NDArray[np.int64]) -> None:
         self.pulses.setdefault(PREFIX + name, []).append(Pulses.strobes(cycles))
@@ -244,7 +251,7 @@ class _Timing:
     def finished(self) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, Pulses]]:
         """Cycles of words in and out, and of every event."""
         taken = np.concatenate(self.taken)
-        words = ranges(self.firsts, np.full(len(self.firsts), self.row_words))
+        words = self._words()
         self._note("load_words", taken)
         self._note("result_words", words)
         self._note("busy", np.arange(self.start, words[-1] + 1))
@@ -260,17 +267,45 @@ class _Timing:
         return taken, words, joined
 
 
+@dataclass
+class _PacketTiming(_Timing):
+    """The same where results have several ports: packets of a pass leave after its end."""
+
+    sent: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def _roomy(self) -> int:
+        """First cycle in which a half of the results' buffers is free."""
+        return int(self.sent[-2][-1]) + 1 if len(self.sent) >= 2 else 0
+
+    def _give(self, one: Pass, zero: int, schedule: Schedule) -> int:
+        end = zero + max(int(schedule.cycles[port.name].max()) for port in self.results)
+        first = max([end, *(int(words[-1]) for words in self.sent[-1:])]) + 1
+        words = self.layer.result_packets(self.config, self.results, one)
+        self.sent.append(first + np.arange(len(words)))
+        return end
+
+    def _words(self) -> NDArray[np.int64]:
+        return np.concatenate(self.sent)
+
+
 def result_room(design: Design, config: CoreConfig) -> int:
     """Beats of results of the largest pass; the buffer holds twice as many."""
     declared = design.ports(config.unit)
+    return max(pass_beats(config, declared, port) for port in result_ports(declared))
+
+
+def pass_beats(config: CoreConfig, declared: tuple[Port, ...], port: Port) -> int:
+    """Most beats of a port of results in a pass."""
     tiles = prod(config.blocks(side) for side in sides(declared))
-    return tiles * config.tile_beats(result_port(declared))
+    return tiles // port.tiles * config.tile_beats(port)
 
 
 def result_words(design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks) -> Beats:
     """Everything that leaves the stream out."""
-    y = result_port(design.ports(config.unit))
-    words = layer.result_words(config, y)
+    declared = design.ports(config.unit)
+    if in_packets(declared):
+        return _packet_words(config, run, layer, result_ports(declared))
+    words = layer.result_words(config, result_port(declared))
     outputs = layer.tiling.output_blocks
     order = [
         token * outputs + output
@@ -282,6 +317,15 @@ def result_words(design: Design, config: CoreConfig, run: CoreRun, layer: LayerB
     last[-1, -1] = 1
     every = words[order].reshape(-1, config.bus_width // WORD_BITS)
     return Beats(ports(config)[-1].pack(data=every, last=last.ravel()))
+
+
+def _packet_words(
+    config: CoreConfig, run: CoreRun, layer: LayerBlocks, results: tuple[Port, ...]
+) -> Beats:
+    """Everything that leaves the stream out in packets."""
+    passes = layer.loops(config).passes()
+    words = [layer.result_packets(config, results, one) for one in passes]
+    return Beats(joined_packets(ports(config)[-1], words, run.tile_packets))
 
 
 @dataclass(frozen=True)
@@ -391,7 +435,8 @@ def schedule(design: Design, config: CoreConfig, run: CoreRun) -> Schedule:
     fetched = _fetched(design, config, run, layer)
     if layer.image and fetched:
         settings |= layer.image.settings(fetched.config, run.address)
-    timing = _Timing(design, config, layer, run.operands, start, fetched)
+    kind = _PacketTiming if in_packets(design.ports(config.unit)) else _Timing
+    timing = kind(design, config, layer, run.operands, start, fetched)
     taken, words, pulses = timing.finished()
     totals = {name: int(pulse.increments.sum()) for name, pulse in pulses.items()}
     session = Session.of(known, settings, totals)
@@ -460,3 +505,9 @@ def core_design(design: Design) -> Design:
         stimuli="nibbleforge.tb.tb_core:around",
         inner=design,
     )
+
+
+@cache
+def packet_core_design(design: Design) -> Design:
+    """The same around a design whose results have several ports."""
+    return replace(core_design(design), hardware="nibbleforge.hw.soc.packets:PacketCore")

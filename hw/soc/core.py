@@ -20,7 +20,7 @@ from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
 from ...golden.soc.config import SIDES, CoreConfig, family
 from ...golden.soc.memory import Rows, fetching
-from ...golden.soc.registers import result_port, stored
+from ...golden.soc.registers import made_ports, result_ports, stored
 from ...golden.soc.unit import PREFIX, core_design, events, result_room
 from ..lib.base import Part, Unit, connect, events_layout
 from ..lib.emission import place
@@ -79,7 +79,8 @@ class Engine(Part[CoreConfig]):
         self.settings = settings
         declared = unit.design.ports(config.unit)
         self.stored = stored(declared)
-        self.results = result_port(declared)
+        self.results = result_ports(declared)
+        self.made = made_ports(declared)
         self.rows = Rows.of(declared)
         fetched = fetching(config, declared)
         self.fetcher = RowFetcher(RowFetcherConfig.of(*fetched)) if fetched else None
@@ -311,7 +312,7 @@ class Engine(Part[CoreConfig]):
         self, m: Module, platform: object, sides: list[Side], ends_pass: Signal
     ) -> tuple[Value, Signal]:
         """Results to the stream out, and where a pass ends."""
-        config, port = self.config, self.results
+        config, (port,) = self.config, self.results
         y = getattr(self.unit, port.name)
         collector = collector_of(port, config.bus_width, result_room(self.unit.design, config))
         place(m, platform, "collector", collector)

@@ -6,11 +6,11 @@ from typing import Any
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.contract.ports import Port
-from ...golden.soc.config import Packing, ResultPacking, ShellConfig
+from ...golden.soc.config import CoreConfig, Packing, ResultPacking, ShellConfig
 from ...golden.soc.memory import Rows
-from ...golden.soc.packets import results_of, words_a_beat
-from ...golden.soc.registers import RegisterMap, is_stream, result_port, stored
-from ...golden.soc.unit import registers
+from ...golden.soc.packets import words_a_beat
+from ...golden.soc.registers import RegisterMap, in_packets, result_port, result_ports, stored
+from ...golden.soc.unit import pass_beats, registers
 from ..generate import Generated, check_name, describe_design, describe_events, header, waivers
 from ..lib.emission import to_verilog
 from ..units import component
@@ -146,21 +146,28 @@ def _rows(rows: Rows) -> dict[str, Any]:
 
 def _results(config: ShellConfig, ports: tuple[Port, ...]) -> dict[str, Any]:
     """How results leave: in packets, or as rows of one port."""
-    if is_stream(ports):
+    if in_packets(ports):
         packets = [
             {
                 "port": number,
                 "name": port.name,
-                "most_beats": config.depth(port),
+                "most_beats": _most_beats(config, ports, port),
                 "bits_a_beat": port.sent.width,
                 "words_a_beat": words_a_beat(config, port),
                 "fields": _fields(port.sent),
             }
-            for number, port in enumerate(results_of(ports))
+            for number, port in enumerate(result_ports(ports))
         ]
         return {"result_packets": packets}
     results = ResultPacking(result_port(ports).sent, config.bus_width)
     return {"results": {"words_a_row": results.words, "fields": _fields(results.widened)}}
+
+
+def _most_beats(config: ShellConfig, ports: tuple[Port, ...], port: Port) -> int:
+    """Most beats of a packet of results."""
+    if isinstance(config, CoreConfig):
+        return pass_beats(config, ports, port)
+    return config.depth(port)
 
 
 def _fields(port: Port) -> list[dict[str, Any]]:

@@ -5,8 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.ports import Port
 from ...golden.soc.config import STREAM
-from ...golden.soc.packets import results_of
-from ...golden.soc.registers import STREAM_ERRORS, stored
+from ...golden.soc.registers import STREAM_ERRORS, result_ports, stored
 from ...golden.soc.stream import StreamCoreConfig, stream_core_design
 from ...golden.soc.unit import PREFIX, events
 from ..lib.base import Part, Unit, events_layout
@@ -37,7 +36,7 @@ class StreamEngine(Part[StreamCoreConfig]):
         self.settings = settings
         declared = unit.design.ports(config.unit)
         self.stored = stored(declared)
-        self.results = results_of(declared)
+        self.results = result_ports(declared)
         errors = (*ENGINE_ERRORS, *(name for name, _ in STREAM_ERRORS))
         super().__init__(
             config,

@@ -15,8 +15,16 @@ from ...golden.contract.ports import WORD_BITS, Field, Port
 from ...golden.soc.blocks import LayerBlocks, Operands
 from ...golden.soc.config import CoreConfig, ResultPacking, ShellConfig
 from ...golden.soc.memory import FetchingConfig, Image
-from ...golden.soc.packets import parted, results_of
-from ...golden.soc.registers import BYTES, IDENTIFICATION, LENGTH_BITS, result_port, sides
+from ...golden.soc.packets import parted
+from ...golden.soc.registers import (
+    BYTES,
+    IDENTIFICATION,
+    LENGTH_BITS,
+    in_packets,
+    result_port,
+    result_ports,
+    sides,
+)
 from ...golden.soc.stream import Runs, StreamBlocks, StreamCoreConfig
 from ...golden.soc.unit import registers
 from ...golden.units import core_name, unit
@@ -35,7 +43,8 @@ class Result:
     fields
         Field of the unit's results to ``(tokens, outputs)``, as integers or, where they are
         floating-point numbers, as such; a field with one element a row is ``(tokens, blocks)``, one
-        a block of outputs.
+        a block of outputs. Where results have several ports, ``PORT.FIELD`` to ``(blocks of tokens,
+        blocks of results along outputs, beats, elements)``.
     events
         Event name to how often it happened.
     """
@@ -186,7 +195,7 @@ class Driver:
             gives = sum(len(some.result_packets(config, b)) for b in range(len(some.schedules)))
             found.append(self._exchange(some.settings, some.stream(config), gives, timeout))
         after = self.counters()
-        results = results_of(self.ports)
+        results = result_ports(self.ports)
         beats = parted(config, results, np.concatenate(found))
         return StreamResult(
             {port.name: _fields(port.sent, beats[port.name]) for port in results},
@@ -234,8 +243,9 @@ class Driver:
         return self.config
 
     def _calls(self, blocks: int, size: int) -> Iterator[slice]:
-        """Rows that one call can take: the core counts so many blocks."""
-        most = ((1 << LENGTH_BITS) - 1) * size
+        """Rows that one call can take: the core counts so many blocks; results come as a whole."""
+        tiles = max(port.tiles for port in self.ports)
+        most = ((1 << LENGTH_BITS) - 1) // tiles * tiles * size
         return (slice(first, first + most) for first in range(0, blocks * size, most))
 
     def _sum(
@@ -259,12 +269,33 @@ class Driver:
     ) -> dict[str, NDArray]:
         """Run what the core can count in one go."""
         layer = self._planned(operands, outputs_stay)
-        rows = sum(len(tile) for tile in layer.results)
-        packing = ResultPacking(result_port(self.ports).sent, self.config.bus_width)
         settings = layer.settings | self._rows(layer)
         words = layer.stream(self._layers)
-        found = self._exchange(settings, words, rows * packing.words, timeout)
+        if in_packets(self.ports):
+            results, passes = result_ports(self.ports), layer.loops(self._layers).passes()
+            packets = (layer.result_packets(self._layers, results, one) for one in passes)
+            found = self._exchange(settings, words, sum(map(len, packets)), timeout)
+            return self._parted(layer, parted(self.config, results, found))
+        packing = ResultPacking(result_port(self.ports).sent, self.config.bus_width)
+        rows = sum(map(len, layer.result_words(self._layers, result_port(self.ports))))
+        found = self._exchange(settings, words, rows, timeout)
         return self._arranged(layer, packing.unpack(found))
+
+    def _parted(
+        self, layer: LayerBlocks, beats: dict[str, NDArray[np.uint32]]
+    ) -> dict[str, NDArray]:
+        """Beats of several ports in the order in which they left, as arrays."""
+        found = {}
+        for port in result_ports(self.ports):
+            passes = layer.loops(self._layers).passes()
+            order = [block for one in passes for block in layer.blocks_of(port, one)]
+            shape = (layer.tiling.token_blocks, len(order) // layer.tiling.token_blocks)
+            for name, values in _fields(port.sent, beats[port.name]).items():
+                blocks = values.reshape(len(order), -1, *values.shape[1:])
+                sorted_ones = np.empty_like(blocks)
+                sorted_ones[order] = blocks
+                found[f"{port.name}.{name}"] = sorted_ones.reshape(*shape, *blocks.shape[1:])
+        return found
 
     def _exchange(
         self, settings: dict[str, int], words: NDArray[np.uint32], count: int, timeout: float

@@ -7,7 +7,8 @@ import pytest
 from nibbleforge.golden.bitmap import BitmapConfig, Groups
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dequantizer import DequantizerConfig, GroupSums
-from nibbleforge.golden.soc.packets import parted, result_packets, results_of
+from nibbleforge.golden.soc.packets import parted, result_packets
+from nibbleforge.golden.soc.registers import result_ports
 from nibbleforge.golden.soc.stream import (
     StreamBlocks,
     StreamRun,
@@ -122,7 +123,7 @@ def test_packets_are_parted_again(name, bus):
     config = owner.presets["tiny"].replace(bus_width=bus)
     for design in owner.designs(config):
         inner = design.inner
-        results = results_of(inner.ports(config.unit))
+        results = result_ports(inner.ports(config.unit))
         operands = stimuli_of(design).random(config, np.random.default_rng(3)).operands
         blocks = StreamBlocks.of(inner, config, operands)
         packets = [result_packets(config, results, s.beats) for s in blocks.schedules]

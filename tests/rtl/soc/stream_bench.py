@@ -7,8 +7,7 @@ import cocotb
 import numpy as np
 from cocotb.task import bridge
 from nibbleforge.golden.soc.config import header
-from nibbleforge.golden.soc.packets import results_of
-from nibbleforge.golden.soc.registers import stored
+from nibbleforge.golden.soc.registers import result_ports, stored
 from nibbleforge.golden.soc.stream import StreamBlocks
 from nibbleforge.golden.units import unit
 from nibbleforge.sim.soc.driver import Driver
@@ -40,7 +39,7 @@ async def check(driver, seed):
     run = operands(seed)
     result = await bridge(driver.stream)(run, timeout=LONG)
     traffic = UNIT.traffic(CONFIG.unit, run)
-    for port in results_of(PORTS):
+    for port in result_ports(PORTS):
         expected = port.unpack(traffic[port.name].expand())
         for name, values in result.ports[port.name].items():
             bits = values.view(f"u{values.itemsize}") if values.dtype.kind == "f" else values

@@ -12,7 +12,7 @@ from nibbleforge.tb.stimuli import stimuli_of
 from nibbleforge.tb.tb_reglu import drawn
 
 NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
-VARIATIONS = variations([core_name(name) for name in NAMES], ["tiny", "fpga"])
+VARIATIONS = variations([core_name(name) for name in NAMES], ["tiny", "fpga", "chained"])
 QUICK = ("core/dense2k/tiny", "core/reglu/tiny", "core/sparqle/tiny")
 
 

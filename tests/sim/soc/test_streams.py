@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nibbleforge.golden.bitmap import Groups
 from nibbleforge.golden.contract.errors import UserError
-from nibbleforge.golden.soc.packets import results_of
+from nibbleforge.golden.soc.registers import result_ports
 from nibbleforge.golden.soc.stream import StreamBlocks
 from nibbleforge.golden.units import core_name, unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
@@ -42,7 +42,7 @@ def test_what_leaves_is_what_the_unit_gives(name, number):
         run = stimuli_of(design).random(config, np.random.default_rng(seed)).operands
         found = driver.stream(run)
         traffic = design.inner.traffic(config.unit, run)
-        for port in results_of(design.inner.ports(config.unit)):
+        for port in result_ports(design.inner.ports(config.unit)):
             expected = port.unpack(traffic[port.name].expand())
             for field in port.fields:
                 got = found.ports[port.name][field.name]
