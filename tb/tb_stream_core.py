@@ -26,7 +26,7 @@ def random_config(unit: Callable[[Any], Config], rng: np.random.Generator) -> Co
     values: dict[str, Any] = {
         "bus_width": int(rng.choice([32, 64, 128])),
         "block_beats": int(rng.choice([64, 128, 256])),
-        "quiet": int(rng.choice([32, 64])),
+        "quiet": int(rng.choice([24, 32, 64])),
     }
     return stream_config_around(type(inner))(unit=inner, **values)
 

@@ -31,7 +31,7 @@ C = TypeVar("C", bound=Config)
 class StreamCoreConfig(ShellConfig[C], Generic[C]):
     """Parameters of a core around a unit of plain streams."""
 
-    quiet: int = Parameter(default=64, ge=1, le=1 << 12)
+    quiet: int = Parameter(default=32, ge=1, le=1 << 12)
     """Cycles without results after which a block whose beats were all taken is over."""
 
     def blocks(self, side: str) -> int:
