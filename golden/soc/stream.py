@@ -198,13 +198,24 @@ def cut(design: Design, config: StreamCoreConfig, operands: Runs) -> list[slice]
 
 
 def piece_beats(design: Design, config: StreamCoreConfig, operands: Runs) -> NDArray[np.int64]:
-    """Beats that each piece has on each port, ``(pieces, ports)``."""
-    declared = design.ports(config.unit)
-    pieces = [
-        design.traffic(config.unit, operands.part(slice(piece, piece + 1)))
-        for piece in range(operands.runs)
-    ]
-    return np.array([[len(beats[port.name]) for port in declared] for beats in pieces])
+    """Beats that each piece has on each port, ``(pieces, ports)``.
+
+    Raises
+    ------
+    UserError
+        The unit does not take the operands, or they do not end with a piece.
+    """
+    pieces = (operands.part(slice(piece, piece + 1)) for piece in range(operands.runs))
+    found = np.array([_beats(design, config, piece) for piece in pieces])
+    if not found.size or (found.sum(axis=0) != _beats(design, config, operands)).any():
+        raise UserError(f"a run of {design.name} must end where the unit is as after a reset.")
+    return found
+
+
+def _beats(design: Design, config: StreamCoreConfig, operands: Runs) -> list[int]:
+    """Beats on each port."""
+    traffic = design.traffic(config.unit, operands)
+    return [len(traffic[port.name]) for port in design.ports(config.unit)]
 
 
 # --- schedule ---------------------------------------------------------------------------------

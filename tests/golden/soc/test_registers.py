@@ -39,6 +39,15 @@ def test_settings_of_a_unit_that_asks_for_rows():
     ]  # fmt: skip
 
 
+def test_settings_of_results_of_several_ports():
+    found, config = map_of("anda", "chained")
+    names = [register.name for register in found.of("setting")]
+    assert names[-2:] == ["y_plane_beats", "y_mantissa"]
+    assert [found[name].width for name in names[-2:]] == [5, 5]
+    tiles = config.unit.group // config.unit.columns
+    assert config.output_blocks == tiles
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_registers_do_not_overlap(name):
     found, config = map_of(name)

@@ -93,6 +93,17 @@ def test_what_does_not_fit_is_refused(values, run, sentence):
     assert str(caught.value) == sentence
 
 
+def test_runs_must_end():
+    design, config = encoder()
+    for last in ([True, False], [False, False]):
+        run = Groups(tokens(1, 1).dense, np.array(last))
+        with pytest.raises(UserError) as caught:
+            design.schedule(config, StreamRun(run))
+        assert str(caught.value) == (
+            "a run of bitmap_encoder must end where the unit is as after a reset."
+        )
+
+
 def test_runs_have_as_many_blocks_as_their_register_counts(monkeypatch):
     monkeypatch.setattr("nibbleforge.golden.soc.stream.LENGTH_BITS", 1)
     design, config = encoder()
