@@ -344,7 +344,8 @@ class Driver:
         ]
         found = {}
         for field in result_port(self.ports).sent.fields:
-            values = rows[field.name].reshape(len(tiling), -1, tiling.rows, field.count or 1)
+            width = 1 if field.count is None else tiling.columns
+            values = rows[field.name].reshape(len(tiling), -1, tiling.rows, width)
             tiles = np.empty_like(values)
             tiles[order] = values
             if field.floating:
