@@ -107,6 +107,17 @@ class Groups:
         """Token number of every group."""
         return np.cumsum(self.last) - self.last
 
+    @property
+    def runs(self) -> int:
+        """Tokens: after each of them a codec is as after a reset."""
+        return int(np.count_nonzero(self.last))
+
+    def part(self, runs: slice) -> "Groups":
+        """Some tokens alone."""
+        ends = np.flatnonzero(self.last) + 1
+        groups = slice(0 if runs.start == 0 else ends[runs.start - 1], ends[runs.stop - 1])
+        return Groups(self.dense[groups], self.last[groups])
+
 
 # --- ports and events -------------------------------------------------------------------------
 

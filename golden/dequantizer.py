@@ -8,7 +8,7 @@ the one that the docstring of :class:`nibbleforge.hw.dequantizer.Dequantizer` st
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,18 @@ class GroupSums:
     ones: NDArray[np.signedinteger] = field(default_factory=lambda: _none(np.int64))
     minimum: NDArray[np.float16] = field(default_factory=lambda: _none(np.float16))
     error: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    @property
+    def runs(self) -> int:
+        """Tiles: after each of them the unit is as after a reset."""
+        return int(np.count_nonzero(self.last))
+
+    def part(self, runs: slice) -> "GroupSums":
+        """Some tiles alone."""
+        starts, sizes = _tiles(self.last)
+        groups = slice(starts[runs.start], starts[runs.stop - 1] + sizes[runs.stop - 1])
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return GroupSums(**{n: rows[groups] if rows.size else rows for n, rows in given.items()})
 
 
 def check(config: DequantizerConfig, sums: GroupSums) -> None:

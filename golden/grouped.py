@@ -136,6 +136,9 @@ class GroupedLayer(Layer):
         """Weight groups along in_features, each a tile of its own."""
         return self.d.shape[1]
 
+    def halves(self, config: ArrayConfig) -> None:
+        """None: FP32 sums of scaled weight groups are rounded in order."""
+
 
 def weight_groups(config: JoinedConfig, in_features: int) -> int:
     """Weight groups of a layer that the joined unit takes; others are a :class:`UserError`."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .contract.design import Design, Unit
 from .contract.errors import UserError
-from .soc.unit import core_of
+from .soc.cores import core_of
 
 VARIABLE = "NIBBLEFORGE_UNITS"
 """Environment variable with further modules that declare units, separated by commas."""

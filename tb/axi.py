@@ -17,6 +17,7 @@ from ..golden.contract.errors import UserError
 PERIOD_NS = 10
 OKAY = 0  # response of AXI
 RESET_CYCLES = 4
+MEMORY_BYTES = 1 << 20  # beyond, memory answers with errors
 
 
 class AxiPins:
@@ -36,6 +37,12 @@ class AxiPins:
         self.source = axi.AxiStreamSource(axi.AxiStreamBus.from_prefix(dut, "s_axis"), *clocking)
         self.frame = axi.AxiStreamFrame
         self.sink = axi.AxiStreamSink(axi.AxiStreamBus.from_prefix(dut, "m_axis"), *clocking)
+        self.memory: Any = None  # what the core reads rows from
+        if hasattr(dut, "m_axi_arvalid"):
+            bus = axi.AxiReadBus.from_prefix(dut, "m_axi")
+            self.region = axi.MemoryRegion(MEMORY_BYTES)
+            clock, reset, level = clocking
+            self.memory = axi.AxiSlaveRead(bus, clock, reset, self.region, level)
 
     async def reset(self) -> None:
         """Start the clock and reset the core."""
@@ -48,7 +55,9 @@ class AxiPins:
     def stall(self, seed: int, share: float) -> None:
         """Let every channel pause at random, in this share of all cycles."""
         write, read = self.registers.write_if, self.registers.read_if
+        memory = (self.memory.ar_channel, self.memory.r_channel) if self.memory else ()
         channels = (
+            *memory,
             write.aw_channel,
             write.w_channel,
             write.b_channel,
@@ -70,10 +79,15 @@ class AxiPins:
         answer = await self.registers.write(address, value.to_bytes(4, "little"))
         return int(answer.resp)
 
+    async def put(self, content: NDArray[np.uint8], address: int) -> None:
+        """Put bytes into memory."""
+        await self.region.write(address, content.tobytes())
+
     async def exchange(
         self, words: NDArray[np.uint32], count: int, timeout: float
     ) -> tuple[NDArray[np.uint32], bool]:
         """Send words while receiving others; those that came, and whether they all did in time."""
+        self.sink.assert_reset()  # forgets a frame that a soft reset cut short
         self.sink.clear()
         if len(words):
             await self.send(words)
@@ -118,6 +132,7 @@ class AxiTransport:
 
     def __init__(self, pins: AxiPins, error: Any, time_out: Any):
         self.pins, self.error, self.time_out = pins, error, time_out
+        self.address = 0
 
     def read(self, address: int) -> int:
         """A register."""
@@ -137,6 +152,11 @@ class AxiTransport:
         if not whole:
             raise self.time_out(len(found))
         return np.asarray(found, np.uint32)
+
+    def put(self, content: NDArray[np.uint8]) -> int:
+        """Put bytes into memory, at ``address``."""
+        resume(self.pins.put)(content, self.address)
+        return self.address
 
 
 def _cocotbext_axi() -> Any:

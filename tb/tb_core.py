@@ -12,15 +12,22 @@ from ..golden.contract.design import Design
 from ..golden.contract.ports import port_of
 from ..golden.contract.schedule import Beats, Schedule
 from ..golden.soc.blocks import LayerBlocks
-from ..golden.soc.config import CoreConfig, config_around
-from ..golden.soc.unit import CoreRun, ports, registers
+from ..golden.soc.config import CoreConfig, ShellConfig
+from ..golden.soc.memory import PAGE, Rows, config_around
+from ..golden.soc.registers import sides
+from ..golden.soc.unit import CoreRun, all_ports, ports, registers, schedule
 from .harness import IDLE_LIMIT, Harness
 from .stimuli import Software, Stimuli, stimuli_of
 
+LARGEST_LATENCY = 100
 
-def random_config(unit: Callable[[Any], Config], rng: np.random.Generator) -> Config:
+
+def random_config(
+    unit: Callable[[Any], Config], design: Design, rng: np.random.Generator
+) -> Config:
     """A small core around a small unit; an illegal draw raises ``UserError``."""
     inner = unit(rng)
+    fetches = Rows.of(design.ports(inner)) is not None
     values: dict[str, Any] = {
         "bus_width": int(rng.choice([32, 64, 128])),
         "token_blocks": int(rng.integers(1, 4)),
@@ -28,15 +35,30 @@ def random_config(unit: Callable[[Any], Config], rng: np.random.Generator) -> Co
         "block_beats": int(rng.choice([32, 64, 128])),
         "result_beats": int(rng.choice([16, 64])),
     }
-    return config_around(type(inner))(unit=inner, **values)
+    if fetches:
+        values |= {
+            "address_bits": int(rng.choice([32, 40])),
+            "burst": int(rng.choice([1, 2, 5, 64])),
+            "rows_ahead": int(rng.integers(1, 9)),
+        }
+    return config_around(type(inner), fetches=fetches)(unit=inner, **values)
 
 
 def random_run(
-    operands: Callable[[Any, Any], Any], config: CoreConfig, rng: np.random.Generator
+    operands: Callable[[Any, Any], Any],
+    design: Design,
+    config: CoreConfig,
+    rng: np.random.Generator,
 ) -> CoreRun:
-    """A layer in a random loop order."""
+    """A layer in a random loop order; its rows anywhere in a memory of any latency."""
     outputs_stay, tile_packets = (bool(bit) for bit in rng.integers(0, 2, 2))
-    return CoreRun(operands(config.unit, rng), outputs_stay, tile_packets)
+    run = CoreRun(operands(config.unit, rng), outputs_stay, tile_packets)
+    rows = Rows.of(design.ports(config.unit))
+    if rows is None:
+        return run
+    address = int(rng.integers(PAGE)) * rows.beat_bytes
+    latency = rng.integers(1, rng.choice([2, 10, LARGEST_LATENCY]), int(rng.choice([1, 7])))
+    return replace(run, address=address, latency=latency)
 
 
 def bins(
@@ -45,12 +67,29 @@ def bins(
     """Functional bins, the unit's and the core's, and whether this run hits them."""
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
     loops = layer.loops(config)
-    return unit(config.unit, run.operands) | {
-        "core: tokens stay": not run.outputs_stay,
-        "core: outputs stay": run.outputs_stay,
-        "core: packet a tile": run.tile_packets,
-        "core: packet a layer": not run.tile_packets,
-        "core: single pass": len(loops.passes()) == 1,
+    facts = {
+        "packet a tile": run.tile_packets,
+        "packet a layer": not run.tile_packets,
+        "single pass": len(loops.passes()) == 1,
+    }
+    if "outputs" in sides(design.ports(config.unit)):
+        facts |= {"tokens stay": not run.outputs_stay, "outputs stay": run.outputs_stay}
+    if layer.image:
+        facts |= _memory_facts(design, config, run)
+    return unit(config.unit, run.operands) | {f"core: {name}": hit for name, hit in facts.items()}
+
+
+def _memory_facts(design: Design, config: CoreConfig, run: CoreRun) -> dict[str, bool]:
+    """What the bursts of a run are like."""
+    port = port_of(all_ports(design, config), "m_axi_ar")
+    bursts = port.unpack(schedule(design, config, run).beats[port.name].words)
+    rows = Rows.of(design.ports(config.unit))
+    assert rows is not None
+    ends = bursts["addr"] + (bursts["len"] + 1) * rows.beat_bytes
+    return {
+        "same latency": len(run.latency) == 1,
+        "random latency": len(run.latency) > 1,
+        "burst up to the end of a page": bool((ends % PAGE == 0).any()),
     }
 
 
@@ -60,7 +99,7 @@ def bins(
 class _Host:
     """Software at the registers of a core while its streams go on as they are."""
 
-    def __init__(self, harness: Harness, config: CoreConfig):
+    def __init__(self, harness: Harness, config: ShellConfig):
         self.harness = harness
         self.ports = {port.name: port for port in ports(config)}
         sources = {driver.port.name: driver for driver in harness.drivers}
@@ -104,27 +143,38 @@ class _Host:
         answered = len(self.b.accepted)
         await self._until(lambda: len(self.b.accepted) > answered)
 
+    async def read(self, address: int) -> int:
+        """Read a register."""
+        self.ar.load(Beats(self.ports["s_axi_ar"].pack(addr=[address])), {})
+        self.ar.restart(None)
+        answered = len(self.r.accepted)
+        await self._until(lambda: len(self.r.accepted) > answered)
+        return int(self.ports["s_axi_r"].unpack(self.r.words()[-1:])["data"][0])
+
     async def stream_is_empty(self) -> None:
         """Wait until no word waits at the stream in."""
         await self._until(lambda: not self.stream.offers)
 
 
-async def soft_reset(design: Design, config: CoreConfig, harness: Harness) -> None:
+async def soft_reset(design: Design, config: ShellConfig, harness: Harness) -> None:
     """Give the layer up as drivers do: reset, drop a word that waits, forget what was noted."""
     known = registers(design, config)
-    control = known["control"]
+    control, status = known["control"], known["status"]
+    memory = sum(1 << bits.lsb for bits in status.fields if bits.name == "waits_memory")
     host = _Host(harness, config)
     await host.finish()
     await host.write(control.offset, 1 << control.bit("soft_reset"))
     await host.write(known["drain"].offset, 1)
     await host.stream_is_empty()
+    while await host.read(status.offset) & memory:
+        pass  # bursts that memory was asked for outlive a soft reset
     await host.write(known["drain"].offset, 0)
     for register in known.of("sticky"):
         await host.write(register.offset, register.mask)
 
 
 def after(
-    design: Design, config: CoreConfig, schedule: Schedule, totals: dict[str, int]
+    design: Design, config: ShellConfig, schedule: Schedule, totals: dict[str, int]
 ) -> Schedule:
     """The schedule with counters that have gone on from these totals."""
     known = registers(design, config)
@@ -145,8 +195,8 @@ def around(design: Design) -> Stimuli:
     """Stimuli of the core around a unit's design."""
     unit = stimuli_of(design)
     return Stimuli(
-        config=partial(random_config, unit.config),
-        random=partial(random_run, unit.random),
+        config=partial(random_config, unit.config, design),
+        random=partial(random_run, unit.random, design),
         corners=lambda config: CoreRun(unit.corners(config.unit)),
         small=(),
         exhaustive=lambda config: CoreRun(unit.exhaustive(config.unit)),

@@ -6,6 +6,7 @@ group of R lanes; tiles come in the order of :mod:`nibbleforge.golden.contract.t
 innermost.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,7 +26,7 @@ from . import timing as anda_timing
 from . import values as anda_values
 from .compressor import MANTISSA_BITS, CompressorConfig, LaneGroups
 from .config import AndaConfig, AndaSettings
-from .format import Anda, check_mantissa, encode
+from .format import MANTISSA_MAX, Anda, check_mantissa, encode
 from .values import AndaLayer
 
 PREFIX = "compressor_"
@@ -77,6 +78,37 @@ def compute(config: AndaConfig, layer: CompressedLayer) -> Anda:
     return encode(config, layer.result_mantissa, y)
 
 
+def gathered(config: AndaConfig, tokens: int, fields: Mapping[str, NDArray]) -> Anda:
+    """Results in the number format from what left the unit, block after block.
+
+    Parameters
+    ----------
+    tokens
+        Tokens of the layer; the final block may have more rows.
+    fields
+        ``PORT.FIELD`` to ``(blocks of tokens, groups of outputs, beats, elements)``.
+    """
+    rows, group = config.rows, config.group
+    planes = fields["y_plane.bits"]
+    blocks, groups, mantissa, _ = planes.shape
+    magnitude = np.einsum("bgpe,p->bge", planes, 1 << np.arange(mantissa)[::-1])
+
+    def by_token(values: NDArray, each: int) -> NDArray:
+        found = values.reshape(blocks, groups, rows, each).swapaxes(1, 2)
+        return found.reshape(-1, groups * each)[:tokens]
+
+    exponent = by_token(fields["y_exponent.value"], 1).astype(np.uint8)
+    return Anda(
+        group=group,
+        mantissa=mantissa,
+        in_features=groups * group,
+        sign=by_token(fields["y_sign.word"], group).astype(np.bool_),
+        magnitude=by_token(magnitude, group).astype(np.uint16),
+        exponent=exponent,
+        nonfinite=np.zeros(exponent.shape, np.bool_),
+    )
+
+
 def lane_groups(config: AndaConfig, layer: CompressedLayer) -> LaneGroups:
     """What the compressor gets: groups of one block of tokens after the other."""
     y = np.asarray(anda_values.compute(array_config(config), layer), np.float16).view(np.uint16)
@@ -94,11 +126,17 @@ def ports(config: AndaConfig) -> tuple[Port, ...]:
     *inputs, _ = anda_config.ports(array_config(config))
     _, sign, exponent, plane = anda_compressor.ports(compressor_config(config))
     exponent = replace(exponent, fields=exponent.fields[:1])  # FP16 results saturate
-    mantissa = (Field("value", MANTISSA_BITS, "M of the group; outside 1..16 taken as 16"),)
+    bits, last = plane.fields
+    plane = replace(plane, fields=(bits, replace(last, made="block")), most=MANTISSA_MAX)
+    mantissa = Field(
+        "value", MANTISSA_BITS, "M of the group; outside 1..16 taken as 16", made="setting"
+    )
+    tiles = config.group // config.columns
+    results = (replace(sign, beats=1), replace(exponent, beats=1), plane)
     return (
         *inputs,
-        Port("y_mantissa", "in", mantissa, "one beat a group of results"),
-        *(replace(port, name=f"y_{port.name}") for port in (sign, exponent, plane)),
+        Port("y_mantissa", "in", (mantissa,), "one beat a group of results", "results"),
+        *(replace(p, name=f"y_{p.name}", belongs="results", tiles=tiles) for p in results),
     )
 
 

@@ -94,6 +94,15 @@ class LaneGroups:
         """Which values are Inf or NaN, shaped as they are."""
         return (self.values & 0x7FFF) > LARGEST
 
+    @property
+    def runs(self) -> int:
+        """Groups: after each of them the unit is as after a reset."""
+        return len(self.values)
+
+    def part(self, runs: slice) -> "LaneGroups":
+        """Some groups alone."""
+        return LaneGroups(self.values[runs], self.mantissa[runs])
+
 
 @dataclass(frozen=True)
 class Compressed:

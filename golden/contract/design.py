@@ -7,6 +7,7 @@ from typing import Any, Literal
 from .config import Config, NoSettings
 from .events import Counts, Event
 from .ports import Port
+from .rows import Supply
 from .schedule import Schedule, Traffic
 from .workload import Workload
 
@@ -47,6 +48,9 @@ class Design:
     inner
         Design that this one is a core around, if any; its hardware and stimuli are then made from
         those of the inner design.
+    supplied
+        Of a design that asks for rows, its schedule where they come otherwise:
+        ``supplied(config, operands, supply)``.
     wide
         Whether most of the design is wide vectors: kept whole, with modules apart, its simulation
         then compiles and runs several times faster.
@@ -65,6 +69,7 @@ class Design:
     hardware: str
     stimuli: str
     inner: "Design | None" = None
+    supplied: Callable[[Any, Any, Supply], Schedule] | None = None
     wide: bool = False
 
 

@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class TooLongError(UserError):
+    """A layer has more in_features than the hardware holds at once; a part of it may do."""
+
+
 class ToolError(RuntimeError):
     """An outside tool failed, or what it wrote is not whole; exit status 2.
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from .errors import TooLongError, UserError
 from .events import Event
 from .tiling import Tiling
 from .workload import Workload
@@ -52,6 +52,13 @@ class Cuttable:
             changes |= {name: getattr(self, name)[rows] for name in names if hasattr(self, name)}
         return replace(self, **{name: rows for name, rows in changes.items() if rows.size})  # type: ignore[type-var]
 
+    def halves(self, config: Any) -> tuple[Self, Self] | None:
+        """Two layers of half of in_features each whose results add up to those of this one.
+
+        None where they do not add up exactly, or there is nothing to cut.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Layer(Cuttable):
@@ -81,6 +88,16 @@ class Layer(Cuttable):
     def tiling(self, config: ArrayConfig) -> Tiling:
         """Tiles of the layer on an array."""
         return Tiling(len(self.x), len(self.w), config.rows, config.columns, self.groups)
+
+    def halves(self, config: ArrayConfig) -> tuple[Self, Self] | None:
+        """As :meth:`Cuttable.halves`: sums of integers add up, scaled ones do not."""
+        middle = self.x.shape[1] // 2
+        if not middle:
+            return None
+        return (
+            replace(self, x=self.x[:, :middle], w=self.w[:, :middle]),
+            replace(self, x=self.x[:, middle:], w=self.w[:, middle:]),
+        )
 
 
 def check(config: ArrayConfig, layer: Layer) -> None:
@@ -117,7 +134,9 @@ def check_shape(config: SizedConfig, tokens: int, in_features: int, outputs: int
             f"got {tokens}, {in_features} and {outputs}."
         )
     if in_features > config.max_k:
-        raise UserError(f"in_features must not exceed max_k = {config.max_k}, got {in_features}.")
+        raise TooLongError(
+            f"in_features must not exceed max_k = {config.max_k}, got {in_features}."
+        )
 
 
 def check_integer(name: str, number: object) -> None:

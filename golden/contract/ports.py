@@ -13,9 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .rows import MatrixRows
+
 WORD_BITS = 32
 
-Made = Literal["", "block", "part", "setting", "error"]
+Made = Literal["", "block", "part", "setting", "error", "matrix", "row", "count", "word"]
 Belongs = Literal["tokens", "outputs", "results", "stream", "request", "answers"]
 
 
@@ -25,8 +27,10 @@ class Field:
 
     ``made`` says how a core makes the field, which then does not pass its bus: ``block`` is set in
     the final beat of a block, ``part`` also in the final one of every part of it, ``setting`` is a
-    register, and ``error`` of an output is kept in a register. ``floating``: elements are IEEE 754
-    numbers.
+    register, and ``error`` of an output is kept in a register. Of a request, ``matrix``, ``row``
+    and ``count`` say which rows it is for; answers repeat the first two, end each row with
+    ``block``, and have its ``word`` there. All fields of a plain stream pass. ``floating``:
+    elements are IEEE 754 numbers.
     """
 
     name: str
@@ -58,6 +62,14 @@ class Port:
         Ports of one family have blocks of the same length; by default a port is alone.
     beats
         Beats of a block where the configuration alone says it.
+    most
+        Most beats of a block where the configuration alone says it.
+    asks
+        Of requests: the matrices whose rows they are for.
+    ahead
+        Of requests: how many of them wait for rows at most.
+    tiles
+        Of results: tiles, one after the other along outputs, that give a block together.
     """
 
     name: str
@@ -68,6 +80,10 @@ class Port:
     block: Literal["fixed", "last"] = "fixed"
     family: str = ""
     beats: int | None = None
+    most: int | None = None
+    asks: tuple[MatrixRows, ...] = ()
+    ahead: int = 0
+    tiles: int = 1
 
     @cached_property
     def width(self) -> int:
@@ -82,7 +98,8 @@ class Port:
     @cached_property
     def sent(self) -> "Port":
         """The same with the fields alone that pass a core's bus."""
-        return replace(self, fields=tuple(field for field in self.fields if not field.made))
+        streams = self.belongs == "stream"
+        return replace(self, fields=tuple(f for f in self.fields if streams or not f.made))
 
     @cached_property
     def scalars(self) -> int:

@@ -4,7 +4,7 @@ Source of the idea: arXiv 2512.24713 (withdrawn); relatives: VEGETA, arXiv 2302.
 is :mod:`.format`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -60,6 +60,22 @@ class NMLayer(Cuttable):
     def tiling(self, config: NMConfig) -> Tiling:
         """Tiles of the layer on the array; each takes all weight groups."""
         return Tiling(len(self.x), self.outputs, config.rows, config.columns)
+
+    def halves(self, config: NMConfig) -> tuple["NMLayer", "NMLayer"] | None:
+        """As :meth:`nibbleforge.golden.contract.layer.Cuttable.halves`, at the end of a block."""
+        middle = self.values.shape[1] // 2
+        if config.grouped or self.weight_group < self.x.shape[1] or not middle:
+            return None
+        first, second = (
+            replace(self, x=x, values=values, indices=indices)
+            for x, values, indices in zip(
+                np.split(self.x, [middle * config.m], axis=1),
+                np.split(self.values, [middle], axis=1),
+                np.split(self.indices, [middle], axis=1),
+                strict=True,
+            )
+        )
+        return first, second
 
     def group_blocks(self, config: NMConfig) -> NDArray[np.int64]:
         """Blocks of each weight group; the final one may have fewer."""

@@ -12,6 +12,7 @@ from pydantic import Field as Parameter
 from ..contract.config import Config
 from ..contract.events import Event
 from ..contract.ports import Field, Port
+from ..contract.rows import MatrixRows
 from .ffn import INT8_LIMIT
 from .format import MULT_BITS, SHIFTS
 
@@ -108,11 +109,16 @@ def ports(config: RegluConfig) -> tuple[Port, ...]:
     """Ports of the FFN."""
     x = [
         Field("value", OPERAND_BITS, "features of x", True, config.lanes),
-        Field("last", 1, "final beat of the token"),
-        Field("neurons", config.max_neurons.bit_length(), "D; on the first beat, as what follows"),
-        Field("rank", config.max_rank.bit_length(), "r"),
-        Field("h_mult", MULT_BITS, "factor from relu(g16) * u16 to h"),
-        Field("h_shift", SHIFT_BITS, "its shift, 1..47"),
+        Field("last", 1, "final beat of the token", made="block"),
+        Field(
+            "neurons",
+            config.max_neurons.bit_length(),
+            "D; on the first beat, as what follows",
+            made="setting",
+        ),
+        Field("rank", config.max_rank.bit_length(), "r", made="setting"),
+        Field("h_mult", MULT_BITS, "factor from relu(g16) * u16 to h", made="setting"),
+        Field("h_shift", SHIFT_BITS, "its shift, 1..47", made="setting"),
     ]
     if not config.predictor:
         x = [field for field in x if field.name != "rank"]
@@ -122,26 +128,55 @@ def ports(config: RegluConfig) -> tuple[Port, ...]:
             "word",
             WORD_BITS,
             "on a row's final beat: of B its threshold; of A, gate and up mult, then shift",
+            made="word",
         ),
-        Field("matrix", MATRIX_BITS, _CODES),
-        Field("row", config.row_bits, "row of the matrix; of down: column"),
-        Field("last", 1, "final beat of the row"),
+        Field("matrix", MATRIX_BITS, _CODES, made="matrix"),
+        Field("row", config.row_bits, "row of the matrix; of down: column", made="row"),
+        Field("last", 1, "final beat of the row", made="block"),
     )
     request = (
-        Field("matrix", MATRIX_BITS, _CODES),
-        Field("row", config.row_bits, "first row asked for"),
-        Field("count", config.count_bits, "rows asked for: r of A, D of B, 1 of others"),
+        Field("matrix", MATRIX_BITS, _CODES, made="matrix"),
+        Field("row", config.row_bits, "first row asked for", made="row"),
+        Field(
+            "count", config.count_bits, "rows asked for: r of A, D of B, 1 of others", made="count"
+        ),
     )
     y = (
         Field("value", config.y_bits, "outputs", True, config.lanes),
-        Field("last", 1, "final beat of the token"),
-        Field("error", 1, "a row of this token was not the one asked for"),
+        Field("last", 1, "final beat of the token", made="block"),
+        Field("error", 1, "a row of this token was not the one asked for", made="error"),
     )
     return (
-        Port("x", "in", tuple(x), "inputs of a token, L features a beat"),
-        Port("rows", "in", rows, "the rows asked for, in order, L elements a beat"),
-        Port("request", "out", request, "rows that are needed"),
-        Port("y", "out", y, "outputs of a token, L a beat"),
+        Port(
+            "x",
+            "in",
+            tuple(x),
+            "inputs of a token, L features a beat",
+            "tokens",
+            most=config.x_words,
+        ),
+        Port("rows", "in", rows, "the rows asked for, in order, L elements a beat", "answers"),
+        Port(
+            "request",
+            "out",
+            request,
+            "rows that are needed",
+            "request",
+            asks=_matrices(config),
+            ahead=config.in_flight + 2,  # single rows, A and B
+        ),
+        Port("y", "out", y, "outputs of a token, L a beat", "results", most=config.x_words),
+    )
+
+
+def _matrices(config: RegluConfig) -> tuple[MatrixRows, ...]:
+    """What rows are asked of; all but those of B are as long as x."""
+    return tuple(
+        MatrixRows("b", matrix, "b", config.z_words)
+        if matrix == Matrix.B
+        else MatrixRows(matrix.name.lower(), matrix, "x", config.x_words)
+        for matrix in Matrix
+        if config.predictor or matrix not in (Matrix.A, Matrix.B)
     )
 
 

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.ports import Port
-from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, final_of, ranges
+from ..contract.rows import Supply
+from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, final_of
 from .config import Matrix, RegluConfig, events, ports
 from .format import MULT_BITS
-from .timing import HIDDEN, SCALED, TokenTiming, timings
+from .timing import HIDDEN, SCALED, TokenTiming, repeating, timings
 from .values import FfnRun, Neurons, Outcome, compute
 
 ROWS_AT_ONCE = 1 << 14  # rows packed at a time: bounds the temporary arrays
@@ -156,8 +157,13 @@ def _by_lane(matrix: NDArray, lanes: int) -> NDArray:
 
 
 def schedule(config: RegluConfig, operands: FfnRun) -> Schedule:
-    """Golden schedule of a run."""
-    outcome, tokens = _worked_out(config, operands)
+    """Golden schedule of a run, rows coming with the latency of the operands."""
+    return supplied(config, operands, repeating(operands.latency))
+
+
+def supplied(config: RegluConfig, operands: FfnRun, supply: Supply) -> Schedule:
+    """Golden schedule of a run whose rows come from a supply."""
+    outcome, tokens = _worked_out(config, operands, supply)
     every = _Everything(config, operands, tokens)
     x_beats = np.arange(every.beats)
     cycles = {
@@ -172,7 +178,7 @@ def schedule(config: RegluConfig, operands: FfnRun) -> Schedule:
 
 def traffic(config: RegluConfig, operands: FfnRun) -> Traffic:
     """Payloads of every port, without the cycles of each beat and event."""
-    outcome, tokens = _worked_out(config, operands)
+    outcome, tokens = _worked_out(config, operands, repeating(operands.latency))
     order = (np.concatenate([getattr(token, name) for token in tokens]) for name in _ORDER)
     return traffic_of(config, operands, outcome.y, Requests(config, operands, *order))
 
@@ -180,31 +186,34 @@ def traffic(config: RegluConfig, operands: FfnRun) -> Traffic:
 _ORDER = ("matrix", "row")
 
 
-def _worked_out(config: RegluConfig, operands: FfnRun) -> tuple[Outcome, list[TokenTiming]]:
+def _worked_out(
+    config: RegluConfig, operands: FfnRun, supply: Supply
+) -> tuple[Outcome, list[TokenTiming]]:
     """Results, and the timing of every token."""
     outcome = compute(config, operands)
     d, _, rank = operands.shape
-    return outcome, list(timings(config, outcome.neurons, d, rank, operands.latency))
+    return outcome, list(timings(config, outcome.neurons, d, rank, supply))
 
 
 class _Everything:
     """Requests and rows of all tokens, one after the other."""
 
     def __init__(self, config: RegluConfig, operands: FfnRun, tokens: list[TokenTiming]):
-        matrix, row, self.decided, self.first, self.final = (
+        matrix, row, self.decided = (
             np.concatenate([getattr(token, name) for token in tokens])
-            for name in (*_ORDER, "decided", "first", "final")
+            for name in (*_ORDER, "decided")
         )
+        taken = [beats for token in tokens for beats in token.taken]
         self.beats = -(-operands.x.shape[1] // config.lanes)
         self.token = np.repeat(np.arange(len(tokens)), [len(token.row) for token in tokens])
         self.requests = Requests(config, operands, matrix, row)
-        self.row_beats = ranges(self.first, self.requests.sizes)
+        self.row_beats = np.concatenate([np.asarray(beats, np.int64) for beats in taken])
+        self.final = np.array([beats[-1] for beats in taken])
 
     def finals(self) -> NDArray[np.int64]:
         """Cycles of the final beat of every row."""
-        count, size = self.requests.count, self.requests.row_size
-        before = ranges(np.zeros_like(count), count)  # rows of the same request
-        return np.repeat(self.first + size - 1, count) + before * np.repeat(size, count)
+        sizes = np.repeat(self.requests.row_size, self.requests.count)
+        return self.row_beats[np.cumsum(sizes) - 1]
 
     def decisions(self, matrix: Matrix) -> NDArray[np.int64]:
         """Cycles in which requests for a matrix are made up."""

@@ -6,7 +6,7 @@ of the requests, and only when nothing can be asked for or F of them wait.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle as repeated
 from typing import Protocol
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..contract.errors import UserError
 from ..contract.events import Counts
+from ..contract.rows import Latencies, Supply
 from ..contract.workload import Profile, Workload
 from .config import Matrix, RegluConfig, RegluSettings
 from .values import FfnRun, Neurons, check_shape, compute
@@ -76,8 +77,8 @@ class TokenTiming:
         Of every request.
     decided
         Cycle in which each request is made up; it is accepted in the next.
-    first, final
-        Cycles of its first and final beat.
+    taken
+        Cycles of the beats of each.
     """
 
     begin: int
@@ -85,8 +86,7 @@ class TokenTiming:
     matrix: NDArray[np.int64]
     row: NDArray[np.int64]
     decided: NDArray[np.int64]
-    first: NDArray[np.int64]
-    final: NDArray[np.int64]
+    taken: list[Sequence[int]]
 
     @property
     def outputs(self) -> int:
@@ -109,8 +109,8 @@ class TokenRun:
         Of the predictor (r); not used without.
     begin
         Cycle of the token's first feature.
-    latency
-        Cycles from a request to its first beat, for every request to come.
+    supply
+        Who brings the rows.
     """
 
     def __init__(
@@ -120,14 +120,15 @@ class TokenRun:
         beats: int,
         rank: int,
         begin: int,
-        latency: Iterator[int],
+        supply: Supply,
     ):
         self.config, self.neurons = config, neurons
         self.beats, self.rank, self.begin = beats, rank, begin
-        self.latency = latency
+        self.supply = supply
         self.free = begin + beats  # cycle from which the next beat can be accepted
         self.down = begin  # cycle of the first beat of the down row before
-        self.requests: list[tuple[int, int, int, int, int]] = []
+        self.requests: list[tuple[int, int, int]] = []
+        self.taken: list[Sequence[int]] = []
         self.cycle = begin + 1  # of the next action
         self.used = 0  # places of survivors
         self.survivors: deque[int] = deque()
@@ -139,17 +140,18 @@ class TokenRun:
         indices = self._predict() if self.config.predictor else self._everyone()
         while self._act(indices):
             pass
-        columns = np.array(self.requests, np.int64).T
-        return TokenTiming(self.begin, self.cycle, *columns)
+        matrix, row, decided = np.array(self.requests, np.int64).T
+        return TokenTiming(self.begin, self.cycle, matrix, row, decided, self.taken)
 
-    def _ask(self, matrix: Matrix, row: int, beats: int, earliest: int = 0) -> int:
+    def _ask(self, matrix: Matrix, row: int, count: int, size: int, earliest: int = 0) -> int:
         """Make up a request in this cycle; the cycle of its final beat."""
-        first = max(self.cycle + 1 + next(self.latency), self.free, earliest)
-        final = first + beats - 1
-        self.requests.append((matrix, row, self.cycle, first, final))
-        self.free = final + 1
+        ready = max(self.free, earliest)
+        taken = self.supply.take(matrix, row, count, size, self.cycle + 1, ready)
+        self.requests.append((matrix, row, self.cycle))
+        self.taken.append(taken)
+        self.free = taken[-1] + 1
         self.cycle += 1
-        return final
+        return taken[-1]
 
     def _everyone(self) -> "_Indices":
         """All neurons, without predictor."""
@@ -159,11 +161,11 @@ class TokenRun:
         """Ask for A and B; the neurons that are predicted, as soon as they are known."""
         config, predicted = self.config, self.neurons.predicted
         count, z_beats = len(predicted), -(-self.rank // config.lanes)
-        done = self._ask(Matrix.A, 0, self.rank * self.beats)
-        final = self._ask(Matrix.B, 0, count * z_beats, done + config.tree_stages + SCALED)
-        ends = np.arange(config.mask_group, count + config.mask_group, config.mask_group)
-        after = (count - np.minimum(ends, count)) * z_beats  # beats after each word's final one
-        offered = final - after + config.tree_stages + MASKED
+        done = self._ask(Matrix.A, 0, self.rank, self.beats)
+        self._ask(Matrix.B, 0, count, z_beats, done + config.tree_stages + SCALED)
+        ends = range(config.mask_group, count + config.mask_group, config.mask_group)
+        final = [self.taken[-1][min(end, count) * z_beats - 1] for end in ends]
+        offered = np.array(final) + config.tree_stages + MASKED
         return _Decoder(np.flatnonzero(predicted), offered, config.mask_group)
 
     def _act(self, indices: "_Indices") -> bool:
@@ -200,19 +202,19 @@ class TokenRun:
         if neuron is None:
             return
         self.used += 1
-        final = self._ask(Matrix.GATE, neuron, self.beats)
+        final = self._ask(Matrix.GATE, neuron, 1, self.beats)
         self.unapplied.append((Matrix.GATE, neuron, final + self.config.tree_stages + SCALED))
 
     def _ask_up(self) -> None:
         neuron = self.survivors.popleft()
         self.used -= 1
-        final = self._ask(Matrix.UP, neuron, self.beats)
+        final = self._ask(Matrix.UP, neuron, 1, self.beats)
         self.unapplied.append((Matrix.UP, neuron, final + self.config.tree_stages + HIDDEN))
 
     def _ask_down(self) -> None:
         neuron = self.hiddens.popleft()
-        final = self._ask(Matrix.DOWN, neuron, self.beats, self.down + ADDED)
-        self.down = final - self.beats + 1
+        final = self._ask(Matrix.DOWN, neuron, 1, self.beats, self.down + ADDED)
+        self.down = self.taken[-1][0]
         self.unapplied.append((Matrix.DOWN, neuron, final + 1))
 
 
@@ -299,18 +301,22 @@ class _Decoder:
 
 
 def timings(
-    config: RegluConfig, neurons: Neurons, d: int, rank: int, latency: NDArray[np.integer]
+    config: RegluConfig, neurons: Neurons, d: int, rank: int, supply: Supply
 ) -> Iterator[TokenTiming]:
     """Timing of token after token; their neurons are ``(tokens, D)``."""
     begin, beats = 0, -(-d // config.lanes)
-    latencies = repeated(latency.tolist())
     for predicted, positive, adding in zip(
         neurons.predicted, neurons.positive, neurons.adding, strict=True
     ):
         token = Neurons(predicted, positive, adding)
-        timing = TokenRun(config, token, beats, rank, begin, latencies).timing()
+        timing = TokenRun(config, token, beats, rank, begin, supply).timing()
         begin = timing.outputs + beats
         yield timing
+
+
+def repeating(latency: NDArray[np.integer]) -> Supply:
+    """A memory with the latency of n requests, then again."""
+    return Latencies(repeated(latency.tolist()))
 
 
 def workload(config: RegluConfig, operands: FfnRun) -> Workload:
@@ -330,7 +336,7 @@ def cycles(config: RegluConfig, workload: Workload) -> Counts:
     D = neurons.predicted.shape[1]
     check_shape(config, d, D, rank)
     beats, end, running, requests = -(-d // config.lanes), 0, 0, 0
-    for timing in timings(config, neurons, d, rank, latency):
+    for timing in timings(config, neurons, d, rank, repeating(latency)):
         end = timing.outputs + beats
         running += timing.quiet + 1 - timing.begin - beats
         requests += len(timing.row)

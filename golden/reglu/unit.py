@@ -5,7 +5,7 @@ Source of the idea: arXiv 2603.14110.
 
 from ..contract.design import Design, Unit
 from .config import RegluConfig, RegluSettings, bandwidth, events, ports
-from .schedule import schedule, traffic
+from .schedule import schedule, supplied, traffic
 from .timing import cycles, workload
 
 REGLU_FFN = Design(
@@ -22,6 +22,7 @@ REGLU_FFN = Design(
     cycles=cycles,
     hardware="nibbleforge.hw.reglu.ffn:RegluFFN",
     stimuli="nibbleforge.tb.tb_reglu:FFN",
+    supplied=supplied,
 )
 
 SMALL = RegluConfig(lanes=64, max_features=576, max_neurons=1536, max_rank=64)

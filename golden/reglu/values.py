@@ -3,14 +3,15 @@
 Values are those of :mod:`.ffn` and :mod:`.predictor`, arXiv 2603.14110.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.errors import UserError
 from ..contract.layer import check_integer
+from ..contract.tiling import Tiling
 from .config import RegluConfig
 from .ffn import IntegerFfn, run
 from .format import MULT_BITS, SHIFTS, Factor, FixedPoint
@@ -81,6 +82,18 @@ class FfnRun:
             up_scale=np.ones(D, np.float32),
             down_scale=np.ones(d, np.float32),
         )
+
+    def tiling(self, config: RegluConfig) -> Tiling:
+        """A tile a token, with all outputs."""
+        tokens, d = self.x.shape
+        return Tiling(tokens, d, 1, -(-d // config.lanes) * config.lanes)
+
+    def part(self, tokens: slice, outputs: slice) -> Self:
+        """The operands of some tokens alone; outputs come as a whole."""
+        return replace(self, x=self.x[tokens])
+
+    def halves(self, config: RegluConfig) -> None:
+        """None: what lies between the matrices is rounded."""
 
 
 def check(config: RegluConfig, operands: FfnRun) -> None:

@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.design import Design
-from ..contract.errors import UserError
+from ..contract.errors import TooLongError, UserError
 from ..contract.ports import Port
 from ..contract.schedule import Beats
 from ..contract.tiling import Tiling
 from .config import CoreConfig, Packing, ResultPacking, family, header
-from .order import Load, Loops
-from .registers import LENGTH_BITS, result_port, stored
+from .memory import Image, Rows
+from .order import Load, Loops, Pass
+from .packets import result_packets
+from .registers import LENGTH_BITS, made_ports, result_ports, sides, stored
 
 
 class Operands(Protocol):
@@ -28,6 +30,9 @@ class Operands(Protocol):
 
     def part(self, tokens: slice, outputs: slice) -> Self:
         """The operands of some tokens and outputs alone."""
+
+    def halves(self, config: Any) -> tuple[Self, Self] | None:
+        """Two layers of half of in_features each whose results add up, if there are such."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,19 @@ class LayerBlocks:
     tiling
         Tiles of results.
     results
-        Beats of every tile, ``(tiles, beats, 32-bit words)``, in the order of the tiling.
+        Port of results to the beats of every tile, or of every block that several tiles give
+        together, ``(tiles, beats, 32-bit words)``, in the order of the tiling.
     settings
-        Register name to value.
+        Register name to value; but for those that say where the image is.
+    image
+        Rows that memory is to hold, if the unit asks for some.
     """
 
     ports: tuple[Blocks, ...]
     tiling: Tiling
-    results: NDArray[np.uint32]
+    results: dict[str, NDArray[np.uint32]]
     settings: dict[str, int]
+    image: Image | None = None
 
     @classmethod
     def of(
@@ -93,23 +102,29 @@ class LayerBlocks:
         traffic = design.traffic(config.unit, operands)
         tiling = operands.tiling(config.unit).results
         cut = tuple(_cut(config, port, traffic[port.name], tiling) for port in stored(declared))
-        y = result_port(declared)
-        rows = traffic[y.name].expand()
-        results = rows.reshape(len(tiling), -1, y.words)
-        settings = {
-            "outputs_stay": int(outputs_stay),
-            "tokens": tiling.token_blocks,
-            "outputs": tiling.output_blocks,
-        }
+        results = {}
+        for port in result_ports(declared):
+            rows = traffic[port.name].expand()
+            results[port.name] = rows.reshape(len(tiling) // port.tiles, -1, port.words)
+        settings = {"tokens": tiling.token_blocks}
+        if "outputs" in sides(declared):
+            settings |= {"outputs_stay": int(outputs_stay), "outputs": tiling.output_blocks}
         for blocks in cut:
             settings |= blocks.settings
-        if y.beats is None:
-            settings[f"{y.name}_beats"] = results.shape[1]
-            _check_fits(y, results.shape[1], config.result_beats, "result_beats")
+        for port in result_ports(declared):
+            beats = results[port.name].shape[1]
+            if port.beats is None:
+                settings[f"{port.name}_beats"] = beats
+                _check_fits(port, beats, config.tile_beats(port), "result_beats")
+        for port in made_ports(declared):
+            first = port.unpack(traffic[port.name].words[:1])
+            settings[port.name] = int(first[port.fields[0].name][0])
         most = (1 << LENGTH_BITS) - 1
-        if max(settings["tokens"], settings["outputs"]) > most:
+        if max(settings[side] for side in sides(declared)) > most:
             raise UserError(f"a layer must have at most {most} blocks of tokens and of outputs.")
-        return cls(cut, tiling, results, settings)
+        asked = Rows.of(declared)
+        image = Image.of(asked, traffic[asked.answers.name].words) if asked else None
+        return cls(cut, tiling, results, settings, image)
 
     def loops(self, config: CoreConfig) -> Loops:
         """The loops over the layer."""
@@ -118,7 +133,7 @@ class LayerBlocks:
             self.tiling.output_blocks,
             config.token_blocks,
             config.output_blocks,
-            bool(self.settings["outputs_stay"]),
+            bool(self.settings.get("outputs_stay")),
         )
 
     def packets(self, config: CoreConfig, load: Load) -> list[NDArray[np.uint32]]:
@@ -140,8 +155,29 @@ class LayerBlocks:
     def result_words(self, config: CoreConfig, port: Port) -> NDArray[np.uint32]:
         """Words of every tile in the order of the tiling, ``(tiles, words, bus / 32)``."""
         packing = ResultPacking(port.sent, config.bus_width)
-        rows = port.sent.pack(**_sent(port, self.results.reshape(-1, port.words)))
-        return packing.pack(rows).reshape(len(self.results), -1, config.bus_width // 32)
+        results = self.results[port.name]
+        rows = port.sent.pack(**_sent(port, results.reshape(-1, port.words)))
+        return packing.pack(rows).reshape(len(results), -1, config.bus_width // 32)
+
+    def result_packets(
+        self, config: CoreConfig, ports: tuple[Port, ...], one: Pass
+    ) -> NDArray[np.uint32]:
+        """Words of a pass where results have several ports: a packet a port, block after block."""
+        beats = {}
+        for port in ports:
+            blocks = self.results[port.name][self.blocks_of(port, one)]
+            sent = port.sent.pack(**_sent(port, blocks.reshape(-1, port.words)))
+            beats[port.name] = Beats(sent)
+        return result_packets(config, ports, beats)
+
+    def blocks_of(self, port: Port, one: Pass) -> list[int]:
+        """Blocks of results of a pass, in run order."""
+        row = self.tiling.output_blocks // port.tiles
+        return [
+            token * row + output // port.tiles
+            for token, output in one.tiles
+            if output % port.tiles == 0
+        ]
 
 
 def _sent(port: Port, words: NDArray[np.uint32]) -> dict[str, NDArray[np.int64]]:
@@ -184,7 +220,7 @@ def _part(port: Port, name: str, blocks: list[NDArray[np.uint32]]) -> int:
 
 def _check_fits(port: Port, beats: int, most: int, parameter: str) -> None:
     if beats > most:
-        raise UserError(
+        raise TooLongError(
             f"a block of {port.name} has {beats} beats and the core holds {most}: "
-            f"{parameter} must be larger, or the layer cut along in_features."
+            f"{parameter} must be larger, or in_features smaller."
         )

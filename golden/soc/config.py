@@ -18,26 +18,23 @@ HEADER_BITS = {"port": 8, "block": 8, "beats": 16}
 """Fields of a packet's header, the first in the least significant bits."""
 
 SIDES: tuple[Literal["tokens", "outputs"], ...] = ("tokens", "outputs")
-"""What blocks belong to."""
+"""What blocks of a layer belong to."""
+
+STREAM: tuple[Literal["stream"]] = ("stream",)
+"""What all blocks of a unit without layers belong to."""
 
 
-class CoreConfig(Config, Generic[C]):
-    """Parameters of a core around a unit."""
+class ShellConfig(Config, Generic[C]):
+    """Parameters that cores around units of all kinds have."""
 
     unit: C
     """Parameters of the unit."""
     bus_width: Literal[32, 64, 128] = 32
     """Bits of a word of the stream in and out."""
-    token_blocks: int = Parameter(default=4, ge=1, le=256)
-    """Blocks of tokens that a half of the buffers holds."""
-    output_blocks: int = Parameter(default=4, ge=1, le=256)
-    """Blocks of outputs that a half of the buffers holds."""
     block_beats: int = Parameter(default=512, ge=2, le=1 << 15)
     """Beats of the longest block, a power of two."""
     depths: dict[str, int] = Parameter(default_factory=dict)
     """The same for single families of ports."""
-    result_beats: int = Parameter(default=16, ge=1, le=1 << 12)
-    """Most beats of a tile's results, where the unit does not fix their number."""
 
     def __hash__(self) -> int:
         return hash(self.canonical_json())  # a mapping has no hash of its own
@@ -50,7 +47,7 @@ class CoreConfig(Config, Generic[C]):
         return wanted(**value) if isinstance(value, dict) and isinstance(wanted, type) else value
 
     @model_validator(mode="after")
-    def _check_depths(self) -> "CoreConfig[C]":
+    def _check_depths(self) -> "ShellConfig[C]":
         longest = {"block_beats": self.block_beats}
         longest |= {f"depths.{family}": beats for family, beats in self.depths.items()}
         for name, beats in longest.items():
@@ -60,20 +57,31 @@ class CoreConfig(Config, Generic[C]):
 
     def blocks(self, side: str) -> int:
         """Blocks that a half of the buffers of a side holds."""
-        return self.token_blocks if side == "tokens" else self.output_blocks
+        raise TypeError("a core says what its buffers hold")
 
     def depth(self, port: Port) -> int:
-        """Beats of a port's longest block."""
-        return self.depths.get(family(port), self.block_beats)
+        """Beats of a port's longest block, a power of two."""
+        most = self.block_beats if port.most is None else max(2, port.most)
+        return self.depths.get(family(port), min(self.block_beats, 1 << (most - 1).bit_length()))
+
+
+class CoreConfig(ShellConfig[C], Generic[C]):
+    """Parameters of a core that runs layers."""
+
+    token_blocks: int = Parameter(default=4, ge=1, le=256)
+    """Blocks of tokens that a half of the buffers holds."""
+    output_blocks: int = Parameter(default=4, ge=1, le=256)
+    """Blocks of outputs that a half of the buffers holds."""
+    result_beats: int = Parameter(default=16, ge=1, le=1 << 12)
+    """Most beats of a tile's results, where the unit does not fix their number."""
+
+    def blocks(self, side: str) -> int:
+        """Blocks that a half of the buffers of a side holds."""
+        return self.token_blocks if side == "tokens" else self.output_blocks
 
     def tile_beats(self, port: Port) -> int:
         """Most beats of a tile's results."""
-        return port.beats or self.result_beats
-
-
-def config_around(unit: type[Config]) -> type[CoreConfig]:
-    """The configuration of cores around units with such parameters."""
-    return CoreConfig[unit]  # type: ignore[valid-type]
+        return port.beats or port.most or self.result_beats
 
 
 def family(port: Port) -> str:
@@ -126,7 +134,7 @@ class Packing:
         return packed.view("<u4")
 
 
-def header(config: CoreConfig, port: int, block: int, beats: int) -> NDArray[np.uint32]:
+def header(config: ShellConfig, port: int, block: int, beats: int) -> NDArray[np.uint32]:
     """Header of a packet, one bus word."""
     word = np.zeros((1, config.bus_width // WORD_BITS), np.uint32)
     word[0, 0] = (

@@ -3,32 +3,36 @@
 The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Core` states.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.config import Config
-from ..contract.design import Design, Unit
+from ..contract.design import Design
 from ..contract.errors import UserError
 from ..contract.events import Counts, Event
 from ..contract.ports import WORD_BITS, Field, Port
 from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, ranges
 from ..contract.workload import Profile, Workload
 from .blocks import LayerBlocks, Operands
-from .config import CoreConfig, ResultPacking, config_around
+from .config import CoreConfig, ResultPacking, ShellConfig
+from .memory import MEMORY_EVENTS, Rows, fetching, memory_ports
 from .order import Pass
+from .packets import joined_packets
 from .registers import (
     ADDRESS_BITS,
     BYTES,
     Register,
     RegisterMap,
-    check_supported,
+    in_packets,
     register_map,
     result_port,
+    result_ports,
+    sides,
 )
+from .supply import FetchedRows
 
 PREFIX = "core_"
 """Begins the names of the core's designs and own events."""
@@ -53,11 +57,17 @@ class CoreRun:
         Whether blocks of outputs stay while tokens pass, or the reverse.
     tile_packets
         Whether each tile ends a packet of the stream out, or the layer alone.
+    address
+        Where the rows that the unit asks for begin in memory, a multiple of a beat of memory.
+    latency
+        Cycles from a burst to its first beat, at least 1, ``(n,)``: of n bursts, then again.
     """
 
     operands: Operands
     outputs_stay: bool = False
     tile_packets: bool = False
+    address: int = 0
+    latency: NDArray[np.integer] = field(default_factory=lambda: np.array([20]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +85,14 @@ class CoreProfile(Profile):
 # --- ports and events -------------------------------------------------------------------------
 
 
-def ports(config: CoreConfig) -> tuple[Port, ...]:
-    """Ports of a core: an AXI4-Lite slave, a stream in, a stream out."""
+def all_ports(design: Design, config: ShellConfig) -> tuple[Port, ...]:
+    """Ports of a core around a unit: those of every core, and those to memory if it needs one."""
+    fetched = fetching(config, design.ports(config.unit))
+    return (*ports(config), *(memory_ports(*fetched) if fetched else ()))
+
+
+def ports(config: ShellConfig) -> tuple[Port, ...]:
+    """Ports of every core: an AXI4-Lite slave, a stream in, a stream out."""
     address = (Field("addr", ADDRESS_BITS, "address in bytes"),)
     w = (Field("data", WORD_BITS, "data"), Field("strb", BYTES, "bytes written: all"))
     b = (Field("resp", 2, "0 done, 2 refused"),)
@@ -94,7 +110,7 @@ def ports(config: CoreConfig) -> tuple[Port, ...]:
     )
 
 
-def events(design: Design, config: CoreConfig) -> tuple[Event, ...]:
+def events(design: Design, config: ShellConfig) -> tuple[Event, ...]:
     """Events of the unit, and of the core around it."""
     own = (
         Event("load_words", "work", "words taken from the stream in"),
@@ -104,20 +120,22 @@ def events(design: Design, config: CoreConfig) -> tuple[Event, ...]:
         Event("stall_load", "time", "cycles that a pass waits for blocks"),
         Event("stall_results", "time", "cycles that a pass waits for results to leave"),
     )
+    fetched = MEMORY_EVENTS if Rows.of(design.ports(config.unit)) else ()
     return (
         *design.events(config.unit),
-        *(Event(PREFIX + e.name, e.kind, e.meaning, e.width) for e in own),
+        *(Event(PREFIX + e.name, e.kind, e.meaning, e.width) for e in (*own, *fetched)),
     )
 
 
-def registers(design: Design, config: CoreConfig) -> RegisterMap:
+def registers(design: Design, config: ShellConfig) -> RegisterMap:
     """Registers of a core."""
     return register_map(design, config, events(design, config))
 
 
-def bandwidth(config: CoreConfig) -> dict[str, float]:
+def bandwidth(design: Design, config: ShellConfig) -> dict[str, float]:
     """Bits per cycle that the law assumes on each input."""
-    return {port.name: float(port.width) for port in ports(config) if port.direction == "in"}
+    inputs = (port for port in all_ports(design, config) if port.direction == "in")
+    return {port.name: float(port.width) for port in inputs}
 
 
 # --- schedule ---------------------------------------------------------------------------------
@@ -131,6 +149,8 @@ class _Timing:
     ----------
     start
         First cycle in which the core is busy.
+    fetched
+        The rows that it asks memory for, if any.
     taken, rows, words
         Cycles of every word in, every beat of results, every word out.
     pulses
@@ -142,6 +162,7 @@ class _Timing:
     layer: LayerBlocks
     operands: Operands
     start: int
+    fetched: FetchedRows | None = None
     taken: list[NDArray[np.int64]] = field(default_factory=list)
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     firsts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -149,9 +170,9 @@ class _Timing:
 
     def __post_init__(self) -> None:
         loops = self.layer.loops(self.config)
-        y = result_port(self.design.ports(self.config.unit))
-        self.row_words = ResultPacking(y.sent, self.config.bus_width).words
-        self.room = result_room(self.config, y)
+        self.results = result_ports(self.design.ports(self.config.unit))
+        self.row_words = ResultPacking(self.results[0].sent, self.config.bus_width).words
+        self.room = result_room(self.design, self.config)
         full: dict[tuple[str, int], int] = {}
         released: dict[tuple[str, int], int] = {}
         waiting = loops.passes()
@@ -183,8 +204,8 @@ class _Timing:
         )
         zero = begin + PRIME + empty
         tiling = self.layer.tiling
-        schedule = self.design.schedule(
-            self.config.unit,
+        schedule = self._alone(
+            zero,
             self.operands.part(
                 slice(one.tokens.start * tiling.rows, one.tokens.stop * tiling.rows),
                 slice(one.outputs.start * tiling.columns, one.outputs.stop * tiling.columns),
@@ -193,9 +214,14 @@ class _Timing:
         for name, pulses in schedule.events.items():
             moved = Pulses(pulses.cycles + zero, pulses.increments)
             self.pulses.setdefault(name, []).append(moved)
-        rows = zero + schedule.cycles[result_port(self.design.ports(self.config.unit)).name]
-        self._leave(rows)
-        return int(rows[-1]) + 1
+        return self._give(one, zero, schedule) + 1
+
+    def _alone(self, zero: int, operands: Operands) -> Schedule:
+        """What the unit does with some operands from this cycle on."""
+        if self.fetched is None or self.design.supplied is None:
+            return self.design.schedule(self.config.unit, operands)
+        self.fetched.zero = zero
+        return self.design.supplied(self.config.unit, operands, self.fetched)
 
     def _roomy(self) -> int:
         """First cycle in which the results of a whole pass have room."""
@@ -203,8 +229,9 @@ class _Timing:
         must_be_gone = len(self.rows) - most
         return int(self.firsts[must_be_gone - 1]) if must_be_gone > 0 else 0
 
-    def _leave(self, rows: NDArray[np.int64]) -> None:
-        """Results that were given in these cycles leave one after the other."""
+    def _give(self, one: Pass, zero: int, schedule: Schedule) -> int:
+        """Let the results of a pass leave one after the other; the cycle that ends the pass."""
+        rows = zero + schedule.cycles[self.results[0].name]
         steps = self.row_words * np.arange(len(rows))
         ready = rows + FETCH
         if len(self.firsts):
@@ -212,6 +239,11 @@ class _Timing:
         firsts = steps + np.maximum.accumulate(ready - steps)
         self.rows = np.concatenate([self.rows, rows])
         self.firsts = np.concatenate([self.firsts, firsts])
+        return int(rows[-1])
+
+    def _words(self) -> NDArray[np.int64]:
+        """Cycles of every word out."""
+        return ranges(self.firsts, np.full(len(self.firsts), self.row_words))
 
     def _note(self, name: str, cycles: NDArray[np.int64]) -> None:
         self.pulses.setdefault(PREFIX + name, []).append(Pulses.strobes(cycles))
@@ -219,10 +251,12 @@ class _Timing:
     def finished(self) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, Pulses]]:
         """Cycles of words in and out, and of every event."""
         taken = np.concatenate(self.taken)
-        words = ranges(self.firsts, np.full(len(self.firsts), self.row_words))
+        words = self._words()
         self._note("load_words", taken)
         self._note("result_words", words)
         self._note("busy", np.arange(self.start, words[-1] + 1))
+        fetched = self.fetched.pulses() if self.fetched else {}
+        self.pulses |= {PREFIX + name: [pulses] for name, pulses in fetched.items()}
         joined = {
             name: Pulses(
                 np.concatenate([pulses.cycles for pulses in parts]),
@@ -233,15 +267,45 @@ class _Timing:
         return taken, words, joined
 
 
-def result_room(config: CoreConfig, port: Port) -> int:
+@dataclass
+class _PacketTiming(_Timing):
+    """The same where results have several ports: packets of a pass leave after its end."""
+
+    sent: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def _roomy(self) -> int:
+        """First cycle in which a half of the results' buffers is free."""
+        return int(self.sent[-2][-1]) + 1 if len(self.sent) >= 2 else 0
+
+    def _give(self, one: Pass, zero: int, schedule: Schedule) -> int:
+        end = zero + max(int(schedule.cycles[port.name].max()) for port in self.results)
+        first = max([end, *(int(words[-1]) for words in self.sent[-1:])]) + 1
+        words = self.layer.result_packets(self.config, self.results, one)
+        self.sent.append(first + np.arange(len(words)))
+        return end
+
+    def _words(self) -> NDArray[np.int64]:
+        return np.concatenate(self.sent)
+
+
+def result_room(design: Design, config: CoreConfig) -> int:
     """Beats of results of the largest pass; the buffer holds twice as many."""
-    return config.token_blocks * config.output_blocks * config.tile_beats(port)
+    declared = design.ports(config.unit)
+    return max(pass_beats(config, declared, port) for port in result_ports(declared))
+
+
+def pass_beats(config: CoreConfig, declared: tuple[Port, ...], port: Port) -> int:
+    """Most beats of a port of results in a pass."""
+    tiles = prod(config.blocks(side) for side in sides(declared))
+    return tiles // port.tiles * config.tile_beats(port)
 
 
 def result_words(design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks) -> Beats:
     """Everything that leaves the stream out."""
-    y = result_port(design.ports(config.unit))
-    words = layer.result_words(config, y)
+    declared = design.ports(config.unit)
+    if in_packets(declared):
+        return _packet_words(config, run, layer, result_ports(declared))
+    words = layer.result_words(config, result_port(declared))
     outputs = layer.tiling.output_blocks
     order = [
         token * outputs + output
@@ -253,6 +317,15 @@ def result_words(design: Design, config: CoreConfig, run: CoreRun, layer: LayerB
     last[-1, -1] = 1
     every = words[order].reshape(-1, config.bus_width // WORD_BITS)
     return Beats(ports(config)[-1].pack(data=every, last=last.ravel()))
+
+
+def _packet_words(
+    config: CoreConfig, run: CoreRun, layer: LayerBlocks, results: tuple[Port, ...]
+) -> Beats:
+    """Everything that leaves the stream out in packets."""
+    passes = layer.loops(config).passes()
+    words = [layer.result_packets(config, results, one) for one in passes]
+    return Beats(joined_packets(ports(config)[-1], words, run.tile_packets))
 
 
 @dataclass(frozen=True)
@@ -274,8 +347,17 @@ class Session:
     after: tuple[tuple[Register, int], ...]
 
     @classmethod
-    def of(cls, known: RegisterMap, settings: dict[str, int], totals: dict[str, int]) -> "Session":
-        """Set everything, start, and read back everything that does not depend on stalls."""
+    def of(
+        cls,
+        known: RegisterMap,
+        settings: dict[str, int],
+        totals: dict[str, int],
+        noted: tuple[str, ...] = (),
+    ) -> "Session":
+        """Set everything, start, and read back everything that does not depend on stalls.
+
+        ``noted`` are the errors that the core notes.
+        """
         control = known["control"]
         pending, status = known["irq_pending"], known["status"]
         writes = [(register, settings[register.name]) for register in known.of("setting")]
@@ -291,15 +373,15 @@ class Session:
             writes=(*writes, (control, 1 << control.bit("start"))),
             after=(
                 (status, 1 << status.bit("done")),
-                (known["errors"], 0),
-                (pending, 1 << pending.bit("done")),
+                (known["errors"], sum(1 << known["errors"].bit(name) for name in noted)),
+                (pending, 1 << pending.bit("done") | bool(noted) << pending.bit("error")),
                 *writes,
                 *counters,
             ),
         )
 
     def schedule(
-        self, config: CoreConfig, known: RegisterMap, end: int, words: int
+        self, config: ShellConfig, known: RegisterMap, end: int, words: int
     ) -> tuple[Traffic, dict[str, NDArray[np.int64]]]:
         """Traffic and cycles of the register channels; ``end`` is the layer's final word."""
         aw, w, b, ar, r, *_ = ports(config)
@@ -350,7 +432,11 @@ def schedule(design: Design, config: CoreConfig, run: CoreRun) -> Schedule:
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
     settings = {**layer.settings, "tile_packets": int(run.tile_packets)}
     start = len(known.of("setting")) + 2  # the cycle after the start's
-    timing = _Timing(design, config, layer, run.operands, start)
+    fetched = _fetched(design, config, run, layer)
+    if layer.image and fetched:
+        settings |= layer.image.settings(fetched.config, run.address)
+    kind = _PacketTiming if in_packets(design.ports(config.unit)) else _Timing
+    timing = kind(design, config, layer, run.operands, start, fetched)
     taken, words, pulses = timing.finished()
     totals = {name: int(pulse.increments.sum()) for name, pulse in pulses.items()}
     session = Session.of(known, settings, totals)
@@ -359,11 +445,25 @@ def schedule(design: Design, config: CoreConfig, run: CoreRun) -> Schedule:
         "s_axis": Beats(layer.stream(config)),
         "m_axis": result_words(design, config, run, layer),
     }
+    cycles |= {"s_axis": taken, "m_axis": words}
+    if fetched:
+        beats |= fetched.beats()
+        cycles |= fetched.cycles()
     return Schedule(
-        {port.name: beats[port.name] for port in ports(config)},
-        {**cycles, "s_axis": taken, "m_axis": words},
+        {port.name: beats[port.name] for port in all_ports(design, config)},
+        cycles,
         {event.name: pulses[event.name] for event in known.events},
     )
+
+
+def _fetched(
+    design: Design, config: CoreConfig, run: CoreRun, layer: LayerBlocks
+) -> FetchedRows | None:
+    """The rows that a layer asks memory for, if its unit asks for any."""
+    fetched = fetching(config, design.ports(config.unit))
+    if fetched is None or layer.image is None:
+        return None
+    return FetchedRows(*fetched, layer.image, run.address, run.latency)
 
 
 def traffic(design: Design, config: CoreConfig, run: CoreRun) -> Traffic:
@@ -383,7 +483,7 @@ def cycles(design: Design, config: CoreConfig, workload: Workload) -> Counts:
     return schedule(design, config, workload.profile_as(CoreProfile).run).counts()
 
 
-# --- cores of units ---------------------------------------------------------------------------
+# --- design -----------------------------------------------------------------------------------
 
 
 @cache
@@ -394,9 +494,9 @@ def core_design(design: Design) -> Design:
         summary=f"core that runs whole layers on {design.name}, from streams",
         law="per pass max(load, compute, drain), first load and last drain outside; "
         f"compute is that of {design.name} and {PRIME + 1} cycles more",
-        ports=ports,
+        ports=partial(all_ports, design),
         events=partial(events, design),
-        bandwidth=bandwidth,
+        bandwidth=partial(bandwidth, design),
         schedule=partial(schedule, design),
         traffic=partial(traffic, design),
         workload=workload,
@@ -407,46 +507,7 @@ def core_design(design: Design) -> Design:
     )
 
 
-_EXTENT: dict[str, dict[str, Any]] = {
-    "tiny": {"token_blocks": 2, "output_blocks": 1, "block_beats": 64, "result_beats": 64},
-    "fpga": {"token_blocks": 4, "output_blocks": 4, "block_beats": 1024},
-}
-"""Buffers of presets that need not hold the layers of a large LLM."""
-
-
-def core_of(unit: Unit) -> Unit:
-    """The core around a unit, as a unit with presets of the same names.
-
-    Raises
-    ------
-    UserError
-        The core does not take the unit.
-    """
-    config = config_around(unit.config)
-    presets: dict[str, Config] = {}
-    for name, parameters in unit.presets.items():
-        if all(_takes(design, parameters) for design in unit.designs(parameters)):
-            extent = _EXTENT.get(name, {"block_beats": 4096})
-            presets[name] = config(unit=parameters, **extent)
-    if not presets:
-        parameters = next(iter(unit.presets.values()))
-        design = unit.designs(parameters)[0]
-        check_supported(design, design.ports(parameters))
-    return Unit(
-        name=f"core/{unit.name}",
-        summary=f"core that runs whole layers on {unit.name}, from streams",
-        config=config,
-        presets=presets,
-        designs=lambda core: tuple(core_design(d) for d in unit.designs(core.unit)),
-        takes=unit.takes,
-        settings=unit.settings,
-    )
-
-
-def _takes(design: Design, parameters: Config) -> bool:
-    """Whether the core can run the design."""
-    try:
-        check_supported(design, design.ports(parameters))
-    except UserError:
-        return False
-    return True
+@cache
+def packet_core_design(design: Design) -> Design:
+    """The same around a design whose results have several ports."""
+    return replace(core_design(design), hardware="nibbleforge.hw.soc.packets:PacketCore")

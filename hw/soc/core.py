@@ -1,5 +1,8 @@
 """The core: a unit that runs whole layers from a bus."""
 
+from collections.abc import Callable
+from typing import Any
+
 from amaranth.hdl import (
     Cat,
     ClockDomain,
@@ -16,18 +19,32 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
 from ...golden.soc.config import SIDES, CoreConfig, family
-from ...golden.soc.registers import result_port, stored
+from ...golden.soc.memory import Rows, fetching
+from ...golden.soc.registers import made_ports, result_ports, stored
 from ...golden.soc.unit import PREFIX, core_design, events, result_room
 from ..lib.base import Part, Unit, connect, events_layout
 from ..lib.emission import place
 from ..units import component
 from .collector import collector_of
 from .counters import Counters, CountersConfig
-from .loader import OUTPUTS, TOKENS, LoadedPort, Loader, LoaderConfig, Side, SideConfig, expected
+from .loader import (
+    OUTPUTS,
+    TOKENS,
+    LoadedPort,
+    Loader,
+    LoaderConfig,
+    Side,
+    SideConfig,
+    SingleBlock,
+    expected,
+)
+from .memory import ReadMaster, ReadMasterConfig
 from .registers import CHANNELS, RegisterFile
+from .rows import RowFetcher, RowFetcherConfig
 from .store import PortStore, StoreConfig
 
-_ENGINE_ERRORS = ("unknown_port", "wrong_block", "wrong_length", "unit")
+ENGINE_ERRORS = ("unknown_port", "wrong_block", "wrong_length", "unit")
+_ENGINE_STATES = ("waits_tokens", "waits_outputs", "waits_results", "waits_memory")
 
 
 def store_config(config: CoreConfig, port: Port) -> StoreConfig:
@@ -62,10 +79,19 @@ class Engine(Part[CoreConfig]):
         self.settings = settings
         declared = unit.design.ports(config.unit)
         self.stored = stored(declared)
-        self.results = result_port(declared)
+        self.results = result_ports(declared)
+        self.made = made_ports(declared)
+        self.rows = Rows.of(declared)
+        fetched = fetching(config, declared)
+        self.fetcher = RowFetcher(RowFetcherConfig.of(*fetched)) if fetched else None
+        memory = {}
+        if self.fetcher:
+            members = self.fetcher.signature.members
+            memory = {name: members[name] for name in ("bursts", "beats")}
         super().__init__(
             config,
             {
+                **memory,
                 **{name: In(width) for name, width in settings.items()},
                 "start": In(1),
                 "busy": In(1),
@@ -78,11 +104,9 @@ class Engine(Part[CoreConfig]):
                 "out_data": Out(config.bus_width),
                 "out_last": Out(1),
                 "finished": Out(1),
-                "waits_tokens": Out(1),
-                "waits_outputs": Out(1),
-                "waits_results": Out(1),
+                **{name: Out(1) for name in _ENGINE_STATES},
                 "events": Out(events_layout(events(unit.design, config))),
-                **{f"error_{name}": Out(1) for name in _ENGINE_ERRORS},
+                **{f"error_{name}": Out(1) for name in (*ENGINE_ERRORS, "memory")},
             },
         )
 
@@ -93,6 +117,7 @@ class Engine(Part[CoreConfig]):
         sides, loader = self._loading(m, platform)
         self._stores(m, platform, sides, loader, go, ends_pass)
         place(m, platform, "unit", self.unit)
+        self._fetch(m, platform)
         room, ends_layer = self._results(m, platform, sides, ends_pass)
         self._sequence(m, sides, go, ends_pass, room, ends_layer)
         self._count(m, go)
@@ -123,13 +148,13 @@ class Engine(Part[CoreConfig]):
         place(m, platform, "loader", loader)
         sides = []
         for number, name in enumerate(SIDES):
-            side = Side(
-                SideConfig(blocks=parameters.blocks(number), ports=parameters.side_ports(number))
-            )
+            ports = parameters.side_ports(number)
+            kind = Side if ports else SingleBlock
+            side = kind(SideConfig(blocks=parameters.blocks(number), ports=ports))
             place(m, platform, f"{name}_side", side)
             m.d.comb += [
                 side.start.eq(self.start),
-                side.blocks.eq(getattr(self, name)),
+                side.blocks.eq(self._setting(name)),
                 side.loaded.eq(loader.loaded[number]),
             ]
             sides.append(side)
@@ -153,18 +178,23 @@ class Engine(Part[CoreConfig]):
 
     def _room(self, m: Module, sides: list[Side]) -> Value:
         """Sides that may be loaded: a group that passes comes after the one that stays for it."""
+        outputs_stay = self._setting("outputs_stay")
         stays_loaded = Signal(2)  # groups that stay and whose sweep has not been loaded
         tokens, outputs = sides
-        ends_stay = Mux(self.outputs_stay, outputs.ends_group, tokens.ends_group)
-        ends_sweep = Mux(self.outputs_stay, tokens.ends_sweep, outputs.ends_sweep)
+        ends_stay = Mux(outputs_stay, outputs.ends_group, tokens.ends_group)
+        ends_sweep = Mux(outputs_stay, tokens.ends_sweep, outputs.ends_sweep)
         m.d.sync += stays_loaded.eq(stays_loaded + ends_stay - ends_sweep)
         with m.If(self.start):
             m.d.sync += stays_loaded.eq(0)
         may_pass = stays_loaded != 0
         return Cat(
-            tokens.room & Mux(self.outputs_stay, may_pass, ~tokens.complete),
-            outputs.room & Mux(self.outputs_stay, ~outputs.complete, may_pass),
+            tokens.room & Mux(outputs_stay, may_pass, ~tokens.complete),
+            outputs.room & Mux(outputs_stay, ~outputs.complete, may_pass),
         )
+
+    def _setting(self, name: str) -> Value:
+        """A setting; 0 where the unit has no use for it."""
+        return getattr(self, name) if name in self.settings else Const(0)
 
     def _beats(self, port: Port) -> Value:
         return getattr(self, f"{family(port)}_beats")
@@ -235,13 +265,56 @@ class Engine(Part[CoreConfig]):
                 m.d.comb += target.eq(store.payload[start : start + field.bits])
                 start += field.bits
 
+    def _fetch(self, m: Module, platform: object) -> None:
+        """Rows that the unit asks for, from memory."""
+        fetcher, rows = self.fetcher, self.rows
+        if fetcher is None or rows is None:
+            return
+        place(m, platform, "fetcher", fetcher)
+        connect(m, fetcher.bursts, self.bursts)
+        connect(m, self.beats, fetcher.beats)
+        m.d.comb += [self.error_memory.eq(fetcher.error), self.waits_memory.eq(fetcher.awaits)]
+        for matrix in fetcher.config.matrices:
+            name = matrix.name
+            base = Cat(self._setting(f"{name}_base"), self._setting(f"{name}_base_high"))
+            m.d.comb += [
+                getattr(fetcher, f"base_{name}").eq(base),
+                getattr(fetcher, f"stride_{name}").eq(self._setting(f"{name}_stride")),
+            ]
+        for name in fetcher.config.families:
+            m.d.comb += getattr(fetcher, f"beats_{name}").eq(self._setting(f"{name}_beats"))
+        self._ask(m, fetcher, getattr(self.unit, rows.request.name), rows.request)
+        self._answer(m, fetcher, getattr(self.unit, rows.answers.name), rows.answers)
+
+    def _ask(self, m: Module, fetcher: RowFetcher, request: Any, port: Port) -> None:
+        """Requests of the unit, by what its fields are."""
+        asked = fetcher.request
+        m.d.comb += [asked.valid.eq(request.valid), request.ready.eq(asked.ready)]
+        for field in port.fields:
+            m.d.comb += asked.payload[field.made].eq(request.payload[field.name])
+
+    def _answer(self, m: Module, fetcher: RowFetcher, answers: Any, port: Port) -> None:
+        """Rows for the unit, by what the fields of its port are."""
+        given = fetcher.rows
+        row = given.payload
+        m.d.comb += [answers.valid.eq(given.valid), given.ready.eq(answers.ready)]
+        made = {"matrix": row.matrix, "row": row.row, "word": row.word, "block": row.last}
+        start = 0
+        for field in port.fields:
+            target = Value.cast(answers.payload[field.name])
+            if field.made:
+                m.d.comb += target.eq(made[field.made])
+            else:
+                m.d.comb += target.eq(row.elements[start : start + field.bits])
+                start += field.bits
+
     def _results(
         self, m: Module, platform: object, sides: list[Side], ends_pass: Signal
     ) -> tuple[Value, Signal]:
         """Results to the stream out, and where a pass ends."""
-        config, port = self.config, self.results
+        config, (port,) = self.config, self.results
         y = getattr(self.unit, port.name)
-        collector = collector_of(port, config.bus_width, result_room(config, port))
+        collector = collector_of(port, config.bus_width, result_room(self.unit.design, config))
         place(m, platform, "collector", collector)
         most = config.tile_beats(port)
         size = Const(port.beats) if port.beats else getattr(self, f"{port.name}_beats")
@@ -293,6 +366,7 @@ class Engine(Part[CoreConfig]):
     ) -> None:
         """Pass after pass: the side that passes is given free at once, the other after a sweep."""
         tokens, outputs = sides
+        outputs_stay = self._setting("outputs_stay")
         idle = Signal(init=1)
         over = Signal()
         waits = Signal()
@@ -304,8 +378,8 @@ class Engine(Part[CoreConfig]):
             self.waits_tokens.eq(waits & ~tokens.full),
             self.waits_outputs.eq(waits & ~outputs.full),
             self.waits_results.eq(waits & loaded & ~room),
-            tokens.release.eq(ends_pass & Mux(self.outputs_stay, 1, outputs.final)),
-            outputs.release.eq(ends_pass & Mux(self.outputs_stay, tokens.final, 1)),
+            tokens.release.eq(ends_pass & Mux(outputs_stay, 1, outputs.final)),
+            outputs.release.eq(ends_pass & Mux(outputs_stay, tokens.final, 1)),
         ]
         with m.If(go):
             m.d.sync += idle.eq(0)
@@ -330,6 +404,12 @@ class Engine(Part[CoreConfig]):
             self.events[PREFIX + "passes"].eq(go),
             self.events[PREFIX + "busy"].eq(self.busy),
         ]
+        if self.fetcher:
+            m.d.comb += [
+                self.events[PREFIX + "bursts"].eq(self.bursts.valid & self.bursts.ready),
+                self.events[PREFIX + "memory_beats"].eq(self.beats.valid & self.beats.ready),
+                self.events[PREFIX + "stall_memory"].eq(self.waits_memory),
+            ]
 
 
 class Core(Unit[CoreConfig]):
@@ -358,11 +438,15 @@ class Core(Unit[CoreConfig]):
         The unit.
     """
 
-    def __init__(self, config: CoreConfig, design: Design):
-        super().__init__(config, core_design(design), {"irq": Out(1)})
+    outer: Callable[[Design], Design] = staticmethod(core_design)
+    engine_kind: type[Any] = Engine
+
+    def __init__(self, config: Any, design: Design):
+        self.inner = design
+        super().__init__(config, self.outer(design), {"irq": Out(1)})
         self.registers = RegisterFile(config, design)
         settings = {register.name: register.width for register in self.registers.map.of("setting")}
-        self.engine = Engine(config, component(design, config.unit), settings)
+        self.engine = self.engine_kind(config, component(design, config.unit), settings)
         widths = tuple(event.width for event in self.registers.map.events)
         self.counters = Counters(CountersConfig(widths=widths))
 
@@ -384,12 +468,12 @@ class Core(Unit[CoreConfig]):
             outer, inside = getattr(self, name), getattr(file, name)
             connect(m, *((outer, inside) if port.direction == "in" else (inside, outer)))
         self._streams(m)
+        self._reach_memory(m, platform, soft_reset)
         for name in engine.settings:
             m.d.comb += getattr(engine, name).eq(getattr(file, name))
-        for name in ("waits_tokens", "waits_outputs", "waits_results"):
-            m.d.comb += getattr(file, name).eq(getattr(engine, name))
-        for name in _ENGINE_ERRORS:
-            m.d.comb += getattr(file, f"error_{name}").eq(getattr(engine, f"error_{name}"))
+        for name in (*file.states, *(f"error_{error}" for error in file.errors)):
+            if hasattr(engine, name) and name not in ("busy", "waits_memory"):
+                m.d.comb += getattr(file, name).eq(getattr(engine, name))
         m.d.comb += [
             engine.start.eq(file.start),
             engine.busy.eq(file.busy),
@@ -406,6 +490,29 @@ class Core(Unit[CoreConfig]):
             self.irq.eq(file.irq),
         ]
         return m
+
+    def _reach_memory(self, m: Module, platform: object, soft_reset: Value) -> None:
+        """The engine's bursts to the pins; those under way outlive a soft reset."""
+        file, engine = self.registers, self.engine
+        if engine.fetcher is None:
+            return
+        parameters = engine.fetcher.config
+        master = ReadMaster(
+            ReadMasterConfig(
+                address_bits=parameters.address_bits,
+                data_bits=parameters.data_bits,
+                bursts=parameters.rows_ahead * parameters.most_beats,
+            )
+        )
+        place(m, platform, "read_master", master)
+        connect(m, engine.bursts, master.bursts)
+        connect(m, master.beats, engine.beats)
+        connect(m, master.ar, self.m_axi_ar)
+        connect(m, self.m_axi_r, master.r)
+        m.d.comb += [
+            master.flush.eq(soft_reset),
+            file.waits_memory.eq(engine.waits_memory | master.flushing),
+        ]
 
     def _streams(self, m: Module) -> None:
         """The streams in and out."""

@@ -1,13 +1,16 @@
 """Generation of a core: Verilog with AXI names, and its registers for software and readers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
-from ...golden.soc.config import CoreConfig, Packing, ResultPacking
-from ...golden.soc.registers import RegisterMap, result_port, stored
-from ...golden.soc.unit import registers
+from ...golden.contract.ports import Port
+from ...golden.soc.config import CoreConfig, Packing, ResultPacking, ShellConfig
+from ...golden.soc.memory import Rows
+from ...golden.soc.packets import words_a_beat
+from ...golden.soc.registers import RegisterMap, in_packets, result_port, result_ports, stored
+from ...golden.soc.unit import pass_beats, registers
 from ..generate import Generated, check_name, describe_design, describe_events, header, waivers
 from ..lib.emission import to_verilog
 from ..units import component
@@ -35,7 +38,7 @@ class GeneratedCore(Generated):
 
 
 def generate_core(
-    design: Design, config: CoreConfig, unit: str, *, name: str | None = None
+    design: Design, config: ShellConfig, unit: str, *, name: str | None = None
 ) -> GeneratedCore:
     """Generate a core.
 
@@ -54,18 +57,20 @@ def generate_core(
         The name is no Verilog identifier, or a keyword.
     """
     top = design.name if name is None else name
-    check_name(top, signals(config.bus_width))
-    core = component(design, config)
-    if design.inner is None or not isinstance(core, Core):
+    if design.inner is None:
         raise UserError(f"{design.name} is no core.")
+    members = signals(config, design.inner)
+    check_name(top, members)
+    core = component(design, config)
+    assert isinstance(core, Core)
     verilog, modules = to_verilog(AxiCore(core), top)
     known = registers(design.inner, config)
-    named = RegisterMap(top, known.registers, known.events)
+    named = replace(known, name=top)
     return GeneratedCore(
         name=top,
         verilog=header(design, config, top) + verilog,
         manifest={"unit": unit, **_manifest(design, config, top, named, modules)},
-        template=_template(config, top),
+        template=_template(members, top),
         waivers=waivers(top),
         documents={
             f"{top}.h": c_header(named),
@@ -77,25 +82,26 @@ def generate_core(
 
 def _manifest(
     design: Design,
-    config: CoreConfig,
+    config: ShellConfig,
     top: str,
     known: RegisterMap,
     modules: tuple[str, ...],
 ) -> dict[str, Any]:
     assert design.inner is not None
     ports = design.inner.ports(config.unit)
-    results = ResultPacking(result_port(ports).sent, config.bus_width)
+    rows = Rows.of(ports)
     return {
         **describe_design(design, config, top, CLOCK, RESET, "low"),
         "interfaces": {
             "s_axi": {"kind": "AXI4-Lite slave", "registers": f"{top}_registers.md"},
             "s_axis": {"kind": "AXI4-Stream slave", "bits": config.bus_width},
             "m_axis": {"kind": "AXI4-Stream master", "bits": config.bus_width},
+            **({"m_axi": {"kind": "AXI4 master, reads", "bits": rows.data_bits}} if rows else {}),
             "irq": {"kind": "interrupt", "active": "high"},
         },
         "signals": {
             name: {"direction": way, "width": bits}
-            for name, (way, bits) in signals(config.bus_width).items()
+            for name, (way, bits) in signals(config, design.inner).items()
         },
         "packets": [
             {
@@ -107,20 +113,12 @@ def _manifest(
                 "bits_a_beat": port.sent.width,
                 "beats_a_word": Packing(port.sent.width, config.bus_width).lanes,
                 "words_a_beat": Packing(port.sent.width, config.bus_width).words,
-                "fields": [
-                    {"name": f.name, "width": f.width, "count": f.count, "meaning": f.meaning}
-                    for f in port.sent.fields
-                ],
+                "fields": _fields(port.sent),
             }
             for number, port in enumerate(stored(ports))
         ],
-        "results": {
-            "words_a_row": results.words,
-            "fields": [
-                {"name": f.name, "width": f.width, "count": f.count, "signed": f.signed}
-                for f in results.widened.fields
-            ],
-        },
+        **_results(config, ports),
+        **({"rows": _rows(rows)} if rows else {}),
         "registers": [
             {"name": r.name, "offset": r.offset, "access": r.access} for r in known.registers
         ],
@@ -130,9 +128,64 @@ def _manifest(
     }
 
 
-def _template(config: CoreConfig, top: str) -> str:
+def _rows(rows: Rows) -> dict[str, Any]:
+    """How rows lie in memory."""
+    return {
+        "bytes_a_beat": rows.beat_bytes,
+        "fields": [
+            {"name": f.name, "width": f.width, "count": f.count, "meaning": f.meaning}
+            for f in rows.answers.fields
+            if f.made in ("", "word")
+        ],
+        "matrices": [
+            {"name": matrix.name, "most_beats": matrix.most, "beats": f"{matrix.family}_beats"}
+            for matrix in rows.request.asks
+        ],
+    }
+
+
+def _results(config: ShellConfig, ports: tuple[Port, ...]) -> dict[str, Any]:
+    """How results leave: in packets, or as rows of one port."""
+    if in_packets(ports):
+        packets = [
+            {
+                "port": number,
+                "name": port.name,
+                "most_beats": _most_beats(config, ports, port),
+                "bits_a_beat": port.sent.width,
+                "words_a_beat": words_a_beat(config, port),
+                "fields": _fields(port.sent),
+            }
+            for number, port in enumerate(result_ports(ports))
+        ]
+        return {"result_packets": packets}
+    results = ResultPacking(result_port(ports).sent, config.bus_width)
+    return {"results": {"words_a_row": results.words, "fields": _fields(results.widened)}}
+
+
+def _most_beats(config: ShellConfig, ports: tuple[Port, ...], port: Port) -> int:
+    """Most beats of a packet of results."""
+    if isinstance(config, CoreConfig):
+        return pass_beats(config, ports, port)
+    return config.depth(port)
+
+
+def _fields(port: Port) -> list[dict[str, Any]]:
+    """Fields of what passes the bus, the first in the least significant bits."""
+    return [
+        {
+            "name": field.name,
+            "width": field.width,
+            "count": field.count,
+            "signed": field.signed,
+            "meaning": field.meaning,
+        }
+        for field in port.fields
+    ]
+
+
+def _template(members: dict[str, tuple[str, int]], top: str) -> str:
     """An instance with every signal connected to a wire of the same name, to be pasted."""
-    members = signals(config.bus_width)
     wires = "".join(
         f"wire {f'[{bits - 1}:0] ' if bits > 1 else ''}{name};\n"
         for name, (_, bits) in members.items()

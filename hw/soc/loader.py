@@ -17,7 +17,7 @@ class SideConfig(Config):
 
     blocks: int = Parameter(ge=1)
     """Blocks that a half of the buffers holds."""
-    ports: int = Parameter(ge=1)
+    ports: int = Parameter(ge=0)
     """Ports, each of which has a packet for every block."""
 
 
@@ -94,6 +94,15 @@ class Side(Part[SideConfig]):
         ]
         with m.If(self.start):
             m.d.sync += [remaining.eq(self.blocks), self.complete.eq(0)]
+        return m
+
+
+class SingleBlock(Side):
+    """A side without ports: the one block of which nothing is loaded is always there."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [self.complete.eq(1), self.full.eq(1), self.count.eq(1), self.final.eq(1)]
         return m
 
 

@@ -6,17 +6,8 @@ from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.design import Design
-from ...golden.soc.config import CoreConfig
-from ...golden.soc.registers import (
-    BYTES,
-    COMMANDS,
-    COUNTERS,
-    ERRORS,
-    INTERRUPTS,
-    STATES,
-    Access,
-    Register,
-)
+from ...golden.soc.config import ShellConfig
+from ...golden.soc.registers import BYTES, COMMANDS, COUNTERS, INTERRUPTS, Access, Register
 from ...golden.soc.unit import ports, registers
 from ..lib.base import Part, payload_layout
 from ..lib.memories import address_bits, buffer_of
@@ -30,7 +21,7 @@ _HALF = COUNTERS.bit_length() - 1
 """Bit of an address that tells counters from other registers."""
 
 
-class RegisterFile(Part[CoreConfig]):
+class RegisterFile(Part[ShellConfig]):
     """AXI4-Lite slave with the registers of a core.
 
     * A write is taken when address and data are there and answered in the next cycle; one a cycle.
@@ -43,8 +34,10 @@ class RegisterFile(Part[CoreConfig]):
     the cycle after ``start`` to ``finished``, that cycle included.
     """
 
-    def __init__(self, config: CoreConfig, design: Design):
+    def __init__(self, config: ShellConfig, design: Design):
         self.map = registers(design, config)
+        self.states = tuple(bits.name for bits in self.map["status"].fields)
+        self.errors = tuple(bits.name for bits in self.map["errors"].fields)
         counters = self.map.of("counter")
         last = max(r.offset for r in self.map.registers if r not in counters) // BYTES
         self.index_bits = address_bits(max(last + 1, len(counters)))
@@ -55,8 +48,8 @@ class RegisterFile(Part[CoreConfig]):
             if port.name in CHANNELS
         }
         settings = {register.name: Out(register.width) for register in self.map.of("setting")}
-        states = {name: In(1) for name, _ in STATES if name not in _SEEN}
-        errors = {f"error_{name}": In(1) for name, _ in ERRORS if name not in _OWN}
+        states = {name: In(1) for name in self.states if name not in _SEEN}
+        errors = {f"error_{name}": In(1) for name in self.errors if name not in _OWN}
         super().__init__(
             config,
             {
@@ -146,7 +139,7 @@ class RegisterFile(Part[CoreConfig]):
         shapeless = Signal()
         start, soft_reset, snapshot = (control & data[i] for i in range(len(COMMANDS)))
         m.d.comb += [
-            has_shape.eq(self.tokens.any() & self.outputs.any()),
+            has_shape.eq(Cat(getattr(self, side).any() for side in self.map.sides).all()),
             self.start.eq(start & ~self.busy & has_shape),
             self.soft_reset.eq(soft_reset),
             self.snapshot.eq(snapshot),
@@ -165,7 +158,7 @@ class RegisterFile(Part[CoreConfig]):
         with m.Elif(self.finished):
             m.d.sync += [self.busy.eq(0), self._done.eq(1)]
         noted = {"refused": refused, "no_shape": shapeless}
-        errors = Cat(*(noted[n] if n in noted else getattr(self, f"error_{n}") for n, _ in ERRORS))
+        errors = Cat(noted[n] if n in noted else getattr(self, f"error_{n}") for n in self.errors)
         events = Cat(self.finished, errors.any())
         assert len(events) == len(INTERRUPTS)
         for name, seen in (("errors", errors), ("irq_pending", events)):
@@ -242,7 +235,7 @@ class RegisterFile(Part[CoreConfig]):
             return getattr(self, register.name)
         if register.access == "status":
             states = {"busy": self.busy, "done": self._done}
-            return Cat(*(states.get(name, getattr(self, name, 0)) for name, _ in STATES))
+            return Cat(*(states.get(name, getattr(self, name, 0)) for name in self.states))
         return self._kept[register.name]
 
 

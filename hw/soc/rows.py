@@ -1,160 +1,237 @@
-"""Rows from memory: answers requests for rows by AXI4 read bursts."""
+"""Rows from memory: answers requests for rows by bursts that it asks for."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
 from ...golden.contract.config import Config
-from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, WORD_BITS, Matrix, RegluConfig, ports
-from ..lib.base import Part, payload_layout
+from ...golden.soc.memory import LENGTH_BITS, PAGE, FetchingConfig, Rows
+from ..lib.base import Part
 from ..lib.emission import place
 from ..lib.queues import Queue, QueueConfig
 
-PAGE_BITS = 12
-"""A burst of AXI stays within 4,096 bytes."""
 
-INCREMENTING = 1
-"""Kind of bursts."""
+class FetchedMatrix(Config):
+    """What the fetcher knows of a matrix."""
+
+    name: str
+    """Its name."""
+    code: int
+    """Its number in requests."""
+    family: str
+    """Which of its inputs says how long rows are."""
 
 
 class RowFetcherConfig(Config):
     """Parameters of the row fetcher."""
 
-    unit: RegluConfig
-    """The unit that asks."""
-    address_bits: int = Parameter(default=32, ge=16, le=64)
+    matrices: tuple[FetchedMatrix, ...]
+    """Matrices whose rows are asked for."""
+    matrix_bits: int
+    """Bits of a matrix's number."""
+    row_bits: int
+    """Bits of a row's number."""
+    count_bits: int
+    """Bits of a number of rows."""
+    element_bits: int
+    """Bits of a beat of a row."""
+    word_bits: int
+    """Bits of a row's word."""
+    data_bits: int
+    """Bits of a beat of memory."""
+    most_beats: int
+    """Beats of memory of the longest row, that of its word included."""
+    requests: int = Parameter(ge=1)
+    """Requests that wait for rows at most."""
+    address_bits: int = 32
     """Bits of a byte address."""
-    outstanding: int = Parameter(default=16, ge=1, le=256)
+    rows_ahead: int = 16
     """Rows that are asked for ahead."""
-    burst: int = Parameter(default=64, ge=1, le=256)
+    burst: int = 64
     """Most beats of a burst."""
 
-    @property
-    def data_bits(self) -> int:
-        """Bits of a beat from memory: those of a beat of a row, filled up to a power of two."""
-        return max(WORD_BITS, 1 << (self.unit.lanes * OPERAND_BITS - 1).bit_length())
+    @classmethod
+    def of(cls, config: FetchingConfig, rows: Rows) -> "RowFetcherConfig":
+        """For what a unit declares of its rows."""
+        bits = {field.made: field.width for field in rows.request.fields}
+        return cls(
+            matrices=tuple(
+                FetchedMatrix(name=matrix.name, code=int(matrix.code), family=matrix.family)
+                for matrix in rows.request.asks
+            ),
+            matrix_bits=bits["matrix"],
+            row_bits=bits["row"],
+            count_bits=bits["count"],
+            element_bits=rows.element_bits,
+            word_bits=rows.word_bits,
+            data_bits=rows.data_bits,
+            most_beats=rows.most_beats,
+            requests=rows.request.ahead,
+            address_bits=config.address_bits,
+            rows_ahead=config.rows_ahead,
+            burst=config.burst,
+        )
 
     @property
-    def most_beats(self) -> int:
-        """Beats of the longest row, its word included."""
-        return max(self.unit.x_words, self.unit.z_words) + 1
+    def families(self) -> tuple[str, ...]:
+        """Families of equally long rows."""
+        return tuple(dict.fromkeys(matrix.family for matrix in self.matrices))
+
+    @property
+    def request(self) -> data.StructLayout:
+        """Which rows are asked for."""
+        return data.StructLayout(
+            {"matrix": self.matrix_bits, "row": self.row_bits, "count": self.count_bits}
+        )
+
+    @property
+    def answer(self) -> data.StructLayout:
+        """A beat of a row."""
+        return data.StructLayout(
+            {
+                "elements": self.element_bits,
+                "word": self.word_bits,
+                "matrix": self.matrix_bits,
+                "row": self.row_bits,
+                "last": 1,
+            }
+        )
+
+    @property
+    def burst_layout(self) -> data.StructLayout:
+        """A burst: address in bytes, beats but one."""
+        return data.StructLayout({"addr": self.address_bits, "len": LENGTH_BITS})
 
 
 class RowFetcher(Part[RowFetcherConfig]):
-    """AXI4 read master that answers requests for rows, in order.
+    """Asks for the bursts of the rows that are requested, and makes rows of them, in order.
 
-    Row r of matrix m lies at ``base[m] + r * stride[m]``: its beats of L elements, each in a beat
-    of memory, and then a beat with its 32-bit word. ``beats`` is how many beats of elements rows of
-    B have, and those of all others. Addresses are multiples of a beat of memory.
+    Row r of a matrix lies at ``base + r * stride``: its beats, each in a beat of memory, and then a
+    beat with its word. ``beats_FAMILY`` is how many beats of elements rows of a family have.
+    Addresses are multiples of a beat of memory.
 
-    * Rows are asked for ahead, ``outstanding`` at most; a row is one burst, or several where it is
-      longer than ``burst`` beats or crosses 4,096 bytes. A burst is asked for every other cycle.
-    * Rows leave as fast as memory gives them, a beat later, for the word comes last.
-    * ``error`` stays from an error response on until reset; the row goes on with what was read.
+    * A row is one burst, or several where it is longer than ``burst`` beats or would leave a page
+      of 4,096 bytes. Rows are asked for ahead, ``rows_ahead`` at most.
+    * Schedule: a request accepted in cycle c is taken in c + 1, or two cycles after the final burst
+      of the one before was taken; its first burst is offered in the next cycle, and then one every
+      other cycle; a row's first one not before the cycle after the final beat of the row
+      ``rows_ahead`` before it came. A beat of elements leaves with the beat of memory after it.
+    * ``error`` tells of a beat that came with an error; its row goes on with what was read.
+      ``awaits``: a row is awaited and there is no beat of it.
 
-    Stalls while memory gives nothing, and while rows are not taken.
+    Stalls while memory gives nothing or takes no burst, and while rows are not taken.
     """
 
     def __init__(self, config: RowFetcherConfig):
-        declared = {port.name: port for port in ports(config.unit)}
-        beats = range(config.most_beats + 1)
+        settings: dict[str, object] = {}
+        for matrix in config.matrices:
+            settings |= {f"base_{matrix.name}": In(config.address_bits)}
+            settings |= {f"stride_{matrix.name}": In(config.address_bits)}
+        for family in config.families:
+            settings[f"beats_{family}"] = In(range(config.most_beats))
+        beat = data.StructLayout({"data": config.data_bits, "error": 1})
         super().__init__(
             config,
             {
-                "request": In(stream.Signature(payload_layout(declared["request"]))),
-                "rows": Out(stream.Signature(payload_layout(declared["rows"]))),
-                "base": In(data.ArrayLayout(config.address_bits, len(Matrix))),
-                "stride": In(data.ArrayLayout(config.address_bits, len(Matrix))),
-                "row_beats": In(beats),
-                "b_row_beats": In(beats),
+                "request": In(stream.Signature(config.request)),
+                "rows": Out(stream.Signature(config.answer)),
+                **settings,
+                "bursts": Out(stream.Signature(config.burst_layout)),
+                "beats": In(stream.Signature(beat)),
                 "error": Out(1),
-                "m_axi_arid": Out(1),
-                "m_axi_araddr": Out(config.address_bits),
-                "m_axi_arlen": Out(8),
-                "m_axi_arsize": Out(3),
-                "m_axi_arburst": Out(2),
-                "m_axi_arprot": Out(3),
-                "m_axi_arcache": Out(4),
-                "m_axi_arvalid": Out(1),
-                "m_axi_arready": In(1),
-                "m_axi_rid": In(1),
-                "m_axi_rdata": In(config.data_bits),
-                "m_axi_rresp": In(2),
-                "m_axi_rlast": In(1),
-                "m_axi_rvalid": In(1),
-                "m_axi_rready": Out(1),
+                "awaits": Out(1),
             },
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        layout = data.StructLayout({"matrix": MATRIX_BITS, "row": config.unit.row_bits})
-        queue = Queue(QueueConfig(width=layout.size, depth=config.outstanding))
-        place(m, platform, "asked", queue)
-        waiting = Signal(range(config.outstanding + 1))
-        m.d.sync += waiting.eq(waiting + queue.push - queue.pop)
-        self._ask(m, layout, queue, waiting != config.outstanding)
-        self._answer(m, data.View(layout, queue.head), queue, waiting != 0)
+        requests = Queue(QueueConfig(width=config.request.size, depth=config.requests))
+        asked = data.StructLayout({"matrix": config.matrix_bits, "row": config.row_bits})
+        rows = Queue(QueueConfig(width=asked.size, depth=config.rows_ahead))
+        place(m, platform, "requests", requests)
+        place(m, platform, "asked", rows)
+        under_way = Signal(range(config.rows_ahead + 1))
+        m.d.sync += under_way.eq(under_way + rows.push - rows.pop)
+        m.d.comb += [
+            requests.push.eq(self.request.valid & self.request.ready),
+            requests.entry.eq(self.request.payload.as_value()),
+            self.request.ready.eq(requests.room),
+        ]
+        self._ask(m, requests, rows, under_way != config.rows_ahead)
+        self._answer(m, data.View(asked, rows.head), rows, under_way != 0)
         return m
 
-    def _beats(self, matrix: Value) -> Value:
-        """Beats of elements of a row."""
-        return Mux(matrix == Matrix.B, self.b_row_beats, self.row_beats)
+    def _of(self, m: Module, code: Value, name: str) -> Signal:
+        """What the settings say of a matrix: ``base``, ``stride`` or ``beats``."""
+        found = Signal(range(self.config.most_beats) if name == "beats" else self._address())
+        with m.Switch(code):
+            for matrix in self.config.matrices:
+                key = matrix.family if name == "beats" else matrix.name
+                with m.Case(matrix.code):
+                    m.d.comb += found.eq(getattr(self, f"{name}_{key}"))
+            with m.Default():
+                m.d.comb += found.eq(0)
+        return found
 
-    def _ask(self, m: Module, layout: data.StructLayout, queue: Queue, room: Value) -> None:
+    def _address(self) -> int:
+        return self.config.address_bits
+
+    def _ask(self, m: Module, requests: Queue, rows: Queue, room: Value) -> None:
         """Take requests, go through their rows, cut rows into bursts."""
         config = self.config
         size = (config.data_bits // 8 - 1).bit_length()
-        matrix = Signal(MATRIX_BITS)
-        row = Signal(config.unit.row_bits)
-        rows_left = Signal(config.unit.count_bits)
-        start = Signal(config.address_bits)  # of the row
-        address = Signal(config.address_bits)
+        page_bits = (PAGE - 1).bit_length()
+        head = data.View(config.request, requests.head)
+        matrix = Signal(config.matrix_bits)
+        row = Signal(config.row_bits)
+        rows_left = Signal(config.count_bits)
+        start = Signal(self._address())  # of the row
+        address = Signal(self._address())
         beats_left = Signal(range(config.most_beats + 1))
         active = Signal()
-        page_left = Signal(PAGE_BITS - size + 1)
-        burst = Signal(range(config.burst + 1))
+        begins = Signal()
         ask = Signal()
+        take = Signal()
+        page_left = Signal(page_bits - size + 1)
+        burst = Signal(range(config.burst + 1))
+        first = Signal(self._address())
+        first_beats, beats = (self._of(m, code, "beats") for code in (head.matrix, matrix))
+        first_stride, stride = (self._of(m, code, "stride") for code in (head.matrix, matrix))
+        following = Signal(self._address())
         in_page = Mux(beats_left < page_left, beats_left, page_left)
-        payload = self.request.payload
-        base, stride = (Array([view[i] for i in range(len(Matrix))]) for view in
-                        (self.base, self.stride))  # fmt: skip
-        following = Signal(config.address_bits)
         m.d.comb += [
-            self.request.ready.eq(~active),
-            page_left.eq((1 << (PAGE_BITS - size)) - address[size:PAGE_BITS]),
+            page_left.eq((1 << (page_bits - size)) - address[size:page_bits]),
             burst.eq(Mux(in_page < config.burst, in_page, config.burst)),
-            following.eq(start + stride[matrix]),
+            first.eq(self._of(m, head.matrix, "base") + head.row * first_stride),
+            following.eq(start + stride),
+            self.bursts.valid.eq(active & (beats_left != 0) & (room | ~begins)),
+            self.bursts.payload.addr.eq(address),
+            self.bursts.payload.len.eq(burst - 1),
+            ask.eq(self.bursts.valid & self.bursts.ready),
             # a row enters the queue with its first burst
-            ask.eq(active & (beats_left != 0) & ~self.m_axi_arvalid & (room | (address != start))),
-            queue.push.eq(ask & (address == start)),
-            queue.entry.eq(Cat(matrix, row)),
-            self.m_axi_arsize.eq(size),
-            self.m_axi_arburst.eq(INCREMENTING),
-            self.m_axi_arcache.eq(0b0011),
+            rows.push.eq(ask & begins),
+            rows.entry.eq(Cat(matrix, row)),
+            take.eq(requests.there & ~active),
+            requests.pop.eq(take),
         ]
-        with m.If(self.m_axi_arready):
-            m.d.sync += self.m_axi_arvalid.eq(0)
-        with m.If(self.request.valid & self.request.ready):
-            first = base[payload.matrix] + payload.row * stride[payload.matrix]
+        with m.If(take):
             m.d.sync += [
-                active.eq(payload.count != 0),
-                matrix.eq(payload.matrix),
-                row.eq(payload.row),
-                rows_left.eq(payload.count),
+                active.eq(head.count != 0),
+                matrix.eq(head.matrix),
+                row.eq(head.row),
+                rows_left.eq(head.count),
                 start.eq(first),
                 address.eq(first),
-                beats_left.eq(self._beats(payload.matrix) + 1),
+                beats_left.eq(first_beats + 1),
+                begins.eq(1),
             ]
         with m.Elif(ask):
             m.d.sync += [
-                self.m_axi_arvalid.eq(1),
-                self.m_axi_araddr.eq(address),
-                self.m_axi_arlen.eq(burst - 1),
                 address.eq(address + Cat(Const(0, size), burst)),
                 beats_left.eq(beats_left - burst),
+                begins.eq(0),
             ]
         with m.Elif(active & (beats_left == 0)):
             m.d.sync += [
@@ -163,35 +240,38 @@ class RowFetcher(Part[RowFetcherConfig]):
                 row.eq(row + 1),
                 start.eq(following),
                 address.eq(following),
-                beats_left.eq(self._beats(matrix) + 1),
+                beats_left.eq(beats + 1),
+                begins.eq(1),
             ]
 
-    def _answer(self, m: Module, asked: data.View, queue: Queue, expected: Value) -> None:
-        """Beats from memory to beats of rows; one is held back until it is known to be the last."""
+    def _answer(self, m: Module, asked: data.View, rows: Queue, expected: Value) -> None:
+        """Beats of memory to beats of rows; one is held back until it is known to be the last."""
         config = self.config
-        elements = config.unit.lanes * OPERAND_BITS
-        held = Signal(elements)
-        there = Signal()
-        place_in_row = Signal(range(config.most_beats + 1))
+        held = Signal(config.element_bits)
+        holds = Signal()
+        place_in_row = Signal(range(config.most_beats))
         is_word = Signal()
         take = Signal()
-        rows = self.rows.payload
+        row = self.rows.payload
+        content = self.beats.payload.data
+        beats = self._of(m, asked.matrix, "beats")
         m.d.comb += [
-            is_word.eq(place_in_row == self._beats(asked.matrix)),
-            self.m_axi_rready.eq(expected & (~there | self.rows.ready)),
-            take.eq(self.m_axi_rvalid & self.m_axi_rready),
-            self.rows.valid.eq(self.m_axi_rvalid & expected & there),
-            rows.value.as_value().eq(held),
-            rows.word.eq(Mux(is_word, self.m_axi_rdata[:WORD_BITS], 0)),
-            rows.matrix.eq(asked.matrix),
-            rows.row.eq(asked.row),
-            rows.last.eq(is_word),
-            queue.pop.eq(take & is_word),
+            is_word.eq(place_in_row == beats),
+            self.beats.ready.eq(expected & (~holds | self.rows.ready)),
+            take.eq(self.beats.valid & self.beats.ready),
+            self.rows.valid.eq(self.beats.valid & expected & holds),
+            row.elements.eq(held),
+            row.word.eq(Mux(is_word, content[: config.word_bits], 0)),
+            row.matrix.eq(asked.matrix),
+            row.row.eq(asked.row),
+            row.last.eq(is_word),
+            rows.pop.eq(take & is_word),
+            self.error.eq(take & self.beats.payload.error),
+            self.awaits.eq(expected & ~self.beats.valid),
         ]
         with m.If(take):
             m.d.sync += [
-                held.eq(self.m_axi_rdata[:elements]),
-                there.eq(~is_word),
+                held.eq(content[: config.element_bits]),
+                holds.eq(~is_word),
                 place_in_row.eq(Mux(is_word, 0, place_in_row + 1)),
-                self.error.eq(self.error | (self.m_axi_rresp != 0)),
             ]

@@ -19,8 +19,9 @@ PARTS = {
     "registers": ("register_file",),
     "counters": ("counters",),
     "loader": ("loader", "side"),
-    "passes and wiring": ("engine", ""),
-    "collector": ("collector",),
+    "passes and wiring": ("engine", "stream_engine", "packet_engine", ""),
+    "collector": ("collector", "sender", "pass_end"),
+    "rows from memory": ("row_fetcher", "read_master"),
     "buffers with their replay": ("port_store",),
 }
 """Parts of a core and how the names of their modules end; everything else is the unit."""

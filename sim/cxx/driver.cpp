@@ -66,6 +66,8 @@ struct Gate {
     }
 };
 
+struct Memory;
+
 struct Output {
     std::vector<uint32_t> words;
     std::vector<uint64_t> cycles;
@@ -77,6 +79,7 @@ struct Output {
     uint64_t received = 0;
     bool waits = false;
     bool asks = false;
+    Memory* memory = nullptr;  // that beats are bursts for
     std::string path;
 };
 
@@ -94,18 +97,30 @@ struct Input {
     int64_t left = 0;    // beats left in the segment, the current one included
     const uint32_t* beat = nullptr;
     bool valid = false;
+    bool from_memory = false;
+    std::vector<uint64_t> ready;  // of beats from memory, the cycle from which each is offered
 
-    void start() { open_segment(); }
+    void start() {
+        if (from_memory) {
+            words.clear();
+            ready.clear();
+        } else {
+            open_segment();
+        }
+    }
     bool answered(uint64_t cycle) const {
+        if (from_memory) return cycle >= ready[sent];
         if (needs.empty()) return true;
         const size_t last = static_cast<size_t>(needs[sent]);
         if (last == 0) return true;
         return asked->requests.size() >= last && cycle >= asked->requests[last - 1] + latency[last - 1];
     }
-    bool finished() const { return left == 0; }
+    bool finished() const { return from_memory ? sent == ready.size() : left == 0; }
+    const uint32_t* payload() const { return from_memory ? words.data() + sent * stride : beat; }
     void advance() {
-        beat += stride;
         ++sent;
+        if (from_memory) return;
+        beat += stride;
         if (--left == 0) {
             segment += 2;
             open_segment();
@@ -118,6 +133,42 @@ struct Input {
         if (segment == segments.size()) return;
         beat = words.data() + static_cast<size_t>(segments[segment]) * stride;
         left = segments[segment + 1];
+    }
+};
+
+uint64_t bits_of(const uint32_t* words, size_t offset, size_t width) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < width; ++i) {
+        const size_t at = offset + i;
+        value |= static_cast<uint64_t>(words[at / 32] >> (at % 32) & 1) << i;
+    }
+    return value;
+}
+
+// Answers bursts (address, length - 1) with beats (data, response of 2 bits, last).
+struct Memory {
+    static constexpr uint32_t slave_error = 2;
+    std::vector<uint8_t> content;
+    uint64_t address = 0;  // of the content
+    size_t address_bits = 0;
+    size_t data_bytes = 0;
+    uint64_t latency = 1;  // cycles from a burst to its first beat
+    Input* answers = nullptr;
+
+    void burst(const uint32_t* payload, uint64_t cycle) {
+        const uint64_t first = bits_of(payload, 0, address_bits);
+        const uint64_t beats = bits_of(payload, address_bits, 8) + 1;
+        for (uint64_t i = 0; i < beats; ++i) beat(first + i * data_bytes, i + 1 == beats, cycle + latency);
+    }
+
+  private:
+    void beat(uint64_t from, bool last, uint64_t ready) {
+        const size_t start = answers->words.size();
+        answers->words.resize(start + answers->stride, 0);
+        const bool there = from >= address && from + data_bytes <= address + content.size();
+        if (there) std::memcpy(&answers->words[start], &content[from - address], data_bytes);
+        answers->words[start + data_bytes / 4] = (there ? 0 : slave_error) | (last ? 4u : 0u);
+        answers->ready.push_back(ready);
     }
 };
 
@@ -201,6 +252,7 @@ struct Bench {
     Job job;
     FOR_INPUTS(DECLARE_INPUT)
     FOR_OUTPUTS(DECLARE_OUTPUT)
+    Memory memory;
     EventLog events[event_count + 1];
     uint64_t cycle = 0;
     uint64_t received = 0;
@@ -262,6 +314,22 @@ void Bench::load(const char* path) {
         port.latency = read_file<int64_t>(third);   \
     }
             FOR_INPUTS(LOAD_ANSWERS)
+        } else if (kind == "memory") {
+            if (std::fscanf(file, "%127s %4095s %4095s", name, first, second) != 3) fail("bad memory line");
+            if (std::fscanf(file, "%" SCNu64 " %zu %zu %" SCNu64, &memory.address, &memory.address_bits,
+                            &memory.data_bytes, &memory.latency) != 4)
+                fail("bad memory line");
+            memory.content = read_file<uint8_t>(second);
+#define FIND_ANSWERS(port, bits)         \
+    if (std::string(#port) == name) {    \
+        port.stride = words_of(bits);    \
+        port.from_memory = true;         \
+        memory.answers = &port;          \
+    }
+#define FIND_BURSTS(port, bits) \
+    if (std::string(#port) == first) port.memory = &memory;
+            FOR_INPUTS(FIND_ANSWERS)
+            FOR_OUTPUTS(FIND_BURSTS)
         } else if (std::fscanf(file, "%127s %llu", name, &number) == 2 && kind == "set") {
             const std::string option = name;
             if (option == "trace") job.trace = number;
@@ -340,7 +408,7 @@ void Bench::run() {
 #define DRIVE_INPUT(port, bits)                                           \
     if (!port.valid) {                                                    \
         if (!port.finished() && port.answered(cycle) && port.gate.open()) { \
-            set_payload(top->port##_payload, port.beat);                 \
+            set_payload(top->port##_payload, port.payload());            \
             port.valid = true;                                            \
         } else if (job.garbage) {                                         \
             static const std::vector<uint32_t> mask = mask_of(bits);      \
@@ -379,6 +447,7 @@ void Bench::run() {
         std::memcpy(port.words.data() + end, &top->port##_payload, sizeof(top->port##_payload));      \
         if (job.trace) port.cycles.push_back(cycle);                                                    \
         if (port.asks) port.requests.push_back(cycle);                                                  \
+        if (port.memory) port.memory->burst(&port.words[end], cycle);                                   \
         ++port.received;                                                                                \
         ++received;                                                                                     \
         moved = true;                                                                                   \

@@ -29,6 +29,37 @@ IDLE_LIMIT = 100_000  # cycles without any handshake after which a run is given 
 
 
 @dataclass(frozen=True)
+class Memory:
+    """A memory that answers bursts of AXI, in order, a beat a cycle; elsewhere with errors.
+
+    Attributes
+    ----------
+    bursts, answers
+        Ports: address in bytes and beats but one; data, response, final beat of the burst.
+    content
+        ``(bytes,)``, uint8.
+    address
+        Where it begins.
+    latency
+        Cycles from a burst to its first beat.
+    """
+
+    bursts: Port
+    answers: Port
+    content: NDArray[np.uint8]
+    address: int
+    latency: int
+
+    def line(self, folder: Path) -> str:
+        """The line of a job."""
+        content = _store(folder, "memory.content", self.content)
+        bits = self.bursts.fields[0].bits
+        beat = self.answers.fields[0].bits // 8
+        names = f"{self.answers.name} {self.bursts.name} {content}"
+        return f"memory {names} {self.address} {bits} {beat} {self.latency}"
+
+
+@dataclass(frozen=True)
 class Run:
     """Result of one native run.
 
@@ -116,6 +147,7 @@ class Model:
         reset_after: int = 0,
         constants: Mapping[str, int] | None = None,
         idle_limit: int = IDLE_LIMIT,
+        memory: Memory | None = None,
         progress: Callable[[int], None] | None = None,
         workers: Workers | None = None,
     ) -> Run:
@@ -137,6 +169,8 @@ class Model:
             Values of the held inputs.
         idle_limit
             Cycles without a handshake after which the run is given up.
+        memory
+            Who answers bursts; their port is then no part of ``traffic``.
         progress
             Called with the number of output beats so far.
         workers
@@ -151,7 +185,9 @@ class Model:
         settings |= {"tail": TAIL, "idle_limit": idle_limit}
         settings |= {f"constant_{name}": value for name, value in (constants or {}).items()}
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-            report = self._launch(Path(folder), traffic, gates or {}, settings, progress, workers)
+            lines = [memory.line(Path(folder))] if memory else []
+            lines += [f"set {name} {int(value)}" for name, value in settings.items()]
+            report = self._launch(Path(folder), traffic, gates or {}, lines, progress, workers)
             with _whole_results():
                 seen = self._observation(Path(folder), report, trace)
         return Run(seen, report["cycles"], report["seconds"])
@@ -159,7 +195,7 @@ class Model:
     def free_run(self, traffic: Traffic, cycles: int) -> Run:
         """Clock the bare model with its inputs held, to see what the driver costs."""
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
-            report = self._launch(Path(folder), traffic, {}, {"free_cycles": cycles})
+            report = self._launch(Path(folder), traffic, {}, [f"set free_cycles {cycles}"])
         return Run(Observation({}, {}, 0), report["cycles"], report["seconds"])
 
     def _launch(
@@ -167,17 +203,18 @@ class Model:
         folder: Path,
         traffic: Traffic,
         gates: Gates,
-        settings: Mapping[str, int],
+        more: list[str],
         progress: Callable[[int], None] | None = None,
         workers: Workers | None = None,
     ) -> dict:
-        lines = [self._port_line(folder, port, traffic[port.name], gates) for port in self.ports]
+        played = [port for port in self.ports if port.name in traffic]
+        lines = [self._port_line(folder, port, traffic[port.name], gates) for port in played]
         lines += [
             self._answers_line(folder, port, answers)
-            for port in self.ports
+            for port in played
             if (answers := traffic[port.name].answers)
         ]
-        lines += [f"set {name} {int(value)}" for name, value in settings.items()]
+        lines += more
         job, result = folder / "job", folder / "result"
         job.write_text("\n".join(lines) + "\n")
         command = [str(self.executable), job.name, result.name]

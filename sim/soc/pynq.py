@@ -35,6 +35,7 @@ class PynqTransport:
 
     def __init__(self, registers: Any, dma: Any, allocate: Callable[..., Any]):
         self.registers, self.dma, self.allocate = registers, dma, allocate
+        self.rows: Any = None  # buffer that the core reads
 
     @classmethod
     def of(cls, overlay: Any, core: str = "core_0", dma: str = "axi_dma_0") -> Self:
@@ -76,6 +77,15 @@ class PynqTransport:
             return np.array(results, np.uint32).reshape(count, width)
         finally:
             results.freebuffer()
+
+    def put(self, content: NDArray[np.uint8]) -> int:
+        """Put bytes where the core reads rows, as :class:`.transport.Transport` says."""
+        if self.rows is not None:
+            self.rows.freebuffer()
+        self.rows = self.allocate(shape=content.shape, dtype=np.uint8)
+        self.rows[:] = content
+        self.rows.flush()
+        return int(self.rows.device_address)
 
     def _send(self, words: NDArray[np.uint32], end: float) -> None:
         """One transfer to the core."""

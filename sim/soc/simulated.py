@@ -9,10 +9,11 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.contract.schedule import Answers, Beats, Traffic
 from ...golden.soc.config import CoreConfig
+from ...golden.soc.memory import PAGE
 from ...golden.soc.registers import RegisterMap
-from ...golden.soc.unit import SETTLE, TURNS, ports, registers
-from ..run.native import Model
-from .transport import TimeOutError, refused
+from ...golden.soc.unit import SETTLE, TURNS, all_ports, ports, registers
+from ..run.native import Memory, Model
+from .transport import CoreError, TimeOutError, refused
 
 _PATIENCE = 20_000  # cycles after which a core that gives nothing will not give anything
 
@@ -29,12 +30,15 @@ class _Past:
         Words of the stream in.
     received
         Words of the stream out.
+    rows
+        Bytes put into memory, each from a page on.
     """
 
     width: int
     writes: list[tuple[int, int, int]] = field(default_factory=list)
     sent: list[NDArray[np.uint32]] = field(default_factory=list)
     received: int = 0
+    rows: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def words(self) -> NDArray[np.uint32]:
         """Everything sent so far."""
@@ -52,12 +56,15 @@ class SimulatedTransport:
     ----------
     design, config
         The core.
+    latency
+        Cycles from a burst to its first beat, where the core reads a memory.
     """
 
-    def __init__(self, design: Design, config: CoreConfig):
+    def __init__(self, design: Design, config: CoreConfig, latency: int = 20):
         if design.inner is None:
             raise UserError(f"{design.name} is no core.")
-        self.config = config
+        self.config, self.latency = config, latency
+        self.channels = all_ports(design.inner, config)[len(ports(config)) :]
         self.map: RegisterMap = registers(design.inner, config)
         self.model = Model(design, config, optimise="quick")
         self.past = _Past(config.bus_width // 32)
@@ -92,7 +99,7 @@ class SimulatedTransport:
         """Go on with a fresh core that has the same settings."""
         kept = {register.offset for register in self.map.of("setting", "mask")}
         writes = [(address, value, 0) for address, value, _ in self.past.writes if address in kept]
-        self.past = _Past(self.past.width, writes)
+        self.past = _Past(self.past.width, writes, rows=self.past.rows)
         self.fresh = False
 
     def exchange(self, words: NDArray[np.uint32], count: int, timeout: float) -> NDArray[np.uint32]:
@@ -105,10 +112,19 @@ class SimulatedTransport:
             raise TimeOutError(len(found) - before)
         return found[before:]
 
+    def put(self, content: NDArray[np.uint8]) -> int:
+        """Put bytes into memory; earlier ones stay for the layers that are run once more."""
+        if not self.channels:
+            raise CoreError("the core reads no memory.")
+        address = sum(map(len, self.past.rows))
+        self.past.rows.append(np.pad(content, (0, -len(content) % PAGE)))
+        return address
+
     def _run(self, count: int) -> NDArray[np.uint32]:
         """Run everything since the reset; so many words leave. Returns those that did."""
         for waits in (True, False):
-            seen = self.model.run(self._traffic(count, waits), idle_limit=_PATIENCE).seen
+            traffic = self._traffic(count, waits)
+            seen = self.model.run(traffic, idle_limit=_PATIENCE, memory=self._memory()).seen
             answers = ports(self.config)[4].unpack(seen.words["s_axi_r"])["data"]
             if len(answers) == len(self.map.registers):
                 break
@@ -119,6 +135,14 @@ class SimulatedTransport:
         self.fresh = True
         data = ports(self.config)[6].unpack(seen.words["m_axis"])["data"]
         return data.reshape(-1, self.past.width).astype(np.uint32)
+
+    def _memory(self) -> Memory | None:
+        """What the core reads, if anything."""
+        if not self.channels:
+            return None
+        content = np.concatenate([np.zeros(0, np.uint8), *self.past.rows])
+        bursts, answers = self.channels
+        return Memory(bursts, answers, content, 0, self.latency)
 
     def _traffic(self, count: int, waits: bool) -> Traffic:
         """Beats of a run; without ``waits`` registers are read after a while, words or not."""
@@ -136,7 +160,9 @@ class SimulatedTransport:
             "s_axi_b", np.full(len(reads), len(writes)), np.full(len(writes), latency)
         )
         words = self.past.words()
+        bursts = (port for port in self.channels if port.direction == "out")
         return {
+            **{port.name: Beats(np.zeros((0, port.words), np.uint32)) for port in bursts},
             "s_axi_aw": Beats(aw.pack(addr=addresses), answers=after),
             "s_axi_w": Beats(w.pack(data=values, strb=np.full(len(values), 15)), answers=after),
             "s_axi_b": Beats(b.pack(resp=np.zeros(len(writes), np.uint8))),

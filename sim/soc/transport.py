@@ -56,6 +56,15 @@ class Transport(Protocol):
             Not all words came in time; nothing is under way any more.
         """
 
+    def put(self, content: NDArray[np.uint8]) -> int:
+        """Put bytes where the core reads rows, in place of earlier ones; their address.
+
+        Raises
+        ------
+        CoreError
+            The transport reaches no memory, or it has no room.
+        """
+
 
 def refused(what: str, address: int) -> CoreError:
     """The error of an access that was answered with an error."""

@@ -81,6 +81,10 @@ class UartTransport:
             found += self._receive(4 * there)
         return np.frombuffer(bytes(found), "<u4").reshape(count, width)
 
+    def put(self, content: NDArray[np.uint8]) -> int:
+        """The bridge has no way to memory."""
+        raise CoreError("a serial line reaches no memory: rows need another transport.")
+
     def _ask(self, command: bytes, size: int) -> bytes:
         self.line.write(command)
         return self._receive(size)

@@ -4,10 +4,12 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
 from ...golden.contract.layer import Layer
 from ...golden.soc.config import CoreConfig
 from ...golden.soc.unit import CoreRun
@@ -50,12 +52,11 @@ class Usage:
         return self.alone / self.cycles
 
 
-def core_of(name: str, preset: str, **changes: object) -> tuple[Design, CoreConfig]:
+def core_of(name: str, preset: str, **changes: object) -> tuple[Design, Any]:
     """A core and its configuration."""
     owner = unit(core_name(name))
     config = owner.presets[preset].replace(**changes)
     (design,) = owner.designs(config)
-    assert isinstance(config, CoreConfig)
     return design, config
 
 
@@ -64,6 +65,8 @@ def usage(
 ) -> Usage:
     """Run a layer of random INT8 activations and INT4 weights through the golden schedule."""
     assert design.inner is not None
+    if not isinstance(config, CoreConfig):
+        raise UserError(f"{design.name} runs no layers: its area can be counted, with --area.")
     rng = np.random.default_rng(0)
     low, high = config.unit.activation_range
     operands = Layer(

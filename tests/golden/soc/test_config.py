@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,9 @@ from hypothesis import strategies as st
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.ports import Field, Port
 from nibbleforge.golden.dense import DenseConfig
-from nibbleforge.golden.soc.config import Packing, ResultPacking, config_around, header
+from nibbleforge.golden.soc.config import Packing, ResultPacking, header
+from nibbleforge.golden.soc.cores import core_of
+from nibbleforge.golden.soc.memory import config_around
 from nibbleforge.golden.units import core_name, unit
 
 DENSE = DenseConfig(rows=4, columns=4, max_k=64, passes=1)
@@ -83,10 +87,24 @@ def test_json_makes_the_same_configuration():
     assert again.config_hash == config.config_hash
 
 
-@pytest.mark.parametrize("name", ["bitmap", "compressor", "dequantizer", "reglu"])
-def test_units_without_blocks_are_refused(name):
-    with pytest.raises(UserError, match=r"^the core takes units whose inputs are blocks "):
-        unit(core_name(name))
+def test_units_with_blocks_and_streams_are_refused():
+    owner = unit("dense2k")
+    config = owner.presets["tiny"]
+    (design,) = owner.designs(config)
+    mixed = replace(
+        design,
+        name="mixed",
+        ports=lambda config: (
+            *design.ports(config),
+            Port("more", "in", (Field("value", 4, ""),), ""),
+        ),
+    )
+    with pytest.raises(UserError) as caught:
+        core_of(replace(owner, designs=lambda _: (mixed,)))
+    assert str(caught.value) == (
+        "the core takes units whose inputs are blocks of tokens and outputs and that give results, "
+        "or plain streams alone; mixed is none."
+    )
 
 
 def test_unknown_units_are_refused():

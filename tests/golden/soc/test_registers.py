@@ -3,7 +3,7 @@ from nibbleforge.golden.soc.registers import COUNTERS, IDENTIFICATION
 from nibbleforge.golden.soc.unit import registers
 from nibbleforge.golden.units import core_name, unit
 
-UNITS = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "sparqle")
+UNITS = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
 
 
 def map_of(name, preset="tiny"):
@@ -27,6 +27,25 @@ def map_of(name, preset="tiny"):
 def test_settings_follow_from_the_declaration(name, settings):
     every = ["outputs_stay", "tile_packets", "tokens", "outputs", *settings]
     assert [register.name for register in map_of(name)[0].of("setting")] == every
+
+
+def test_settings_of_a_unit_that_asks_for_rows():
+    names = [register.name for register in map_of("reglu")[0].of("setting")]
+    rows = [f"{matrix}_{what}" for matrix in ("a", "b", "gate", "up", "down")
+            for what in ("base", "stride")]  # fmt: skip
+    assert names == [
+        "tile_packets", "tokens", "x_beats", "y_beats", "neurons", "rank", "h_mult", "h_shift",
+        "b_beats", *rows,
+    ]  # fmt: skip
+
+
+def test_settings_of_results_of_several_ports():
+    found, config = map_of("anda", "chained")
+    names = [register.name for register in found.of("setting")]
+    assert names[-2:] == ["y_plane_beats", "y_mantissa"]
+    assert [found[name].width for name in names[-2:]] == [5, 5]
+    tiles = config.unit.group // config.unit.columns
+    assert config.output_blocks == tiles
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -6,7 +6,7 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.layer import Layer
 from nibbleforge.golden.dense import DenseConfig
 from nibbleforge.golden.soc.blocks import LayerBlocks
-from nibbleforge.golden.soc.config import config_around
+from nibbleforge.golden.soc.memory import config_around
 from nibbleforge.golden.soc.unit import CoreRun, core_design
 from nibbleforge.golden.units import core_name, unit
 
@@ -52,7 +52,7 @@ def test_blocks_that_are_too_long_are_refused():
     design, config = dense(block_beats=4)
     sentence = (
         "a block of x has 6 beats and the core holds 4: depths.x must be larger, "
-        "or the layer cut along in_features."
+        "or in_features smaller."
     )
     with pytest.raises(UserError) as caught:
         design.schedule(config, CoreRun(layer(2, 6, 2)))

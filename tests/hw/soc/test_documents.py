@@ -16,7 +16,7 @@ def map_of(name):
     return registers(design.inner, config)
 
 
-@pytest.fixture(params=["dense2k", "nm", "sparqle"])
+@pytest.fixture(params=["dense2k", "dequantizer", "nm", "reglu", "sparqle"])
 def known(request):
     return map_of(request.param)
 

@@ -10,15 +10,24 @@ from nibbleforge.hw.soc.axi import signals
 from nibbleforge.hw.soc.generate import generate_core
 from nibbleforge.sim.run import verilator
 
-NAMES = ["dense2k", "sparqle", *(pytest.param(n, marks=pytest.mark.slow) for n in
-                                 ("dense", "anda", "figna", "fp16", "nm"))]  # fmt: skip
+NAMES = ["dense2k", "sparqle", "dequantizer", *(pytest.param(n, marks=pytest.mark.slow) for n in
+                                 ("dense", "anda", "figna", "fp16", "nm", "reglu",
+                                  "compressor", "bitmap"))]  # fmt: skip
+
+
+def core(inner):
+    owner = unit(core_name(inner))
+    config = owner.presets["tiny"]
+    return owner.designs(config)[-1], config
 
 
 def generated(inner, **options):
-    owner = unit(core_name(inner))
-    config = owner.presets["tiny"]
-    (design,) = owner.designs(config)
-    return generate_core(design, config, inner, **options)
+    return generate_core(*core(inner), inner, **options)
+
+
+def members(inner):
+    design, config = core(inner)
+    return signals(config, design.inner)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,17 +38,42 @@ def test_verilator_has_no_warnings(name, tmp_path):
     assert verilator.lint(sources, found.name, [tmp_path / f"{found.name}.vlt"]) == []
 
 
-def test_interfaces_have_the_names_of_axi(tmp_path):
-    found = generated("dense2k", name="mine")
+@pytest.mark.parametrize("name", ["dense2k", "reglu"])
+def test_interfaces_have_the_names_of_axi(name):
+    found, known = generated(name, name="mine"), members(name)
     top = re.search(r"^module mine\b(.*?)\);", found.verilog, re.MULTILINE | re.DOTALL)[1]
-    assert set(re.findall(r"(\w+)\s*(?:,|$)", top.strip().strip("("))) == set(signals(32))
+    assert set(re.findall(r"(\w+)\s*(?:,|$)", top.strip().strip("("))) == set(known)
     modules = re.findall(r"^module (\w+)", found.verilog, re.MULTILINE)
     assert all(name.startswith("mine") for name in modules)
-    assert {"s_axis_tlast", "m_axis_tlast"} & set(signals(32)) == {"m_axis_tlast"}
+    assert {"s_axis_tlast", "m_axis_tlast"} & set(known) == {"m_axis_tlast"}
+    assert ("m_axi_arvalid" in known) == (name == "reglu")
     manifest = json.loads(found.files["mine.json"])
     assert manifest["top"] == "mine"
     assert manifest["clock"]["name"] == "axi_aclk"
-    assert found.files["mine.vh"].count("(") == len(signals(32)) + 1
+    assert found.files["mine.vh"].count("(") == len(known) + 1
+    assert [kind for kind in manifest["interfaces"] if kind.startswith("m_axi")] == (
+        ["m_axis", "m_axi"] if name == "reglu" else ["m_axis"]
+    )
+
+
+def test_a_manifest_says_how_streams_are_packed():
+    manifest = json.loads(generated("bitmap").files["core_bitmap_encoder.json"])
+    assert [(port["port"], port["name"]) for port in manifest["packets"]] == [(0, "dense")]
+    packets = manifest["result_packets"]
+    assert [(port["port"], port["name"]) for port in packets] == [(0, "bitmap"), (1, "values")]
+    assert [(port["bits_a_beat"], port["words_a_beat"]) for port in packets] == [(9, 1), (8, 1)]
+    assert [field["name"] for field in packets[0]["fields"]] == ["mask", "last"]
+    assert "results" not in manifest
+
+
+def test_a_manifest_says_how_rows_lie_in_memory():
+    rows = json.loads(generated("reglu").files["core_reglu_ffn.json"])["rows"]
+    assert rows["bytes_a_beat"] == 4
+    assert [field["name"] for field in rows["fields"]] == ["value", "word"]
+    assert rows["matrices"][:2] == [
+        {"name": "a", "most_beats": 5, "beats": "x_beats"},
+        {"name": "b", "most_beats": 2, "beats": "b_beats"},
+    ]
 
 
 def test_buffers_are_meant_for_block_ram_and_every_case_is_complete():

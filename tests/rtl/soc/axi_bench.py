@@ -10,7 +10,7 @@ from cocotb.task import bridge
 from cocotbext.axi import AxiResp
 from nibbleforge.golden.soc.blocks import LayerBlocks
 from nibbleforge.golden.soc.config import Packing, header
-from nibbleforge.golden.soc.registers import stored
+from nibbleforge.golden.soc.registers import result_port, sides, stored
 from nibbleforge.golden.units import unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
 from nibbleforge.sim.soc.transport import TimeOutError, refused
@@ -22,6 +22,8 @@ OWNER = unit(JOB["unit"])
 CONFIG = OWNER.config(**JOB["config"])
 (DESIGN,) = OWNER.designs(CONFIG)
 UNIT = DESIGN.inner
+RESULTS = next(port for port in UNIT.ports(CONFIG.unit) if port.belongs == "results")
+SIDES = sides(UNIT.ports(CONFIG.unit))
 LONG = 1e-3  # simulated seconds
 
 
@@ -37,8 +39,7 @@ def operands(seed):
 
 def expected(layer):
     """Results as the unit's own payloads have them, put together here anew."""
-    port = next(port for port in UNIT.ports(CONFIG.unit) if port.direction == "out")
-    beats = port.unpack(UNIT.traffic(CONFIG.unit, layer)[port.name].expand())["value"]
+    beats = RESULTS.unpack(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name].expand())["value"]
     tiling = layer.tiling(CONFIG.unit).results
     grid = (tiling.token_blocks, tiling.output_blocks, -1, tiling.rows, tiling.columns)
     tokens, outputs = (tiling.token_blocks * tiling.rows, tiling.output_blocks * tiling.columns)
@@ -55,8 +56,8 @@ async def check(driver, seed, **options):
     layer = operands(seed)
     result = await bridge(driver.run)(layer, timeout=LONG, **options)
     assert np.array_equal(bits(result.y), expected(layer)), seed
-    port = next(port for port in UNIT.ports(CONFIG.unit) if port.direction == "out")
-    assert result.events[f"{port.name}_beats"] == len(UNIT.traffic(CONFIG.unit, layer)[port.name])
+    golden = len(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name])
+    assert result.events[f"{RESULTS.name}_beats"] == golden
     return result
 
 
@@ -171,7 +172,7 @@ async def wrong_packets_are_noted_and_drained(dut):
         state = (await pins.read(status.offset))[0]
         assert state & 1 << status.bit("waits_tokens")  # drained: the next packet may come
         # the core stays usable: the layer that was begun runs as if nothing had been
-        rows = sum(map(len, layer.result_words(CONFIG, driver.results)))
+        rows = sum(map(len, layer.result_words(CONFIG, result_port(UNIT.ports(CONFIG.unit)))))
         found, whole = await pins.exchange(layer.stream(CONFIG), rows, LONG)
         assert whole
         await pins.write(errors.offset, errors.mask)
@@ -199,7 +200,7 @@ async def sentences_say_what_went_wrong(dut):
     run = bridge(driver.run)
     await refuses(
         run(operands(JOB["seed"]), timeout=LONG),
-        "the unit waits for blocks of tokens and the unit waits for blocks of outputs.",
+        " and ".join(f"the unit waits for blocks of {side}" for side in SIDES) + ".",
     )
 
     async def garbled(words, expected, timeout):

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
-from nibbleforge.golden.soc.unit import core_design
-from nibbleforge.golden.units import UNITS, core_name
+from nibbleforge.golden.soc.unit import CoreRun, core_design
+from nibbleforge.golden.units import UNITS, core_name, unit
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import verify
 from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb.stimuli import stimuli_of
+from nibbleforge.tb.tb_reglu import drawn
 
-NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "sparqle")
-VARIATIONS = variations([core_name(name) for name in NAMES], ["tiny", "fpga"])
-QUICK = ("core/dense2k/tiny", "core/sparqle/tiny")
+NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
+VARIATIONS = variations([core_name(name) for name in NAMES], ["tiny", "fpga", "chained"])
+QUICK = ("core/dense2k/tiny", "core/reglu/tiny", "core/sparqle/tiny")
 
 
 def cases(variations):
@@ -41,7 +42,7 @@ def test_stimuli_hit_every_functional_bin(variation):
     "seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 8))]
 )
 @pytest.mark.parametrize("name", ["dense2k", pytest.param("sparqle", marks=pytest.mark.slow),
-                                  pytest.param("nm", marks=pytest.mark.slow)])  # fmt: skip
+                                  pytest.param("nm", marks=pytest.mark.slow), "reglu"])  # fmt: skip
 def test_random_cores(name, seed):
     """Any unit, any bus, buffers of any size."""
     rng = np.random.default_rng(seed)
@@ -59,3 +60,19 @@ def test_random_cores(name, seed):
     model = Model(design, config, optimise="quick")
     checked = verify.check_random(model, seeds=range(4))
     assert not checked.wrong, (config, checked.wrong[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "latency"),
+    [({"burst": 16}, [25]), ({"burst": 256, "bus_width": 64, "rows_ahead": 2}, [1, 90, 7])],
+)
+def test_long_rows_from_memory_in_every_cycle(values, latency):
+    """Rows of many bursts and pages, without stalls: every beat and event in its cycle."""
+    owner = unit(core_name("reglu"))
+    config = owner.presets["fpga"].replace(**values)
+    (design,) = owner.designs(config)
+    model = Model(design, config, optimise="quick")
+    operands = drawn(config.unit, np.random.default_rng(1), 11, (1000, 90, 60), 0.4)
+    run = CoreRun(operands, address=4096 - 24, latency=np.array(latency))
+    checked = verify.check_schedule(model, design.schedule(config, run))
+    assert checked.wrong == []

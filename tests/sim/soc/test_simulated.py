@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.fp16 import Fp16Layer
+from nibbleforge.golden.nm.format import slots
+from nibbleforge.golden.nm.values import NMLayer
+from nibbleforge.golden.reglu.values import compute
 from nibbleforge.golden.units import core_name, unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
 from nibbleforge.sim.soc.simulated import SimulatedTransport
 from nibbleforge.tb.stimuli import stimuli_of
+from nibbleforge.tb.tb_reglu import drawn
 
 
 def started(name, preset):
@@ -34,6 +39,83 @@ def test_layers_larger_than_the_buffers():
         for event in design.inner.events(config.unit):
             if event.kind == "work":
                 assert found.events[event.name] == alone[event.name]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(37, (300, 200, 24)), (1, (1, 1, 1)),
+     pytest.param((33, (1024, 700, 64)), marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_ffns_with_rows_in_memory(shape):
+    """Four times the buffers in tokens; the predictor's rows come as all others."""
+    driver, design, config = started("reglu", "fpga")
+    tokens, extent = shape
+    for seed in range(2):
+        operands = drawn(config.unit, np.random.default_rng(seed), tokens, extent, 0.3)
+        found = driver.run(operands)
+        assert np.array_equal(found.y, compute(config.unit, operands).y)
+        alone = design.inner.schedule(config.unit, operands).counts().events
+        for event in design.inner.events(config.unit):
+            if event.kind == "work":
+                assert found.events[event.name] == alone[event.name], event.name
+        assert found.events["core_memory_beats"] == alone["row_beats"] + alone["rows"]
+
+
+def test_an_error_of_memory_is_said_and_the_core_stays_usable():
+    driver, _, config = started("reglu", "tiny")
+    operands = drawn(config.unit, np.random.default_rng(0), 3, (20, 24, 8), 0.5)
+    put = driver.transport.put
+    driver.transport.put = lambda content: put(content) + (1 << 20)
+    with pytest.raises(CoreError, match=r"^the core noted 'memory': "):
+        driver.run(operands)
+    driver.transport.put = put
+    driver.forget_rows()
+    assert np.array_equal(driver.run(operands).y, compute(config.unit, operands).y)
+
+
+def test_layers_with_more_in_features_than_the_core_holds():
+    """The buffers hold 64 beats, and the accumulators 64 products."""
+    driver, design, config = started("dense2k", "tiny")
+    for features in (65, 300):
+        operands = layer(4, features, 7, features)
+        found = driver.run(operands)
+        assert np.array_equal(found.y, operands.x.astype(int) @ operands.w.T.astype(int))
+    assert config.unit.max_k == 64
+    macs = design.inner.schedule(config.unit, layer(4, 50, 7, 0)).counts().events["macs"]
+    assert found.events["macs"] == macs * 300 // 50
+
+
+def test_layers_of_rounded_results_are_not_cut():
+    driver, design, config = started("fp16", "tiny")
+    features = config.unit.max_k + 1
+    x, w = (np.ones((rows, features), np.float16) for rows in (2, 3))
+    with pytest.raises(UserError) as caught:
+        driver.run(Fp16Layer(x, w))
+    assert str(caught.value) == (
+        f"in_features must not exceed max_k = {features - 1}, got {features}; the driver cannot "
+        f"cut the layer, as partial results of {design.inner.name} do not add up exactly."
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dense", "sparqle"])
+def test_long_layers_of_other_units(name):
+    driver, _, _ = started(name, "tiny")
+    operands = layer(5, 200, 8, 1)
+    operands = Layer(np.minimum(operands.x, 119), operands.w)  # two INT4 digits hold no more
+    expected = operands.x.astype(int) @ operands.w.T.astype(int)
+    assert np.array_equal(driver.run(operands).y, expected)
+
+
+@pytest.mark.slow
+def test_long_layers_of_sparse_weights():
+    driver, _, config = started("nm", "tiny")
+    rng = np.random.default_rng(2)
+    w = rng.integers(-8, 8, (8, 190)).astype(np.int8)
+    keep = np.tile([True, False, False, True], 48)[:190] & np.ones_like(w, bool)
+    x = rng.integers(-128, 128, (5, 190)).astype(np.int8)
+    operands = NMLayer(x, *slots(w * keep, keep, config.unit.pattern(2)), weight_group=190)
+    assert np.array_equal(driver.run(operands).y, x.astype(int) @ (w * keep).T.astype(int))
 
 
 def test_too_few_words_are_said_and_the_core_stays_usable():

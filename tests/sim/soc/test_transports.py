@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nibbleforge.golden.contract.errors import UserError
+from nibbleforge.golden.reglu.values import compute
+from nibbleforge.golden.soc.blocks import LayerBlocks
 from nibbleforge.golden.units import core_name, unit
 from nibbleforge.hw.soc.generate import generate_core
 from nibbleforge.sim.soc.driver import CoreError, Driver
@@ -55,6 +57,7 @@ class Buffer(np.ndarray):
     """What ``pynq.allocate`` gives."""
 
     open = 0
+    device_address = 0x1000_2000
 
     def flush(self):
         self.flushed = True
@@ -177,6 +180,36 @@ def test_layers_on_pynq(name, monkeypatch):
     found = driver.run(layer, outputs_stay=False).y
     assert np.array_equal(found, layer.x.astype(int) @ layer.w.T.astype(int))
     assert Buffer.open == 0
+
+
+def test_rows_on_pynq_are_where_the_board_has_put_them():
+    """The same rows stay; others take their place."""
+    design, config = core_of("reglu")
+    core = twin.TwinCore(design, config, Buffer.device_address)
+    layers = [small(design, config, seed) for seed in (1, 2)]
+    transport = PynqTransport(core, Dma(core, config.bus_width // 32), allocate)
+    transport.dma.buffer_max_size = 4 * 5000
+    driver = Driver(transport, design, config)
+    kept = []
+    for layer in (layers[0], layers[0], layers[1]):
+        core.will_run(layer, outputs_stay=False)
+        assert np.array_equal(driver.run(layer).y, compute(config.unit, layer).y)
+        image = LayerBlocks.of(design.inner, config, layer).image
+        assert np.array_equal(transport.rows, image.content)
+        assert transport.rows.flushed
+        kept.append(transport.rows)
+        assert Buffer.open == 1
+    assert kept[0] is kept[1]
+    assert kept[1] is not kept[2]
+    transport.rows.freebuffer()
+
+
+def test_a_serial_line_reaches_no_memory():
+    design, config = core_of("reglu")
+    core = twin.TwinCore(design, config)
+    driver = Driver(UartTransport(Bridge(core)), design, config)
+    with pytest.raises(CoreError, match=r"^a serial line reaches no memory: rows need another "):
+        driver.run(small(design, config, 0))
 
 
 def test_a_transfer_that_does_not_end_is_stopped():

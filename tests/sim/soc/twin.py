@@ -8,11 +8,11 @@ from nibbleforge.golden.soc.unit import CoreRun, registers, result_words
 class TwinCore:
     """Takes the packets of a layer that is known beforehand, word for word, and gives its results.
 
-    ``take(words)`` and ``give(count)`` are its streams.
+    ``take(words)`` and ``give(count)`` are its streams; rows are to be in memory at ``address``.
     """
 
-    def __init__(self, design, config):
-        self.design, self.config = design, config
+    def __init__(self, design, config, address=0):
+        self.design, self.config, self.address = design, config, address
         self.map = registers(design.inner, config)
         self.values = {register.offset: register.value for register in self.map.registers}
         self.layers, self.expected = [], np.zeros((0, config.bus_width // 32), np.uint32)
@@ -42,7 +42,8 @@ class TwinCore:
         inner = self.design.inner
         layer = LayerBlocks.of(inner, self.config, operands, outputs_stay=outputs_stay)
         set_up = {r.name: self.values[r.offset] for r in self.map.of("setting")}
-        assert set_up == {"tile_packets": 0, **layer.settings}
+        rows = layer.image.settings(self.config, self.address) if layer.image else {}
+        assert set_up == {"tile_packets": 0, **layer.settings, **rows}
         self.expected, self.taken = layer.stream(self.config), 0
         run = CoreRun(operands, outputs_stay)
         words = result_words(inner, self.config, run, layer).expand()
