@@ -87,11 +87,20 @@ class AxiPins:
         self, words: NDArray[np.uint32], count: int, timeout: float
     ) -> tuple[NDArray[np.uint32], bool]:
         """Send words while receiving others; those that came, and whether they all did in time."""
-        width = words.shape[1]
         self.sink.assert_reset()  # forgets a frame that a soft reset cut short
         self.sink.clear()
         if len(words):
-            await self.source.send(self.frame(words.astype("<u4").tobytes()))
+            await self.send(words)
+        return await self.receive(words.shape[1], count, timeout)
+
+    async def send(self, words: NDArray[np.uint32]) -> None:
+        """Have words sent from now on."""
+        await self.source.send(self.frame(words.astype("<u4").tobytes()))
+
+    async def receive(
+        self, width: int, count: int, timeout: float
+    ) -> tuple[NDArray[np.uint32], bool]:
+        """Words of so many times 32 bits that come, and whether they all did in time."""
         found = bytearray()
         receiver = cocotb.start_soon(self._receive(found, 4 * width * count))
         try:

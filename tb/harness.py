@@ -1,7 +1,8 @@
 """The cocotb harness of all units: plays traffic into a design cycle by cycle and records it."""
 
 import random
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
 
 import numpy as np
 from cocotb.triggers import Timer
@@ -35,6 +36,9 @@ class Harness:
         self.drivers = [StreamDriver(dut, port) for port in ports if port.direction == "in"]
         self.monitors = [StreamMonitor(dut, port) for port in ports if port.direction == "out"]
         self.events = EventMonitor(dut, design.events(config))
+        self.garbage: random.Random | None = None
+        self.earlier: dict[str, int] = {}
+        self.now = 0
 
     async def play(
         self,
@@ -43,8 +47,11 @@ class Harness:
         *,
         garbage: random.Random | None = None,
         reset_after: int = 0,
+        reset: Callable[[Self], Awaitable[None]] | None = None,
     ) -> Observation:
         """Reset, send the input beats of ``traffic``, record everything.
+
+        ``earlier`` then has the totals of events between the reset and what was recorded.
 
         Parameters
         ----------
@@ -56,30 +63,43 @@ class Harness:
             Source of random payload wherever valid is 0.
         reset_after
             Reset in this cycle and start again from the first beat.
+        reset
+            What to do then instead of a reset.
         """
-        monitors = {monitor.port.name: monitor for monitor in self.monitors}
-        for driver in self.drivers:
-            driver.load(traffic[driver.port.name], monitors)
-        await self._restart(gates or {})
-        cycle = quiet = after = 0
+        self.garbage = garbage
+        self.earlier = {}
+        await self._restart(traffic, gates or {})
+        quiet = after = 0
         while after <= TAIL and quiet <= IDLE_LIMIT:
-            moved = await self._cycle(cycle, garbage)
-            cycle += 1
-            if reset_after and cycle == reset_after:
-                await self._restart(gates or {})
-                cycle = reset_after = 0
+            moved = await self.cycle()
+            if reset_after and self.now == reset_after:
+                if reset is None:
+                    await self._restart(traffic, gates or {})
+                else:
+                    await reset(self)
+                    self.earlier = self.events.totals()
+                    self._forget(traffic, gates or {})
+                reset_after = quiet = after = 0
                 continue
             quiet = 0 if moved else quiet + 1
             after = after + 1 if self._finished(traffic) else 0
         return self._observation()
 
-    async def _restart(self, gates: Gates) -> None:
-        """Reset the design and forget what was seen."""
+    def _forget(self, traffic: Traffic, gates: Gates) -> None:
+        """Begin anew with the first beats; forget what was seen."""
+        monitors = {monitor.port.name: monitor for monitor in self.monitors}
+        for driver in self.drivers:
+            driver.load(traffic[driver.port.name], monitors)
         for channel in (*self.drivers, *self.monitors):
             channel.restart(gates.get(channel.port.name))
+        self.events.restart()
+        self.now = 0
+
+    async def _restart(self, traffic: Traffic, gates: Gates) -> None:
+        """Reset the design, too."""
+        self._forget(traffic, gates)
         for monitor in self.monitors:
             monitor.ready.value = 0
-        self.events.restart()
         self.dut.rst.value = 1
         for _ in range(RESET_CYCLES):
             await self._clock()
@@ -91,18 +111,19 @@ class Harness:
         self.dut.clk.value = 1
         await Timer(1, "step")
 
-    async def _cycle(self, cycle: int, garbage: random.Random | None) -> bool:
+    async def cycle(self) -> bool:
         """One clock cycle; returns whether any beat moved."""
         self.dut.clk.value = 0
         for driver in self.drivers:
-            driver.drive(cycle, garbage)
+            driver.drive(self.now, self.garbage)
         for monitor in self.monitors:
             monitor.drive()
         await Timer(1, "step")
-        moved = [channel.sample(cycle) for channel in (*self.drivers, *self.monitors)]
-        self.events.sample(cycle)
+        moved = [channel.sample(self.now) for channel in (*self.drivers, *self.monitors)]
+        self.events.sample(self.now)
         self.dut.clk.value = 1
         await Timer(1, "step")
+        self.now += 1
         return any(moved)
 
     def _finished(self, traffic: Traffic) -> bool:
@@ -117,7 +138,7 @@ class Harness:
         every = np.concatenate(list(cycles.values()))
         return Observation(
             words={monitor.port.name: monitor.words() for monitor in self.monitors},
-            totals={name: int(pulse.increments.sum()) for name, pulse in pulses.items()},
+            totals=self.events.totals(),
             span=int(every.max() - every.min() + 1) if every.size else 0,
             cycles=cycles,
             pulses=pulses,

@@ -63,6 +63,12 @@ class Job:
         design, _ = self.resolve()
         return stimuli_of(design).illegal is not None and not self.operands
 
+    @property
+    def has_software(self) -> bool:
+        """Whether software can have the design run again and again."""
+        design, _ = self.resolve()
+        return stimuli_of(design).software is not None
+
     def illegal_schedule(self, seed: int) -> Schedule:
         """Golden schedule of a seed's run with illegal operands."""
         design, config = self.resolve()

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import numpy as np
 
 from ..golden.contract.ports import port_of
 from ..golden.contract.schedule import Beats, Pulses, Schedule
-from .harness import Harness
+from .harness import TAIL, Harness
 from .job import JOB, RESULT, Job
 from .scoreboard import Observation, check_counts, check_timing, check_values
 from .stalls import gates
+from .stimuli import stimuli_of
+
+PAUSE = TAIL // 2  # cycles between runs
 
 job = Job(**json.loads(Path(os.environ[JOB]).read_text()))
 
@@ -34,6 +38,7 @@ class _Case:
         self.design, self.config = job.resolve()
         self.ports = self.design.ports(self.config)
         self.schedule = job.schedule(seed)
+        self.software = stimuli_of(self.design).software
         self.harness = Harness(dut, self.design, self.config)
 
     async def run(
@@ -46,6 +51,8 @@ class _Case:
         seen = await self.harness.play(schedule.beats, patterns, **options)
         kind = {"run": name, "profile": profile, "illegal": illegal}
         self._note(kind, seen, time.perf_counter() - start)
+        if self.software is not None:
+            schedule = self.software.after(self.config, schedule, self.harness.earlier)
         free_flow = profile == "none" and schedule.timed
         golden = schedule.counts()
         found = check_values(self.ports, schedule.beats, seen)
@@ -112,6 +119,26 @@ async def reset_in_mid_work(dut: Any, seed: int) -> None:
     await case.run("reset", "none", reset_after=when)
 
 
+async def soft_reset(dut: Any, seed: int) -> None:
+    """Software's reset in mid-work and between runs, and none: then a run as after a cold start."""
+    case = _Case(dut, seed)
+    assert case.software is not None
+    cycles = case.schedule.counts().cycles
+    reset = partial(case.software.reset, case.config)
+    when = 1 + seed * 7919 % cycles  # a prime, so that seeds go everywhere
+    for profile in job.profiles:
+        garbage = None if profile == "none" else random.Random(seed)
+        await case.run(
+            "soft reset in mid-work", profile, garbage=garbage, reset_after=when, reset=reset
+        )
+    await case.run("soft reset between", "none", reset_after=cycles + PAUSE, reset=reset)
+    await case.run("run after run", "none", reset_after=cycles + PAUSE, reset=_nothing)
+
+
+if job.has_software:
+    soft_reset = _test(soft_reset)
+
+
 @_test
 async def negative_control(dut: Any, seed: int) -> None:
     """Golden with one bit flipped, one beat or event moved, or one increment changed: noticed."""
@@ -126,6 +153,10 @@ async def negative_control(dut: Any, seed: int) -> None:
             assert check_values(case.ports, corrupted, seen)
     for what, moved in _moved(case.schedule):
         assert check_timing(moved, seen), f"seed {seed}: nobody noticed {what}"
+
+
+async def _nothing(harness: Harness) -> None:
+    """What software need not do between runs."""
 
 
 def _moved(schedule: Schedule) -> Iterator[tuple[str, Schedule]]:

@@ -1,6 +1,6 @@
 """What a testbench declares for a design: operands of every kind, and what they must reach."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,24 @@ from ..golden.contract.config import Config
 from ..golden.contract.design import Design
 from ..golden.contract.reference import resolve
 from ..golden.contract.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Software:
+    """What software does with a design that it can run again and again.
+
+    Attributes
+    ----------
+    reset
+        ``reset(config, harness)``: bring the design back to idleness without its reset, whatever
+        is under way; a coroutine.
+    after
+        ``after(config, schedule, totals)``: the schedule of a run, had there been other runs with
+        these totals of events since the reset.
+    """
+
+    reset: Callable[[Any, Any], Awaitable[None]]
+    after: Callable[[Any, Schedule, dict[str, int]], Schedule]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +56,8 @@ class Stimuli:
     illegal
         ``illegal(config, rng)``: schedule of a run of at least three tiles, tokens or groups, in
         which one that is neither the first nor the last must report an error, if there is any.
+    software
+        What software does between runs, if there is any.
     """
 
     operands: type
@@ -51,6 +71,7 @@ class Stimuli:
     few: Callable[[Any], bool] = lambda config: True
     waiting: Callable[[Any, Any], Any] | None = None
     illegal: Callable[[Any, Any], Schedule] | None = None
+    software: Software | None = None
 
 
 def stimuli_of(design: Design) -> Stimuli:

@@ -44,7 +44,7 @@ class _Channel(ABC):
 
 
 class StreamDriver(_Channel):
-    """Source of an input stream: offers a beat until it is accepted."""
+    """Source of an input stream: offers a beat until it is accepted, and none while ``held``."""
 
     def load(self, beats: Beats, monitors: Mapping[str, "StreamMonitor"]) -> None:
         """Beats to send, and the monitors of the ports that they may answer."""
@@ -56,6 +56,7 @@ class StreamDriver(_Channel):
         """Start again from the first beat."""
         super().restart(gate)
         self.offers = False
+        self.held = False
         self.valid.value = 0
 
     @property
@@ -77,7 +78,7 @@ class StreamDriver(_Channel):
         """Set the wires for this cycle; ``garbage`` randomises the payload while valid is 0."""
         if self.offers:
             return
-        if not self.finished and self._answered(cycle) and self.open():
+        if not (self.held or self.finished) and self._answered(cycle) and self.open():
             self.payload.value = self.beats[len(self.accepted)]
             self.offers = True
             self.valid.value = 1
@@ -147,6 +148,10 @@ class EventMonitor:
         value = self.signal.value.to_unsigned()
         if value:
             self.fired.append((cycle, value))
+
+    def totals(self) -> dict[str, int]:
+        """Total of every event."""
+        return {name: int(pulses.increments.sum()) for name, pulses in self.pulses().items()}
 
     def pulses(self) -> dict[str, Pulses]:
         """Cycles and increments of every event."""

@@ -1,4 +1,4 @@
-"""Stimuli of cores: those of the unit inside, in either loop order."""
+"""Stimuli of cores: those of the unit inside, in either loop order, and what software does."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +10,14 @@ import numpy as np
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
 from ..golden.contract.ports import port_of
+from ..golden.contract.schedule import Beats, Schedule
 from ..golden.soc.blocks import LayerBlocks
 from ..golden.soc.config import CoreConfig
 from ..golden.soc.memory import PAGE, Rows, config_around
 from ..golden.soc.registers import sides
-from ..golden.soc.unit import CoreRun, all_ports, schedule
-from .stimuli import Stimuli, stimuli_of
+from ..golden.soc.unit import CoreRun, all_ports, ports, registers, schedule
+from .harness import IDLE_LIMIT, Harness
+from .stimuli import Software, Stimuli, stimuli_of
 
 LARGEST_LATENCY = 100
 
@@ -107,6 +109,109 @@ def all_bins(unit: Callable[[Any], set[str]], design: Design, config: CoreConfig
     return unit(config.unit) | {f"core: {name}" for name in names}
 
 
+# --- software ---------------------------------------------------------------------------------
+
+
+class _Host:
+    """Software at the registers of a core while its streams go on as they are."""
+
+    def __init__(self, harness: Harness, config: CoreConfig):
+        self.harness = harness
+        self.ports = {port.name: port for port in ports(config)}
+        sources = {driver.port.name: driver for driver in harness.drivers}
+        sinks = {monitor.port.name: monitor for monitor in harness.monitors}
+        self.aw, self.w, self.ar = (sources[f"s_axi_{name}"] for name in ("aw", "w", "ar"))
+        self.b, self.r = sinks["s_axi_b"], sinks["s_axi_r"]
+        self.stream = sources["s_axis"]
+        self.bursts, self.beats = sinks.get("m_axi_ar"), sources.get("m_axi_r")
+
+    async def finish(self) -> None:
+        """Begin nothing new; let accesses that are under way come to their end."""
+        for driver in (self.aw, self.w, self.ar, self.stream):
+            driver.held = True
+        await self._until(self._idle)
+
+    def _idle(self) -> bool:
+        for one, other in ((self.aw, self.w), (self.w, self.aw)):
+            one.held = not other.offers  # both are taken at once
+        return not (
+            any(driver.offers for driver in (self.aw, self.w, self.ar))
+            or len(self.b.accepted) < len(self.aw.accepted)
+            or len(self.r.accepted) < len(self.ar.accepted)
+        )
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Let cycles pass until something holds."""
+        for _ in range(IDLE_LIMIT):
+            if condition():
+                return
+            await self.harness.cycle()
+        raise AssertionError("the core does not come to an end with an access")
+
+    async def write(self, address: int, value: int) -> None:
+        """Write a register and wait for the response."""
+        payloads = (
+            (self.aw, self.ports["s_axi_aw"].pack(addr=[address])),
+            (self.w, self.ports["s_axi_w"].pack(data=[value], strb=[15])),
+        )
+        for driver, payload in payloads:
+            driver.load(Beats(payload), {})
+            driver.restart(None)
+        answered = len(self.b.accepted)
+        await self._until(lambda: len(self.b.accepted) > answered)
+
+    async def memory_is_quiet(self) -> None:
+        """Wait until all bursts that were asked for, if any can be, have been answered."""
+        for _ in range(2):  # one may come with the final beat
+            await self._until(self._all_answered)
+            await self.harness.cycle()
+
+    def _all_answered(self) -> bool:
+        """Whether no burst is offered, and the beats of all that were accepted are taken."""
+        bursts, beats = self.bursts, self.beats
+        if bursts is None or beats is None or beats.answers is None:
+            return True
+        owed = int(np.searchsorted(beats.answers.needs, len(bursts.accepted), side="right"))
+        return not int(bursts.valid.value) and len(beats.accepted) == owed
+
+    async def stream_is_empty(self) -> None:
+        """Wait until no word waits at the stream in."""
+        await self._until(lambda: not self.stream.offers)
+
+
+async def soft_reset(design: Design, config: CoreConfig, harness: Harness) -> None:
+    """Give the layer up as drivers do: reset, drop a word that waits, forget what was noted."""
+    known = registers(design, config)
+    control = known["control"]
+    host = _Host(harness, config)
+    await host.finish()
+    await host.write(control.offset, 1 << control.bit("soft_reset"))
+    await host.write(known["drain"].offset, 1)
+    await host.stream_is_empty()
+    await host.memory_is_quiet()
+    await host.write(known["drain"].offset, 0)
+    for register in known.of("sticky"):
+        await host.write(register.offset, register.mask)
+
+
+def after(
+    design: Design, config: CoreConfig, schedule: Schedule, totals: dict[str, int]
+) -> Schedule:
+    """The schedule with counters that have gone on from these totals."""
+    known = registers(design, config)
+    ar, r = (port_of(ports(config), name) for name in ("s_axi_ar", "s_axi_r"))
+    addresses = ar.unpack(schedule.beats["s_axi_ar"].words)["addr"]
+    read = r.unpack(schedule.beats["s_axi_r"].words)
+    data = read["data"]
+    for event in known.events:
+        low, high = (addresses == known[f"{event.name}_{half}"].offset for half in ("low", "high"))
+        if low.any():
+            total = data[low] + (data[high] << 32) + totals.get(event.name, 0)
+            data[low], data[high] = total & 0xFFFFFFFF, total >> 32
+    beats = Beats(r.pack(data=data, resp=read["resp"]))
+    return replace(schedule, beats={**schedule.beats, "s_axi_r": beats})
+
+
 def around(design: Design) -> Stimuli:
     """Stimuli of the core around a unit's design."""
     unit = stimuli_of(design)
@@ -119,4 +224,5 @@ def around(design: Design) -> Stimuli:
         bins=partial(bins, unit.bins, design),
         all_bins=partial(all_bins, unit.all_bins, design),
         operands=CoreRun,
+        software=Software(reset=partial(soft_reset, design), after=partial(after, design)),
     )

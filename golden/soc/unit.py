@@ -40,7 +40,7 @@ PREFIX = "core_"
 CHECK = 1  # cycles from a packet's header until it is let in, if there is room
 PRIME = 2  # cycles from a pass's start to the first beat offered to the unit
 FETCH = 2  # cycles from a beat of results to its first word
-TURNS = 3  # cycles between two visits of a counter's neighbours
+TURNS = 2  # cycles between two visits of a counter's neighbours
 SETTLE = 8  # cycles after a run's end until nothing counts any more
 READ = 3  # cycles a read takes
 

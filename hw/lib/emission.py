@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from amaranth import hdl
 from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowhere public
+from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib.wiring import Flow, In, Out
 
 from ...golden.contract.config import Config
@@ -58,7 +59,9 @@ class Emitter:
         """RTLIL of one module; the parts it places are converted on the way."""
         if part.key not in self.modules:
             ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
-            text = rtlil.convert(part, name=name, platform=self, ports=ports, emit_src=False)
+            fragment = hdl.Fragment.get(part, self)
+            _empty_buffers(fragment)
+            text = rtlil.convert(fragment, name=name, platform=self, ports=ports, emit_src=False)
             description = Description(part.summary, ["clk", "rst", *ports])
             text, buffers = _buffers(text)
             self.modules[part.key] = Converted(name, text, description, buffers)
@@ -169,15 +172,26 @@ def to_verilog(unit: Part, top: str, *, active_low: bool = False) -> tuple[str, 
     return text, tuple(module.name for module in modules)
 
 
+def _empty_buffers(fragment: hdl.Fragment) -> None:
+    """Take zeros out of buffers, in which nobody reads them: Amaranth writes them bit by bit."""
+    for inner, *_ in fragment.subfragments:
+        _empty_buffers(inner)
+    if isinstance(fragment, MemoryInstance):
+        contents = fragment._data._init
+        if BUFFER_ATTRIBUTES.items() <= fragment._attrs.items() and not any(contents._raw):
+            contents._raw = []
+
+
 def _buffers(text: str) -> tuple[str, tuple[str, ...]]:
-    """RTLIL without the contents of buffers, zeros that nobody reads; the names of buffers."""
+    """RTLIL without contents of buffers that are zeros, which nobody reads; names of buffers."""
     names = []
     for attributes, name in _MEMORY.findall(text):
         if all(f"attribute \\{attribute} " in attributes for attribute in BUFFER_ATTRIBUTES):
             names.append(name)
             memory = re.escape(f'"\\\\{name}"')
             head = rf"^  cell \$meminit_v2 \S+\n    parameter \\MEMID {memory}\n"
-            text = re.sub(rf"{head}(?:    .*\n)*  end\n", "", text, flags=re.MULTILINE)
+            zeros = r"(?:    (?!connect \\DATA \d+'0*1).*\n)*"
+            text = re.sub(rf"{head}{zeros}  end\n", "", text, flags=re.MULTILINE)
     return text, tuple(names)
 
 

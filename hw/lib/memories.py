@@ -1,5 +1,7 @@
 """Memories that may be as short as a configuration wants them."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module
 from amaranth.lib.memory import Memory
 
@@ -13,9 +15,12 @@ BUFFER_ATTRIBUTES = {"no_rw_check": 1, "ram_style": "block"}
 """Attributes of buffers in Verilog: no word is read while it is written; block RAM is meant."""
 
 
-def buffer_of(m: Module, name: str, width: int, words: int) -> Memory:
-    """A memory in block RAM, no word of which is read in the cycle in which it is written."""
-    memory = Memory(shape=width, depth=max(2, words), init=[], attrs=BUFFER_ATTRIBUTES)
+def buffer_of(m: Module, name: str, width: int, words: int, init: Sequence[int] = ()) -> Memory:
+    """A memory in block RAM, no word of which is read in the cycle in which it is written.
+
+    Words hold anything at first, unless ``init`` gives contents.
+    """
+    memory = Memory(shape=width, depth=max(2, words), init=init, attrs=BUFFER_ATTRIBUTES)
     m.submodules[name] = memory
     return memory
 

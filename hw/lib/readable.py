@@ -26,7 +26,7 @@ from .verilog_module import (
     write,
 )
 
-_CLEARED = 4  # words of a memory from which on a loop clears it
+_CLEARED = 4  # equal words of a memory from which on a loop sets them
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _joined(body: list[str], register: str) -> Iterator[str]:
 
 
 def _shorten(process: Process) -> None:
-    """A single line needs no ``begin``; a loop clears a memory."""
+    """A single line needs no ``begin``; a loop gives equal words of a memory their contents."""
     body: list[str] = []
     for line in process.body:
         body.append(line)
@@ -243,18 +243,26 @@ def _shorten(process: Process) -> None:
             opening = body[-3]
             if opening.lstrip().startswith("if (") and opening.endswith(" begin"):
                 body[-3:] = [opening.removesuffix(" begin"), body[-2]]
-    if "initial" in process.start and len(body) > _CLEARED:
-        steps = [STEP.fullmatch(line) for line in body]
-        values = {step[4] for step in steps if step}
-        if len(values) == 1 and all(steps):
-            memory = body[0].strip().partition("[")[0]
-            process.label = f"clear_{memory}"
+    words = [step for step in map(STEP.fullmatch, body) if step]
+    if "initial" in process.start and len(words) == len(body) > _CLEARED:
+        common, times = Counter(step[4] for step in words).most_common(1)[0]
+        if times > _CLEARED:
+            memory = words[0][2].partition("[")[0]
+            filled = [step for step in words if step[4] != common]
+            process.label = f"{'fill' if filled else 'clear'}_{memory}"
             body = [
                 "    integer i;",
-                f"    for (i = 0; i < {len(body)}; i = i + 1)",
-                f"      {memory}[i] = {values.pop()};",
+                f"    for (i = 0; i < {len(words)}; i = i + 1)",
+                f"      {memory}[i] = {common};",
+                *(f"    {step[2]} = {_hexadecimal(step[4])};" for step in filled),
             ]
     process.body = body
+
+
+def _hexadecimal(constant: str) -> str:
+    """A constant in base 16, whichever base it is in."""
+    width, _, value = constant.partition("'d")
+    return f"{width}'h{int(value):x}" if value else constant
 
 
 # --- what is left over ------------------------------------------------------------------------

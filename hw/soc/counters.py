@@ -1,13 +1,13 @@
-"""Counters of events: 64 bits each, in block RAM, read as they were at a snapshot."""
+"""Counters of events: 64 bits each, in block RAM, written out at a snapshot."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.config import Config
 from ...golden.soc.unit import TURNS
 from ..lib.base import Part
 from ..lib.memories import buffer_of
-from .pieces import chosen
+from .pieces import selected
 
 WORD = 32
 
@@ -23,20 +23,21 @@ class Counters(Part[CountersConfig]):
     """A counter of 64 bits for each event.
 
     The low bits of every total are counted at once. Event after event, ``TURNS`` cycles each, the
-    totals in memory follow: where their low bits went down, these have come round. ``snapshot`` has
-    the next whole round copy the totals to where ``address`` reads them, in the next cycle;
+    totals in memory follow: the low word grows by what its low bits lack, the high one by its
+    carry. ``snapshot`` has the next whole round write out all totals, low words at even addresses;
     ``counting`` until then. A snapshot while events fire is spread over a round.
     """
 
     def __init__(self, config: CountersConfig):
-        events = len(config.widths)
+        words = 2 * len(config.widths)
         super().__init__(
             config,
             {
                 "events": In(sum(config.widths)),
                 "snapshot": In(1),
                 "counting": Out(1),
-                "address": In(range(max(2, 2 * events))),
+                "write": Out(1),
+                "address": Out(range(words), init=words - 1),
                 "data": Out(WORD),
             },
         )
@@ -45,68 +46,71 @@ class Counters(Part[CountersConfig]):
         m = Module()
         events = len(self.config.widths)
         event = Signal(range(max(2, events)))
-        phase = Signal(range(TURNS))
-        first_round = Signal(init=1)  # memory holds anything
-        asked = Signal()
-        copying = Signal()
-        final_event = event == events - 1
+        turn = Signal(events, init=1)  # the same with a bit an event
+        high = Signal()
         ends_round = Signal()
-        m.d.comb += [
-            ends_round.eq((phase == TURNS - 1) & final_event),
-            self.counting.eq(asked | copying),
-        ]
-        m.d.sync += phase.eq(Mux(phase == TURNS - 1, 0, phase + 1))
-        with m.If(phase == TURNS - 1):
-            m.d.sync += event.eq(Mux(final_event, 0, event + 1))
-        with m.If(ends_round):
-            m.d.sync += [first_round.eq(0), copying.eq(asked), asked.eq(0)]
-        with m.If(self.snapshot):
-            m.d.sync += asked.eq(1)
-
-        recent, low = self._recent(m, event)
-        totals = buffer_of(m, "totals", WORD, 2 * events)
-        write, read = totals.write_port(), totals.read_port()
-        snapshots = buffer_of(m, "snapshots", WORD, 2 * events)
-        copy, shown = snapshots.write_port(), snapshots.read_port()
-        bits = len(recent)
-        carry = Signal()
+        first_round = Signal(init=1)  # memory holds anything
         before = Signal(WORD)
-        wrapped = Signal()
-        increment = Signal(bits + 1)
         total = Signal(WORD + 1)
-        half = phase == TURNS - 1
+        carry = Signal()
+        m.d.comb += ends_round.eq(high & turn[-1])
+        m.d.sync += high.eq(~high)
+        with m.If(high):
+            m.d.sync += [
+                event.eq(Mux(ends_round, 0, event + 1)),
+                turn.eq(turn.rotate_left(1)),
+            ]
+        with m.If(ends_round):
+            m.d.sync += first_round.eq(0)
+
+        totals = buffer_of(m, "totals", WORD, 2 * events)
+        write, read = totals.write_port(), totals.read_port(domain="comb")
+        with m.If(first_round):  # a reset that block RAM has
+            m.d.sync += before.eq(0)
+        with m.Else():
+            m.d.sync += before.eq(read.data)
+        m.d.sync += [self.address.eq(read.addr), carry.eq(total[-1])]
         m.d.comb += [
-            read.addr.eq(Cat(phase == 1, event)),
-            before.eq(Mux(first_round, 0, read.data)),
-            wrapped.eq(recent < (before[:bits] & low)),
-            increment.eq(Mux(half, carry, Mux(wrapped, low + 1, 0))),
-            total.eq(before + increment),
-            write.en.eq(phase != 0),
-            write.addr.eq(Cat(half, event)),
-            write.data.eq(Mux(half, total, (total & ~low) | recent)),
-            copy.en.eq(write.en & copying),
-            copy.addr.eq(write.addr),
-            copy.data.eq(write.data),
-            shown.addr.eq(self.address),
-            self.data.eq(shown.data),
+            read.addr.eq(Cat(high, event)),
+            total.eq(before + Mux(high, self._advance(m, turn, before), carry)),
+            write.en.eq(1),
+            write.addr.eq(self.address),
+            write.data.eq(total),
+            self.data.eq(total),
         ]
-        m.d.sync += carry.eq(total[-1])
+        self._snapshot(m, ends_round)
         return m
 
-    def _recent(self, m: Module, event: Signal) -> tuple[Signal, Signal]:
-        """The low bits of the total of ``event``, up to date, and which bits these are.
+    def _advance(self, m: Module, turn: Signal, before: Signal) -> Value:
+        """By how much the event whose low word was read has happened since the word was written.
 
-        There are so many that they come round less than once between two visits.
+        So many low bits are counted that they come round less than once in a round.
         """
-        rounds = TURNS * len(self.config.widths)
-        counts, masks, start = [], [], 0
+        cycles = TURNS * len(self.config.widths)
+        counts = []
+        start = 0
         for i, width in enumerate(self.config.widths):
-            recent = Signal(width + rounds.bit_length(), name=f"recent_{i}")
+            most = cycles * ((1 << width) - 1)
+            recent = Signal(most.bit_length(), name=f"recent_{i}")
             m.d.sync += recent.eq(recent + self.events[start : start + width])
             counts.append(recent)
-            masks.append(Const((1 << len(recent)) - 1))
             start += width
-        found = Signal(max(map(len, counts)))
-        low = Signal(WORD)
-        m.d.comb += [found.eq(chosen(counts, event)), low.eq(chosen(masks, event))]
-        return found, low
+        now = Signal(max(map(len, counts)))
+        counted = Signal.like(now)  # which of its bits there are
+        for bit in range(len(now)):
+            having = [turn[i] for i, count in enumerate(counts) if len(count) > bit]
+            always = len(having) == len(counts)
+            m.d.sync += counted[bit].eq(1 if always else Cat(*having).any())
+        m.d.sync += now.eq(selected(zip(turn, counts, strict=True)))
+        return (now - before[: len(now)])[: len(now)] & counted
+
+    def _snapshot(self, m: Module, ends_round: Signal) -> None:
+        """Write out a whole round; what is read in a cycle is written in the next one."""
+        asked = Signal()
+        begins_round = Signal()
+        m.d.sync += begins_round.eq(ends_round)
+        with m.If(begins_round):
+            m.d.sync += [self.write.eq(asked), asked.eq(0)]
+        with m.If(self.snapshot):
+            m.d.sync += asked.eq(1)
+        m.d.comb += self.counting.eq(asked | self.write)

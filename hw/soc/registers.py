@@ -1,21 +1,24 @@
 """Registers of a core behind an AXI4-Lite slave, from golden's list."""
 
-from typing import Any
-
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream
+from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.design import Design
 from ...golden.soc.config import ShellConfig
-from ...golden.soc.registers import BYTES, COMMANDS, INTERRUPTS, Register
+from ...golden.soc.registers import BYTES, COMMANDS, COUNTERS, INTERRUPTS, Access, Register
 from ...golden.soc.unit import ports, registers
 from ..lib.base import Part, payload_layout
+from ..lib.memories import address_bits, buffer_of
 
 OKAY, SLAVE_ERROR = 0, 2
 CHANNELS = ("s_axi_aw", "s_axi_w", "s_axi_b", "s_axi_ar", "s_axi_r")
 _SEEN = ("counting", "busy", "done")
 _OWN = ("refused", "no_shape")
+_WRITTEN: tuple[Access, ...] = ("setting", "command", "mask", "sticky")
+_HALF = COUNTERS.bit_length() - 1
+"""Bit of an address that tells counters from other registers."""
 
 
 class RegisterFile(Part[ShellConfig]):
@@ -24,7 +27,8 @@ class RegisterFile(Part[ShellConfig]):
     * A write is taken when address and data are there and answered in the next cycle; one a cycle.
       It must have all bytes. A write that no register takes is answered with an error and changes
       nothing; so is one to a setting, or a start, while the core is busy, which is noted as well.
-    * A read is answered two cycles after it was taken, one in three cycles.
+    * A read is answered two cycles after it was taken, one in three cycles. Constants and counters
+      are words of a block RAM: constants its initial contents, counters written at a snapshot.
 
     ``start`` and ``soft_reset`` come in the cycle in which the write is taken. ``busy`` lasts from
     the cycle after ``start`` to ``finished``, that cycle included.
@@ -34,6 +38,9 @@ class RegisterFile(Part[ShellConfig]):
         self.map = registers(design, config)
         self.states = tuple(bits.name for bits in self.map["status"].fields)
         self.errors = tuple(bits.name for bits in self.map["errors"].fields)
+        counters = self.map.of("counter")
+        last = max(r.offset for r in self.map.registers if r not in counters) // BYTES
+        self.index_bits = address_bits(max(last + 1, len(counters)))
         flow = {"in": In, "out": Out}
         channels = {
             port.name: flow[port.direction](stream.Signature(payload_layout(port)))
@@ -52,7 +59,8 @@ class RegisterFile(Part[ShellConfig]):
                 **errors,
                 "counting": In(1),
                 "finished": In(1),
-                "counter_address": Out(range(max(2, 2 * len(self.map.events)))),
+                "counter_write": In(1),
+                "counter_address": In(range(len(counters))),
                 "counter_data": In(BYTES * 8),
                 "start": Out(1),
                 "soft_reset": Out(1),
@@ -66,84 +74,82 @@ class RegisterFile(Part[ShellConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._done = Signal()
-        self._shapeless = Signal()
         self._kept = {r.name: Signal(r.width, name=r.name) for r in self.map.of("mask", "sticky")}
-        refused = self._writes(m)
-        self._states(m, refused)
+        refused, shapeless = self._writes(m)
+        self._states(m, refused, shapeless)
         self._reads(m)
         return m
 
+    def _index(self, address: Value) -> tuple[Value, Value]:
+        """Which word of its half an address means, and whether it means a word so far down."""
+        end = 2 + self.index_bits
+        return address[2:end], (address[:2] == 0) & ~address[end:_HALF].any()
+
+    def _among(self, index: Value, *access: Access) -> Value:
+        """Whether a word is a register of one of these kinds."""
+        return Cat(index == register.offset // BYTES for register in self.map.of(*access)).any()
+
     # --- writes -------------------------------------------------------------------------------
 
-    def _writes(self, m: Module) -> Value:
-        """Take writes; whether one is refused because the core is busy."""
+    def _writes(self, m: Module) -> tuple[Signal, Signal]:
+        """Take writes; whether one is refused because the core is busy, or starts no shape."""
         aw, w, b = self.s_axi_aw, self.s_axi_w, self.s_axi_b
         take = Signal()
-        known = Signal()
+        possible = Signal()
         locked = Signal()
-        write = Signal()
+        refused = Signal()
+        index, near = self._index(aw.payload.addr)
+        starts = (index == self.map["control"].offset // BYTES) & w.payload.data[0]
         m.d.comb += [
             take.eq(aw.valid & w.valid & (~b.valid | b.ready)),
             aw.ready.eq(take),
             w.ready.eq(take),
+            possible.eq(near & ~aw.payload.addr[_HALF] & w.payload.strb.all()),
+            locked.eq((self._among(index, "setting") | starts) & self.busy),
+            refused.eq(take & possible & locked),
         ]
-        index, near = self._index(aw.payload.addr)
-        m.d.comb += write.eq(take & w.payload.strb.all() & near)
-        with m.Switch(index):
-            for register in self.map.registers:
-                if register.written:
-                    with m.Case(register.offset // BYTES):
-                        m.d.comb += known.eq(near & w.payload.strb.all())
-                        self._write(m, register, write, w.payload.data, locked)
         with m.If(take):
-            m.d.sync += [
-                b.valid.eq(1),
-                b.payload.resp.eq(_response(known & ~locked)),
-            ]
+            known = self._among(index, *_WRITTEN)
+            m.d.sync += [b.valid.eq(1), b.payload.resp.eq(_response(possible & known & ~locked))]
         with m.Elif(b.ready):
             m.d.sync += b.valid.eq(0)
-        return write & locked
 
-    def _index(self, address: Value) -> tuple[Value, Value]:
-        """Which of the registers before the counters an address means, if it means one of them."""
-        bits = (self.map.of("counter")[0].offset // BYTES - 1).bit_length()
-        last = max(r.offset for r in self.map.registers if r.access != "counter") // BYTES
-        used = min(bits, last.bit_length())
-        return address[2 : 2 + used], (address[:2] == 0) & ~address[2 + used :].any()
+        written = {}
+        for register in self.map.of(*_WRITTEN):
+            written[register.name] = Signal(name=f"writes_{register.name}")
+            here = take & possible & (index == register.offset // BYTES)
+            m.d.comb += written[register.name].eq(here)
+        for register in self.map.of("setting", "mask", "sticky"):
+            self._write(m, register, written[register.name], w.payload.data[: register.width])
+        return refused, self._command(m, written["control"], w.payload.data)
 
-    def _write(
-        self, m: Module, register: Register, write: Value, data: Value, locked: Signal
-    ) -> None:
-        """What a write to a register does."""
-        bits = data[: register.width]
+    def _write(self, m: Module, register: Register, written: Signal, data: Value) -> None:
+        """What a write to a register that keeps something does."""
         if register.access == "setting":
-            with m.If(write):
-                m.d.comb += locked.eq(self.busy)
-            with m.If(write & ~self.busy):
-                m.d.sync += getattr(self, register.name).eq(bits)
-        elif register.access == "command":
-            start, soft_reset, snapshot = (bits[i] for i in range(len(COMMANDS)))
-            with m.If(write & start):
-                m.d.comb += locked.eq(self.busy)
-            m.d.comb += [
-                self.start.eq(write & start & ~self.busy & self._has_shape()),
-                self.soft_reset.eq(write & soft_reset),
-                self.snapshot.eq(write & snapshot),
-                self._shapeless.eq(write & start & ~self.busy & ~self._has_shape()),
-            ]
-        elif register.access == "mask":
-            with m.If(write):
-                m.d.sync += self._kept[register.name].eq(bits)
+            with m.If(written & ~self.busy):
+                m.d.sync += getattr(self, register.name).eq(data)
         else:
-            with m.If(write):
-                m.d.sync += self._kept[register.name].eq(self._kept[register.name] & ~bits)
+            kept = self._kept[register.name]
+            with m.If(written):
+                m.d.sync += kept.eq(data if register.access == "mask" else kept & ~data)
 
-    def _has_shape(self) -> Value:
-        return Cat(getattr(self, side).any() for side in self.map.sides).all()
+    def _command(self, m: Module, control: Signal, data: Value) -> Signal:
+        """What writing 1 to a command does; whether it is a start without a shape."""
+        has_shape = Signal()
+        shapeless = Signal()
+        start, soft_reset, snapshot = (control & data[i] for i in range(len(COMMANDS)))
+        m.d.comb += [
+            has_shape.eq(Cat(getattr(self, side).any() for side in self.map.sides).all()),
+            self.start.eq(start & ~self.busy & has_shape),
+            self.soft_reset.eq(soft_reset),
+            self.snapshot.eq(snapshot),
+            shapeless.eq(start & ~self.busy & ~has_shape),
+        ]
+        return shapeless
 
     # --- states -------------------------------------------------------------------------------
 
-    def _states(self, m: Module, refused: Value) -> None:
+    def _states(self, m: Module, refused: Value, shapeless: Value) -> None:
         """What lasts longer than a write."""
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), self._done.eq(0)]
@@ -151,7 +157,7 @@ class RegisterFile(Part[ShellConfig]):
             m.d.sync += self.busy.eq(0)
         with m.Elif(self.finished):
             m.d.sync += [self.busy.eq(0), self._done.eq(1)]
-        noted = {"refused": refused, "no_shape": self._shapeless}
+        noted = {"refused": refused, "no_shape": shapeless}
         errors = Cat(noted[n] if n in noted else getattr(self, f"error_{n}") for n in self.errors)
         events = Cat(self.finished, errors.any())
         assert len(events) == len(INTERRUPTS)
@@ -167,46 +173,66 @@ class RegisterFile(Part[ShellConfig]):
     # --- reads --------------------------------------------------------------------------------
 
     def _reads(self, m: Module) -> None:
-        """Answer reads: the address waits a cycle for the counters' memory."""
+        """Answer reads: in the first cycle all but what is asked for becomes 0, then all is joined.
+
+        Constants and counters are words of one memory; where other registers are, words are 0.
+        """
         ar, r = self.s_axi_ar, self.s_axi_r
-        counters = self.map.of("counter")
-        address = Signal(len(ar.payload.addr))
         fetch = Signal()
-        first = counters[0].offset // BYTES
-        m.d.comb += self.counter_address.eq(ar.payload.addr[2:])
-        m.d.comb += ar.ready.eq(~fetch & ~r.valid)
-        with m.If(ar.ready):
-            m.d.sync += [address.eq(ar.payload.addr), fetch.eq(ar.valid)]
+        known = Signal()
+        found = Signal()
+        index, near = self._index(ar.payload.addr)
+        is_counter = ar.payload.addr[_HALF]
+        inside = Mux(
+            is_counter,
+            index < len(self.map.of("counter")),
+            self._among(index, "constant", "status", *_WRITTEN),
+        )
+        memory = self._words(m)
+        word = Signal(BYTES * 8, reset_less=True)
+        m.d.comb += [
+            ar.ready.eq(~fetch & ~r.valid),
+            found.eq(near & inside),
+            memory.addr.eq(Cat(index, is_counter)),
+        ]
+        m.d.sync += [
+            fetch.eq(ar.valid & ar.ready),
+            known.eq(found),
+            word.eq(Mux(found, memory.data, 0)),
+        ]
+        data = word
+        for register in self.map.of("status", "sticky", "setting", "mask"):
+            value = Signal(register.width, name=f"read_{register.name}", reset_less=True)
+            here = near & ~is_counter & (index == register.offset // BYTES)
+            m.d.sync += value.eq(Mux(here, self._value(register), 0))
+            data = data | value
         with m.If(fetch):
             m.d.sync += [
-                fetch.eq(0),
                 r.valid.eq(1),
-                r.payload.data.eq(0),
-                r.payload.resp.eq(SLAVE_ERROR),
+                r.payload.data.eq(data),
+                r.payload.resp.eq(_response(known)),
             ]
-            index, near = self._index(address)
-            with m.If(near), m.Switch(index):
-                for register in self.map.registers:
-                    if register.access != "counter":
-                        with m.Case(register.offset // BYTES):
-                            m.d.sync += [
-                                r.payload.data.eq(self._value(register)),
-                                r.payload.resp.eq(OKAY),
-                            ]
-            place = address[2:] - first
-            with m.If((address[2:] >= first) & (place < len(counters)) & (address[:2] == 0)):
-                m.d.sync += [r.payload.data.eq(self.counter_data), r.payload.resp.eq(OKAY)]
         with m.Elif(r.ready):
             m.d.sync += r.valid.eq(0)
 
-    def _value(self, register: Register) -> Any:
-        """What a register reads as."""
-        if register.access == "constant":
-            return register.value
+    def _words(self, m: Module) -> ReadPort:
+        """The memory of constants, its initial contents, and counters, in its upper half."""
+        constants = {r.offset // BYTES: r.value for r in self.map.of("constant")}
+        half = 1 << self.index_bits
+        init = [constants.get(i, 0) for i in range(half)]
+        words = buffer_of(m, "words", BYTES * 8, 2 * half, init)
+        write = words.write_port()
+        m.d.comb += [
+            write.en.eq(self.counter_write),
+            write.addr.eq(half | self.counter_address),
+            write.data.eq(self.counter_data),
+        ]
+        return words.read_port(domain="comb")
+
+    def _value(self, register: Register) -> Value:
+        """What a register that changes reads as."""
         if register.access == "setting":
             return getattr(self, register.name)
-        if register.access == "command":
-            return 0
         if register.access == "status":
             states = {"busy": self.busy, "done": self._done}
             return Cat(*(states.get(name, getattr(self, name, 0)) for name in self.states))

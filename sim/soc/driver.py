@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...golden.contract.design import Design
 from ...golden.contract.errors import TooLongError, UserError
 from ...golden.contract.ports import WORD_BITS, Field, Port
+from ...golden.contract.tiling import Tiling
 from ...golden.soc.blocks import LayerBlocks, Operands
 from ...golden.soc.config import CoreConfig, ResultPacking, ShellConfig
 from ...golden.soc.memory import FetchingConfig, Image
@@ -43,8 +44,9 @@ class Result:
     fields
         Field of the unit's results to ``(tokens, outputs)``, as integers or, where they are
         floating-point numbers, as such; a field with one element a row is ``(tokens, blocks)``, one
-        a block of outputs. Where results have several ports, ``PORT.FIELD`` to ``(blocks of tokens,
-        blocks of results along outputs, beats, elements)``.
+        a block of outputs. All are ``(groups, ...)`` where a unit has results of several groups of
+        weights. Where results have several ports, ``PORT.FIELD`` to ``(blocks of tokens, blocks of
+        results along outputs, beats, elements)``.
     events
         Event name to how often it happened.
     """
@@ -154,15 +156,16 @@ class Driver:
         config = self._layers
         tiling = operands.tiling(config.unit).results
         before = self.counters()
+        tokens_axis, outputs_axis = (0, 1) if in_packets(self.ports) else (-2, -1)
         parts = []
         for tokens in self._calls(tiling.token_blocks, tiling.rows):
             row = [
                 self._sum(operands.part(tokens, outputs), outputs_stay, timeout)
                 for outputs in self._calls(tiling.output_blocks, tiling.columns)
             ]
-            parts.append({name: np.hstack([part[name] for part in row]) for name in row[0]})
+            parts.append(_joined(row, outputs_axis))
         after = self.counters()
-        fields = {name: np.vstack([part[name] for part in parts]) for name in parts[0]}
+        fields = _joined(parts, tokens_axis)
         return Result(fields, {name: after[name] - before[name] for name in after})
 
     def stream(self, operands: Runs, *, timeout: float = DEFAULT_TIMEOUT) -> StreamResult:
@@ -342,17 +345,14 @@ class Driver:
         ]
         found = {}
         for field in result_port(self.ports).sent.fields:
-            values = rows[field.name].reshape(len(tiling), -1, field.count or 1)
+            elements = 1 if field.count is None else tiling.columns
+            values = rows[field.name].reshape(len(tiling), -1, tiling.rows, elements)
             tiles = np.empty_like(values)
             tiles[order] = values
             if field.floating:
                 tiles = _as_floats(field, tiles)
-            if field.count is None:
-                grid = tiles.reshape(tiling.token_blocks, tiling.output_blocks, tiling.rows)
-                found[field.name] = grid.transpose(0, 2, 1).reshape(-1, tiling.output_blocks)
-                found[field.name] = found[field.name][: tiling.tokens]
-            else:
-                found[field.name] = tiling.join_result(tiles.reshape(len(tiles), tiling.rows, -1))
+            groups = [_matrix(tiling, group, field) for group in tiles.swapaxes(0, 1)]
+            found[field.name] = groups[0] if len(groups) == 1 else np.stack(groups)
         return found
 
     # --- the other end ------------------------------------------------------------------------
@@ -430,3 +430,16 @@ def _as_floats(field: Field, patterns: NDArray) -> NDArray:
     """Bit patterns as the floating-point numbers that they stand for."""
     size = field.width // 8
     return patterns.astype(f"<u{size}").view(f"<f{size}")
+
+
+def _matrix(tiling: Tiling, tiles: NDArray, field: Field) -> NDArray:
+    """Tiles, ``(tiles, rows, elements)``, as a matrix with a row a token."""
+    if field.count is not None:
+        return tiling.join_result(tiles)
+    grid = tiles.reshape(tiling.token_blocks, tiling.output_blocks, tiling.rows)
+    return grid.transpose(0, 2, 1).reshape(-1, tiling.output_blocks)[: tiling.tokens]
+
+
+def _joined(parts: list[dict[str, NDArray]], axis: int) -> dict[str, NDArray]:
+    """Fields of several calls side by side."""
+    return {name: np.concatenate([part[name] for part in parts], axis) for name in parts[0]}

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from nibbleforge.golden.contract.config import Config
 from nibbleforge.hw.lib import emission
 from nibbleforge.hw.lib.base import Part
+from nibbleforge.hw.lib.memories import buffer_of
 from nibbleforge.hw.lib.readable import Description, readable
 
 OPERANDS = 4
@@ -131,3 +132,51 @@ def equal(folder, one: str, other: str) -> bool:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or "proof did fail" in done.stderr, done.stdout + done.stderr
     return done.returncode == 0
+
+
+class Table(Part[Drawing]):
+    """A buffer that has contents, and one that has none."""
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"address": In(4), "data": Out(16)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        filled = buffer_of(m, "filled", 16, 16, [1234, 0, 0xBEEF])
+        empty = buffer_of(m, "empty", 16, 16)
+        for memory in (filled, empty):
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [write.en.eq(self.address == 7), read.addr.eq(self.address)]
+            with m.If(self.address != 9):
+                m.d.sync += self.data.eq(read.data)
+        return m
+
+
+def test_a_buffer_is_filled_with_what_it_has():
+    verilog, _ = emission.to_verilog(Table(Drawing(seed=0)), "table_of_words")
+    fills = """  initial begin : fill_filled
+    integer i;
+    for (i = 0; i < 16; i = i + 1)
+      filled[i] = 16'h0;
+    filled[0] = 16'h4d2;
+    filled[2] = 16'hbeef;
+  end
+"""
+    assert fills in verilog
+    assert verilog.count("initial") == 1
+
+
+def test_zeros_of_a_buffer_are_not_even_written_for_yosys(monkeypatch):
+    """Amaranth writes contents bit by bit: those of a large core took minutes."""
+    written = []
+    convert = emission.rtlil.convert
+
+    def watched(*given, **options):
+        written.append(convert(*given, **options))
+        return written[-1]
+
+    monkeypatch.setattr(emission.rtlil, "convert", watched)
+    emission.to_verilog(Table(Drawing(seed=0)), "table_of_words")
+    (text,) = written
+    assert text.count("cell $meminit_v2") == 2
+    assert text.count("connect \\DATA 256'") == 1

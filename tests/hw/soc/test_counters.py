@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 from nibbleforge.golden.soc.unit import TURNS
 from nibbleforge.hw.soc.counters import Counters, CountersConfig
@@ -27,12 +28,11 @@ def counted(widths, increments, snapshots):
                 found.append(await totals(context))
 
     async def totals(context):
-        await context.tick().until(~part.counting)
-        words = []
-        for address in range(2 * len(widths)):
-            context.set(part.address, address)
+        words = [None] * 2 * len(widths)
+        while context.get(part.counting):
+            if context.get(part.write):
+                words[context.get(part.address)] = context.get(part.data)
             await context.tick()
-            words.append(context.get(part.data))
         return [low | high << 32 for low, high in zip(words[::2], words[1::2], strict=True)]
 
     simulator = Simulator(part)
@@ -79,3 +79,43 @@ def test_a_snapshot_is_complete_after_two_rounds():
     simulator.add_testbench(play)
     simulator.run()
     assert 3 * TURNS <= max(waits) <= 2 * 3 * TURNS
+
+
+def test_after_a_reset_everything_is_counted_anew():
+    """Whatever memory holds, and wherever the round was."""
+    events = 3
+    part = Counters(CountersConfig(widths=(1,) * events))
+    reset = Signal()
+    found = []
+
+    async def play(context):
+        context.set(part.events, 7)
+        for cycles in range(40, 40 + 2 * TURNS * events):
+            await context.tick().repeat(cycles)
+            context.set(reset, 1)
+            await context.tick()
+            context.set(reset, 0)
+            await context.tick().repeat(50)
+            context.set(part.events, 0)
+            context.set(part.snapshot, 1)
+            await context.tick()
+            context.set(part.snapshot, 0)
+            context.set(part.events, 7)
+            found.append({})
+            while context.get(part.counting):
+                if context.get(part.write):
+                    found[-1][context.get(part.address)] = context.get(part.data)
+                await context.tick()
+
+    simulator = Simulator(ResetInserter(reset)(part))
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(play)
+    simulator.run()
+    for words in found:
+        assert sorted(words) == list(range(2 * events))
+        lows, highs = (
+            [words[2 * i] for i in range(events)],
+            [words[2 * i + 1] for i in range(events)],
+        )
+        assert highs == [0] * events
+        assert all(50 < low < 50 + 2 * TURNS * events for low in lows)

@@ -41,9 +41,11 @@ def expected(layer):
     """Results as the unit's own payloads have them, put together here anew."""
     beats = RESULTS.unpack(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name].expand())["value"]
     tiling = layer.tiling(CONFIG.unit).results
-    grid = beats.reshape(tiling.token_blocks, tiling.output_blocks, tiling.rows, tiling.columns)
-    whole = np.hstack(list(np.concatenate(list(grid.swapaxes(1, 2)), axis=0).swapaxes(0, 1)))
-    return whole[: tiling.tokens, : tiling.outputs]
+    grid = (tiling.token_blocks, tiling.output_blocks, -1, tiling.rows, tiling.columns)
+    tokens, outputs = (tiling.token_blocks * tiling.rows, tiling.output_blocks * tiling.columns)
+    groups = beats.reshape(grid).transpose(2, 0, 3, 1, 4).reshape(-1, tokens, outputs)
+    groups = groups[:, : tiling.tokens, : tiling.outputs]
+    return groups[0] if len(groups) == 1 else groups
 
 
 def bits(values):
