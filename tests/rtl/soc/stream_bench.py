@@ -83,7 +83,7 @@ async def wrong_packets_are_noted_and_drained(dut):
     errors, status = driver.registers["errors"], driver.registers["status"]
     ports = stored(PORTS)
     width = CONFIG.bus_width // 32
-    longer = 1 << 15
+    longer = 2 * CONFIG.depth(ports[0])
     wrong = {
         "unknown_port": (200, 0, 7, 7),
         "wrong_block": (0, 1, 1, _words(ports[0], 1)),
@@ -95,7 +95,7 @@ async def wrong_packets_are_noted_and_drained(dut):
         words, gives = await begin(pins, driver, operands(JOB["seed"]))
         rest = np.full((count, width), 0xFFFFFFFF, np.uint32)
         packet = np.concatenate([header(CONFIG, port, block, beats), rest])
-        found, whole = await pins.exchange(packet, 1, 1e-6 * len(packet))
+        found, whole = await pins.exchange(packet, 1, 2e-5)
         assert not whole
         assert not len(found)
         assert (await pins.read(errors.offset))[0] == 1 << errors.bit(name)
