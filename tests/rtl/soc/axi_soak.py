@@ -6,7 +6,7 @@ from dataclasses import replace
 import cocotb
 import numpy as np
 import pytest
-from axi_bench import CONFIG, DESIGN, JOB, LONG, UNIT, bits, expected, operands, started
+from axi_bench import CONFIG, DESIGN, JOB, UNIT, bits, expected, operands, started
 from cocotb.task import bridge
 from cocotb.triggers import ClockCycles
 from nibbleforge.golden.soc.blocks import LayerBlocks
@@ -17,6 +17,7 @@ from nibbleforge.sim.soc.driver import CoreError, Driver
 SHARES = (0.0, 0.6, 0.1, 0.9, 0.3)
 """Of all cycles, in how many every channel pauses: layer after layer another share."""
 MOST_BLOCKS = 12  # of tokens and of outputs in a layer
+LONG = 1e-2  # simulated seconds: the longest layers, paused most of the time
 FETCHES = fetching(CONFIG, UNIT.ports(CONFIG.unit)) is not None
 GIVEN_UP = 3  # before every third layer one is given up
 
