@@ -427,6 +427,9 @@ class Core(Unit[CoreConfig]):
       begins with, and the unit does what its own schedule says; a row of results leaves from two
       cycles later on, a bus word a cycle. Loading is as :class:`.loader.Loader` states.
     * ``busy`` lasts from the cycle after the start to that of the final word.
+    * Rows that the unit asks for come from memory: requests are always taken,
+      :class:`.rows.RowFetcher` says when bursts are asked for, and a burst is offered on
+      ``m_axi_ar`` in the next cycle. After a soft reset those under way come to their end first.
 
     Stalls between passes while blocks are missing or results have not left.
 
