@@ -94,7 +94,6 @@ def _memory_facts(design: Design, config: CoreConfig, run: CoreRun) -> dict[str,
         "same latency": len(run.latency) == 1,
         "random latency": len(run.latency) > 1,
         "burst up to the end of a page": bool((ends % PAGE == 0).any()),
-        "row of several bursts": bool((bursts["addr"][1:] == ends[:-1]).any()),
     }
 
 
