@@ -102,8 +102,8 @@ def test_units_with_blocks_and_streams_are_refused():
     with pytest.raises(UserError) as caught:
         core_of(replace(owner, designs=lambda _: (mixed,)))
     assert str(caught.value) == (
-        "the core takes units whose inputs are blocks of tokens and outputs and that give "
-        "results, or plain streams alone; mixed is none."
+        "the core takes units whose inputs are blocks of tokens and outputs and that give results, "
+        "or plain streams alone; mixed is none."
     )
 
 
