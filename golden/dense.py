@@ -21,6 +21,7 @@ from .contract.layer import (
     accumulator_bits,
     check,
     check_shape,
+    dense_events,
     sums,
     workload,
 )
@@ -119,25 +120,7 @@ def ports(config: DenseConfig) -> tuple[Port, ...]:
 
 def events(config: DenseConfig) -> tuple[Event, ...]:
     """Events of the array."""
-    return (
-        Event("macs", "work", "multiply-accumulates done", config.macs_per_step.bit_length()),
-        Event("x_beats", "work", "beats of activations read"),
-        Event("w_beats", "work", "beats of weights read"),
-        Event("y_beats", "work", "rows of results written"),
-        Event("tiles", "work", "tiles finished"),
-        Event(
-            "stall_operands",
-            "time",
-            "cycles within a tile that wait for activations or weights",
-            waits_for={"x": 1, "w": 1},
-        ),
-        Event(
-            "stall_drain",
-            "time",
-            "cycles a finished tile waits for the one before to drain",
-            waits_for={"y": 1},
-        ),
-    )
+    return dense_events(config.macs_per_step)
 
 
 def bandwidth(config: DenseConfig) -> dict[str, float]:

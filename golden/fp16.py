@@ -25,7 +25,7 @@ from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.errors import UserError
 from .contract.events import Counts, Event
-from .contract.layer import Cuttable, check_shape
+from .contract.layer import Cuttable, check_matrices, check_shape, dense_events
 from .contract.ports import Field, Port
 from .contract.schedule import Beats, Pulses, Schedule, final_of
 from .contract.tiling import Tiling
@@ -101,17 +101,8 @@ class Fp16Layer(Cuttable):
 
 def check(config: Fp16Config, layer: Fp16Layer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
-    for name, matrix in (("activations", layer.x), ("weights", layer.w)):
-        if matrix.ndim != 2 or matrix.dtype != np.float16:
-            raise UserError(
-                f"{name} must be a matrix of float16, got {matrix.dtype} {matrix.shape}."
-            )
-    features = layer.x.shape[1]
-    if layer.w.shape[1] != features:
-        raise UserError(
-            f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
-        )
-    check_shape(config, len(layer.x), features, len(layer.w))
+    check_matrices(layer.x, layer.w, np.float16, "float16")
+    check_shape(config, len(layer.x), layer.x.shape[1], len(layer.w))
     for name, matrix in (("activations", layer.x), ("weights", layer.w)):
         wrong = ~np.isfinite(matrix)
         if wrong.any():
@@ -174,25 +165,7 @@ def ports(config: Fp16Config) -> tuple[Port, ...]:
 
 def events(config: Fp16Config) -> tuple[Event, ...]:
     """Events of the array."""
-    return (
-        Event("macs", "work", "multiply-accumulates done", config.macs_per_step.bit_length()),
-        Event("x_beats", "work", "beats of activations read"),
-        Event("w_beats", "work", "beats of weights read"),
-        Event("y_beats", "work", "rows of results written"),
-        Event("tiles", "work", "tiles finished"),
-        Event(
-            "stall_operands",
-            "time",
-            "cycles within a tile that wait for activations or weights",
-            waits_for={"x": 1, "w": 1},
-        ),
-        Event(
-            "stall_drain",
-            "time",
-            "cycles a finished tile waits for the one before to drain",
-            waits_for={"y": 1},
-        ),
-    )
+    return dense_events(config.macs_per_step)
 
 
 def bandwidth(config: Fp16Config) -> dict[str, float]:

@@ -17,7 +17,7 @@ from .arithmetic.quantise import WEIGHT_GROUPS
 from .contract.config import Config
 from .contract.design import Design
 from .contract.errors import UserError
-from .contract.events import Counts, Event
+from .contract.events import Counts, Event, event_of_part
 from .contract.layer import ArrayConfig, Layer, check, ones
 from .contract.layer import sums as integer_sums
 from .contract.ports import Port
@@ -230,10 +230,11 @@ def joined(
         return (*inputs, scale, y)
 
     def events(config: JoinedConfig) -> tuple[Event, ...]:
-        behind = dequantizer.events(config.dequantizer)
+        *inputs, _ = (port.name for port in array.ports(config.array))
+        front, behind = array.events(config.array), dequantizer.events(config.dequantizer)
         return (
-            *(replace(event, waits_for={}) for event in array.events(config.array)),
-            *(replace(event, name=PREFIX + event.name, waits_for={}) for event in behind),
+            *(event_of_part(event, {"y": ("scale", "y")}) for event in front),
+            *(event_of_part(event, {"x": inputs}, PREFIX) for event in behind),
         )
 
     def bandwidth(config: JoinedConfig) -> dict[str, float]:

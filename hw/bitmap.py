@@ -9,13 +9,16 @@ from .lib.base import Unit
 from .lib.networks import (
     Planes,
     compress,
+    count_planes,
     expand,
     prefix_counts,
     shift_down,
     shift_up,
     to_elements,
     to_planes,
+    where_equal,
 )
+from .lib.streams import payload_registers
 
 
 class BitmapDecoder(Unit[BitmapConfig]):
@@ -73,33 +76,36 @@ class BitmapDecoder(Unit[BitmapConfig]):
 
     def _gather(self, m: Module, group: "_CurrentGroup") -> None:
         width = self.config.width
-        below = prefix_counts(m, group.mask, limit=width)
+        *below, count = prefix_counts(m, group.mask, limit=width)
+        ranks = count_planes(m, below, width.bit_length())
         rest = Signal.like(group.mask)
         ends_group = Signal()
-        m.d.comb += rest.eq(group.mask & Cat(count == width for count in below[:-1]))
-        m.d.comb += ends_group.eq(rest == 0)
+        ends_token = Signal()
+        m.d.comb += [
+            rest.eq(group.mask & where_equal(ranks, width)),
+            ends_group.eq(rest == 0),
+            ends_token.eq(ends_group & group.last),
+        ]
 
         fire = Signal()
         free = Signal()
-        pairs = self.pairs.payload
+        pairs = payload_registers(m, self.pairs.payload, "pairs")
         m.d.comb += free.eq(~self.pairs.valid | self.pairs.ready)
         with m.If(free):
             m.d.sync += self.pairs.valid.eq(fire)
+        indices = [_index_of(m, group.mask, ranks, slot) for slot in range(width)]
         with m.If(fire):
             m.d.sync += [
                 group.mask.eq(rest),
-                pairs.count.eq(below[-1]),
+                pairs.count.eq(count),
                 pairs.group_last.eq(ends_group),
-                pairs.last.eq(ends_group & group.last),
+                pairs.last.eq(ends_token),
+                *(register.eq(i) for register, i in zip(pairs.index, indices, strict=True)),
             ]
-            for slot in range(width):
-                index = _index_of(m, group.mask, below[:-1], slot)
-                m.d.sync += pairs.index[slot].eq(index)
         self._take_group(m, group, fire & ends_group)
 
-        count = below[-1]
         if self.config.value_width:
-            values = self._gather_values(m, group, count, fire, ends_group, free)
+            values = self._gather_values(m, group, count, fire, ends_token, free)
             with m.If(fire):
                 for slot, value in enumerate(values):
                     m.d.sync += pairs.value[slot].eq(Mux(count > slot, value, 0))
@@ -117,7 +123,7 @@ class BitmapDecoder(Unit[BitmapConfig]):
         group: "_CurrentGroup",
         count: Value,
         fire: Signal,
-        ends_group: Signal,
+        ends_token: Signal,
         free: Signal,
     ) -> list[Value]:
         """The next ``width`` values, from what is left of the held beat and the incoming one."""
@@ -130,10 +136,10 @@ class BitmapDecoder(Unit[BitmapConfig]):
         m.d.comb += self.values.ready.eq(group.valid & free & needs)
         m.d.comb += fire.eq(group.valid & free & (~needs | self.values.valid))
         with m.If(fire):
-            m.d.sync += held.offset.eq(Mux(ends_group & group.last, -1, ahead))
+            m.d.sync += held.offset.eq(Mux(ends_token, held.none, ahead[: len(held.offset)]))
         self._keep_beat(m, held, fire & needs)
-        source = to_planes([*held.values, *_elements(self.values.payload.value)])
-        return to_elements(shift_down(m, source, held.offset, width), width)
+        source = [*held.values, *_elements(self.values.payload.value)]
+        return shift_down(m, source, held.offset, width)
 
     def _scatter(self, m: Module, group: "_CurrentGroup") -> None:
         config = self.config
@@ -173,15 +179,15 @@ class BitmapDecoder(Unit[BitmapConfig]):
                 window += incoming
         with m.If(fire):
             m.d.sync += taken.eq(0)
-            m.d.sync += held.offset.eq(Mux(group.last, -1, ahead))
+            m.d.sync += held.offset.eq(Mux(group.last, held.none, ahead[: len(held.offset)]))
         with m.Elif(accepted):
             m.d.sync += taken.eq(taken + 1)
         self._keep_beat(m, held, fire & accepted)
         self._take_group(m, group, fire)
 
         # align to the first value of the group, then expand to the places of the mask
-        values = shift_down(m, to_planes(window), held.offset, config.group)
-        dense = self.dense.payload
+        values = to_planes(shift_down(m, window, held.offset, config.group))
+        dense = payload_registers(m, self.dense.payload, "dense")
         m.d.comb += aligned.next.eq(~self.dense.valid | self.dense.ready)
         aligned.load(m, fire, values, group)
         with m.If(aligned.next):
@@ -294,23 +300,29 @@ class BitmapEncoder(Unit[BitmapConfig]):
         ]
         for i, value in enumerate(to_elements(opened, min(beat, places))):
             m.d.comb += self.values.payload.value[i].eq(value)
-        left = [Mux(written, plane[beat:], plane) for plane in opened]
+        remaining = [
+            Signal(places, name=f"remaining_bit{bit}") for bit in range(config.value_width)
+        ]
+        for plane, value in zip(opened, remaining, strict=True):
+            m.d.comb += value.eq(Mux(written, plane[beat:], plane))
         moved = shift_up(m, packed.planes, offset, places)
         with m.If(self.bitmap.valid & self.bitmap.ready):
             m.d.sync += sent.eq(1)
         with m.If(written):
             m.d.sync += beats.eq(beats - 1)
-        m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, left, strict=True)]
+        m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, remaining, strict=True)]
         with m.If(packed.next):
             m.d.sync += [valid.eq(packed.valid), sent.eq(0)]
-        with m.If(packed.next & packed.valid):
+        enters = Signal()
+        m.d.comb += enters.eq(packed.next & packed.valid)
+        with m.If(enters):
             m.d.sync += [
                 mask.eq(packed.mask),
                 last.eq(packed.last),
                 beats.eq(total[len(offset) :] + (packed.last & (rest != 0))),
                 offset.eq(Mux(packed.last, 0, rest)),
             ]
-            for plane, old, new in zip(opened, left, moved, strict=True):
+            for plane, old, new in zip(opened, remaining, moved, strict=True):
                 m.d.sync += plane.eq(new | old[: beat - 1])
         m.d.comb += [
             self.events.value_beats.eq(written),
@@ -337,7 +349,8 @@ class _HeldBeat:
     """
 
     def __init__(self, config: BitmapConfig):
-        self.offset = Signal(range(config.beat), init=config.beat - 1, name="held_offset")
+        self.none = config.beat - 1
+        self.offset = Signal(range(config.beat), init=self.none, name="held_offset")
         self.values = [
             Signal(config.value_width, name=f"held_{i}", reset_less=True)
             for i in range(1, config.beat)
@@ -371,10 +384,10 @@ def _elements(array: data.View) -> list[Value]:
     return [array[i] for i in range(array.shape().length)]
 
 
-def _index_of(m: Module, mask: Value, ranks: list[Value], rank: int) -> Value:
+def _index_of(m: Module, mask: Value, ranks: Planes, rank: int) -> Value:
     """Index of the set bit that has ``rank`` set bits below it; 0 if there is none."""
     chosen = Signal(len(mask), name=f"chosen_{rank}")
-    m.d.comb += chosen.eq(Cat(mask[i] & (below == rank) for i, below in enumerate(ranks)))
+    m.d.comb += chosen.eq(mask & where_equal(ranks, rank))
     bits = (len(mask) - 1).bit_length()
     return Cat(
         Cat(chosen[i] for i in range(len(mask)) if i >> bit & 1).any() for bit in range(bits)

@@ -80,8 +80,8 @@ class DenseArray(Unit[DenseConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x = registered(m, platform, "x_register", self.x)
-        w = registered(m, platform, "w_register", self.w)
+        x = registered(m, platform, "x", self.x)
+        w = registered(m, platform, "w", self.w)
         drain = RowDrain(RowDrainConfig(rows=config.rows))
         place(m, platform, "drain", drain)
         control = Signal(control_layout)
@@ -114,7 +114,7 @@ class DenseArray(Unit[DenseConfig]):
     ) -> None:
         """Passes over an operand beat, ends of tiles, draining of results."""
         config = self.config
-        ready = x.valid & w.valid
+        valid = Signal(name="operands_valid")
         first = Signal(init=1)
         high = Signal()
         ends_tile = Signal()
@@ -122,7 +122,8 @@ class DenseArray(Unit[DenseConfig]):
         done = Signal()
         m.d.comb += [
             ends_tile.eq(x.payload.last & (high if config.passes == 2 else 1)),
-            step.eq(ready & ~(ends_tile & drain.busy)),
+            valid.eq(x.valid & w.valid),
+            step.eq(valid & ~(ends_tile & drain.busy)),
             done.eq(step & (high if config.passes == 2 else 1)),
             x.ready.eq(done),
             w.ready.eq(done),
@@ -146,8 +147,8 @@ class DenseArray(Unit[DenseConfig]):
             self.events.w_beats.eq(self.w.valid & self.w.ready),
             self.events.y_beats.eq(control.pull),
             self.events.tiles.eq(control.load),
-            self.events.stall_operands.eq(~first & ~ready),
-            self.events.stall_drain.eq(ready & ends_tile & drain.busy),
+            self.events.stall_operands.eq(~first & ~valid),
+            self.events.stall_drain.eq(valid & ends_tile & drain.busy),
         ]
 
 

@@ -147,7 +147,7 @@ class Dequantizer(Unit[DequantizerConfig]):
         begins = Signal()  # a weight group
         ready = Signal()
         from_zero = Signal(init=1)
-        final = Signal()  # weight group of a tile
+        final = Signal(name="final_group")  # weight group of a tile
         held_final = Signal()
         waits = Signal()
         go = enable & ~waits
@@ -198,12 +198,12 @@ class Dequantizer(Unit[DequantizerConfig]):
         """After a pass whose sums the next one needs: until the first of them is there."""
         cycles = self.config.period - self.config.beats
         if cycles:
-            left = Signal(range(cycles + 1))
-            m.d.comb += waits.eq(left != 0)
+            remaining = Signal(range(cycles + 1))
+            m.d.comb += waits.eq(remaining != 0)
             with m.If(start.valid & start.last & ~start.final):
-                m.d.sync += left.eq(cycles)
+                m.d.sync += remaining.eq(cycles)
             with m.Elif(enable & waits):
-                m.d.sync += left.eq(left - 1)
+                m.d.sync += remaining.eq(remaining - 1)
 
     def _operands(self, m: Module, start: data.View) -> list[tuple[Value, Value]]:
         """Integer and FP16 factor of each lane for the rows that start."""

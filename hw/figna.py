@@ -36,7 +36,7 @@ class MantissaProcessor(Part[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         running = Signal(self.config.accumulator_bits, reset_less=True)
-        before = Signal.like(running)
+        before = Signal.like(running, name="augend")
         total = Signal.like(running)
         m.d.comb += before.eq(Mux(self.control.first, 0, running))
         if self.config.tree == "carry_save":
@@ -183,8 +183,8 @@ class FignaArray(Unit[FignaConfig]):
         config = self.config
         group = GroupRegisters(config)
         control = Signal(control_layout)
-        x = registered(m, platform, "x_register", self._whole(m, group))
-        w = registered(m, platform, "w_register", self.w)
+        x = registered(m, platform, "x", self._whole(m, group))
+        w = registered(m, platform, "w", self.w)
         m.d.comb += [x.ready.eq(control.step), w.ready.eq(control.step)]
         post = PostSequence(m, platform, self, group, control.load)
         self._step(m, x, w, control, group.ends_tile, post.busy)
@@ -226,8 +226,8 @@ class FignaArray(Unit[FignaConfig]):
         busy: Value,
     ) -> None:
         """Multiply when both operands are there and, for a group's last ones, room for the sums."""
-        ready = Signal()
-        held = Signal()
+        ready = Signal(name="operands_valid")
+        held = Signal(name="sums_held")
         last = x.payload.last
         first = Signal(init=1)
         open_tile = Signal()

@@ -189,8 +189,8 @@ class Fp16Array(Unit[Fp16Config]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        x = registered(m, platform, "x_register", self.x)
-        w = registered(m, platform, "w_register", self.w)
+        x = registered(m, platform, "x", self.x)
+        w = registered(m, platform, "w", self.w)
         drain = RowDrain(RowDrainConfig(rows=config.rows))  # of registers 0
         place(m, platform, "drain", drain)
         step = Signal()
@@ -294,7 +294,7 @@ class _Turns:
         due = Signal(range(size))
         filling = Signal()  # all beats are worked off, the turn is not over
         begun = Signal()
-        final = Signal()
+        final = Signal(name="final_beat")
         over = Signal()
         m.d.comb += [
             step.eq(self.go & ready & (turn == due)),

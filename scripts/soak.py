@@ -11,7 +11,7 @@ import typer
 from ..golden.contract.errors import DifferenceError, RequirementError
 from ..golden.units import UNITS, unit
 from ..sim.tools.results import check_output, write_text
-from ..sim.verify.soak import COMPARISONS, ROWS, Finding, soak
+from ..sim.verify.soak import BRIEF, COMPARISONS, FULL, ROWS, Finding, soak
 from .main import run_app
 from .show import PROSE, console, errors, page_end, page_row, progress
 
@@ -25,12 +25,15 @@ def command(
         list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="J", help="Verifications at once.")] = 2,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Some of each only, for a unit under work.")
+    ] = False,
 ) -> None:
     """Run every verification; fails if one does."""
     check_output(output.parent)
     names = [unit(name).name for name in units or UNITS]
     with progress() as report:
-        findings = soak(names, jobs, report)
+        findings = soak(names, jobs, report, BRIEF if brief else FULL)
     write_text(output, "\n".join(_page(findings)))
     failed = [finding for finding in findings if finding.wrong]
     for finding in failed:

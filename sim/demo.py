@@ -17,10 +17,9 @@ from ..golden.units import UNITS
 from ..tb.job import Job
 from .run import cocotb
 from .run.measure import Progress, Runner
-from .run.verilator import Optimise
 from .tensors.files import Capture, sample_path
 from .tools.workers import Workers, as_finished
-from .units.simulate import Simulation, Tensors, of_capture, prepare, simulate
+from .units.simulate import Run, Simulation, Tensors, of_capture, prepare, simulate
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,12 @@ class Scope:
         Tokens that the native harness takes, at most; None: all.
     corner
         Tokens and outputs that the cocotb harness takes.
-    optimise
-        How much the compiler does for the native harness.
     """
 
     runs: Mapping[str, Case] = field(default_factory=lambda: RUNS)
     layer: str = ""
     tokens: int | None = None
     corner: int = 32
-    optimise: Optimise = "fast"
 
 
 @dataclass
@@ -186,7 +182,7 @@ def _native(
     owner = UNITS[case.unit]
     tensors = of_capture(capture, result.layer, with_weights=owner.takes == "layer")
     tensors = replace(tensors, activations=tensors.activations[: scope.tokens])
-    runner = Runner(workers, optimise=scope.optimise)
+    runner = Runner(workers)
     result.simulations[shown] = simulate(owner, case.config, case.runtime, tensors, runner)
 
 
@@ -202,9 +198,13 @@ def _corners(
     tests: str,
 ) -> None:
     """First tokens and outputs of all layers."""
-    operands = [_operands(case, design, capture, r.layer, scope.corner) for r in results]
-    job = Job.of(case.unit, design, case.config, list(range(len(results))))
-    compare_in_cocotb(results, shown, job, operands, folder, workers, tests)
+    runs = [_run(case, design, capture, result.layer, scope.corner) for result in results]
+    for config in dict.fromkeys(run.config for run in runs):
+        alike = [number for number, run in enumerate(runs) if run.config == config]
+        job = Job.of(case.unit, design, config, list(range(len(alike))))
+        operands = [runs[number].operands for number in alike]
+        chosen = [results[number] for number in alike]
+        compare_in_cocotb(chosen, shown, job, operands, folder, workers, tests)
 
 
 def compare_in_cocotb(
@@ -234,10 +234,10 @@ def _verdict(outcome: cocotb.Outcome, seed: int) -> str:
     return next((verdict.message for verdict in mine if not verdict.passed), "")
 
 
-def _operands(case: Case, design: Design, capture: Capture, layer: str, corner: int) -> Any:
+def _run(case: Case, design: Design, capture: Capture, layer: str, corner: int) -> Run:
     """First tokens and outputs of a layer, prepared as the unit's simulation does."""
     owner = UNITS[case.unit]
     x = capture.activations(layer)[:corner]
     w = capture.weights(layer)[:corner] if owner.takes == "layer" else None
     prepared = prepare(owner, case.config, case.runtime, Tensors(x, w))
-    return next(run.operands for run in prepared.runs if run.design.name == design.name)
+    return next(run for run in prepared.runs if run.design.name == design.name)

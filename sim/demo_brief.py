@@ -26,11 +26,10 @@ SCOPE = Scope(
     layer="mlp.gate_proj",
     tokens=64,
     corner=2 * EXTENT,
-    optimise="quick",
 )
 """A linear layer whose speed-up on nibbles is near the mean of the sample's."""
 
-FFN_SCOPE = FfnScope(numbers=(1,), optimise="quick")
+FFN_SCOPE = FfnScope(numbers=(1,))
 """The FFN whose speed-up is nearest to the mean of the sample's."""
 
 

@@ -17,7 +17,6 @@ from .demo import LayerResult, compare_in_cocotb, perform
 from .llm.reglu_ablation import svd
 from .llm.reglu_perplexity import Prepared
 from .run.measure import Progress, Runner
-from .run.verilator import Optimise
 from .tensors.ffns import FfnSample, FfnWeights, sample_path
 from .tools.workers import Workers
 from .units.simulate import Tensors, prepare, simulate
@@ -39,13 +38,10 @@ class FfnScope:
         The unit.
     numbers
         Layers whose FFNs run; empty: all.
-    optimise
-        How much the compiler does for the native harness.
     """
 
     config: RegluConfig = field(default_factory=RegluConfig)
     numbers: tuple[int, ...] = ()
-    optimise: Optimise = "fast"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +102,7 @@ def tasks(
 def _native(result: LayerResult, layer: Layer, scope: FfnScope, workers: Workers) -> None:
     """Some tokens of a layer."""
     tensors = Tensors(layer.x[:TOKENS], ffn=layer.weights, predictor=layer.predictor)
-    runner = Runner(workers, optimise=scope.optimise)
+    runner = Runner(workers)
     found = simulate(reglu.UNIT, scope.config, RegluSettings(), tensors, runner)
     result.simulations[reglu.UNIT.name] = found
 

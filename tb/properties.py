@@ -64,13 +64,13 @@ class QueueProperties(Elaboratable):
             Assume(~unit.pop | (count != 0), "a pop needs an entry"),
             Assume(count + unit.push - unit.pop <= depth, "a push needs room"),
         ]
-        prove(m, "there is a head while there are entries", unit.there == (count != 0))
+        prove(m, "there is a head while there are entries", unit.valid == (count != 0))
         room = (count < depth) | ((count == depth) & unit.pop)
         prove(m, "there is room for as many entries as declared", unit.room == room)
 
         waits, head = Signal(), Signal.like(unit.head)
-        m.d.sync += [waits.eq(unit.there & ~unit.pop), head.eq(unit.head)]
-        prove(m, "the head stays", ~waits | unit.there)
+        m.d.sync += [waits.eq(unit.valid & ~unit.pop), head.eq(unit.head)]
+        prove(m, "the head stays", ~waits | unit.valid)
         prove(m, "the head stays the same", ~waits | (unit.head == head))
         reach(m, "a head waits", waits & unit.pop)
         reach(m, "a full queue takes an entry", (count == depth) & unit.push)

@@ -26,7 +26,7 @@ class RequesterProperties(HandshakeProperties):
         m = super().elaborate(platform)
         unit = self.unit
         assume_starts(m, unit.start, unit.quiet)
-        m.d.comb += Assume(~unit.received | unit.there, "what is received was awaited")
+        m.d.comb += Assume(~unit.received | unit.awaited_valid, "what is received was awaited")
         matrix = unit.awaited.matrix
         m.d.comb += Assume(
             unit.down_done == (unit.received & (matrix == Matrix.DOWN)), "a down row is done"
@@ -68,14 +68,14 @@ class PredictorProperties(Elaboratable):
         m.d.comb += [
             Assume(~unit.score_done | (scores != 0), "a score is due"),
             Assume(~unit.score_done | unit.score_end | (scores != 1), "the final score ends"),
-            Assume(~unit.take | unit.candidate.there, "what is taken is there"),
+            Assume(~unit.take | unit.candidate.valid, "what is taken is there"),
         ]
         waits, neuron = Signal(), Signal.like(unit.candidate.neuron)
         m.d.sync += [
-            waits.eq(unit.candidate.there & ~unit.take & ~unit.start),
+            waits.eq(unit.candidate.valid & ~unit.take & ~unit.start),
             neuron.eq(unit.candidate.neuron),
         ]
-        prove(m, "a candidate stays", ~waits | unit.candidate.there)
+        prove(m, "a candidate stays", ~waits | unit.candidate.valid)
         prove(m, "a candidate stays the same", ~waits | (unit.candidate.neuron == neuron))
         reach(m, "a candidate waits", waits & unit.take)
         reach(m, "the last neuron is taken", unit.take & (unit.candidate.neuron == neurons - 1))

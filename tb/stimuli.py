@@ -1,6 +1,6 @@
 """What a testbench declares for a design: operands of every kind, and what they must reach."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +48,22 @@ class Stimuli:
         Configurations with a small space, and ``exhaustive(config)``: that space in full.
     few
         ``few(config)``: whether that space is small enough to be tried on every mutant.
-    bins, all_bins
-        Functional bins that operands hit, and all that must be hit.
+    bins
+        ``bins(config, operands)``: functional bins, which all must be hit, and whether these
+        operands hit them.
     waiting
         ``waiting(config, rng)``: operands that need every port more than once in the midst of
         work, so that a closed port brings the design to a halt; by default random ones.
+    under_way
+        ``under_way(schedule)``: cycle in a free-flowing run of those operands from which on every
+        part of the design is in the midst of work, so that ports may be closed.
     illegal
         ``illegal(config, rng)``: schedule of a run of at least three tiles, tokens or groups, in
         which one that is neither the first nor the last must report an error, if there is any.
+    goals
+        Reference to what formal proofs are to show, a sequence of
+        :class:`~nibbleforge.tb.goals.Goal`; empty: nothing. See
+        :mod:`~nibbleforge.golden.contract.reference`.
     software
         What software does between runs, if there is any.
     """
@@ -66,11 +74,12 @@ class Stimuli:
     corners: Callable[[Any], Any]
     small: Sequence[Config]
     exhaustive: Callable[[Any], Any]
-    bins: Callable[[Any, Any], set[str]]
-    all_bins: Callable[[Any], set[str]]
+    bins: Callable[[Any, Any], dict[str, bool]]
     few: Callable[[Any], bool] = lambda config: True
     waiting: Callable[[Any, Any], Any] | None = None
+    under_way: Callable[[Schedule], int] = lambda schedule: 0
     illegal: Callable[[Any, Any], Schedule] | None = None
+    goals: str = ""
     software: Software | None = None
 
 
@@ -79,6 +88,17 @@ def stimuli_of(design: Design) -> Stimuli:
     found = resolve(design.stimuli)
     stimuli: Stimuli = found if design.inner is None else found(design.inner)
     return stimuli
+
+
+def bins_of(design: Design, config: Config, seeds: Iterable[int]) -> dict[str, bool]:
+    """Functional bins, and whether random operands of these seeds hit them."""
+    stimuli = stimuli_of(design)
+    found: dict[str, bool] = {}
+    for seed in seeds:
+        operands = stimuli.random(config, np.random.default_rng(seed))
+        for name, hit in stimuli.bins(config, operands).items():
+            found[name] = found.get(name, False) or bool(hit)
+    return found
 
 
 def illegal_run(design: Design, config: Config, seed: int) -> Schedule:

@@ -119,12 +119,11 @@ def corners(config: GroupArrayConfig) -> dict[str, Any]:
 def waiting_layer(config: AndaConfig, rng: np.random.Generator) -> AndaLayer:
     """Several tiles of several groups, each of which takes scales."""
     mantissa = int(rng.integers(1, config.max_mantissa + 1))
-    return AndaLayer(mantissa=mantissa, **waiting(config, rng))
+    return AndaLayer(mantissa=mantissa, **waiting(config, rng, 2 * config.columns))
 
 
-def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, Any]:
+def waiting(config: GroupArrayConfig, rng: np.random.Generator, outputs: int) -> dict[str, Any]:
     """Their operands, by name."""
-    outputs = 2 * config.columns
     operands = drawn(config, rng, 2 * config.rows, 4 * config.group, outputs)
     operands["weight_group"] = config.group
     for name in {"d", "minimum"} & operands.keys():
@@ -132,24 +131,24 @@ def waiting(config: GroupArrayConfig, rng: np.random.Generator) -> dict[str, Any
     return operands
 
 
-def bins(config: AndaConfig, operands: AndaLayer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: AndaConfig, operands: AndaLayer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     mantissa = operands.mantissa
     y = compute(config, operands)
     facts = {
         "mantissa of 1 bit": mantissa == 1,
         "longest mantissa": mantissa == config.max_mantissa,
+        **shared_bins(config, operands, operands.encoded(config), y),
     }
     if config.output == "fp16":
         facts["saturated result"] = (np.abs(y) == np.finfo(np.float16).max).any()
-    hit = {name for name, hit in facts.items() if hit}
-    return hit | shared_bins(config, operands, operands.encoded(config), y)
+    return facts
 
 
 def shared_bins(
     config: GroupArrayConfig, operands: GroupOperands, anda: Anda, y: NDArray[np.floating]
-) -> set[str]:
-    """Functional bins of all arrays on groups that these operands and results hit."""
+) -> dict[str, bool]:
+    """Functional bins of all arrays on groups, and whether operands and results hit them."""
     tiling, groups = operands.tiling(config), operands.groups(config)
     mantissa, magnitudes = anda.mantissa, anda.magnitude
     scales = np.abs(operands.d)
@@ -160,8 +159,6 @@ def shared_bins(
         "several groups": groups > 1,
         "several weight groups": operands.d.shape[1] > 1,
         "several groups a weight group": operands.d.shape[1] < groups,
-        "ragged token edge": len(operands.x) % config.rows != 0,
-        "ragged output edge": len(operands.w) % config.columns != 0,
         "padded group": operands.x.shape[1] % config.group != 0,
         "group of zeros": (magnitudes.reshape(-1, config.group) == 0).all(axis=1).any(),
         "negative zero": (anda.sign & (magnitudes == 0)).any(),
@@ -175,43 +172,11 @@ def shared_bins(
         "negative scale": (operands.d < 0).any(),
         "result of zero": (y == 0).any(),
     }
-    return {name for name, hit in facts.items() if hit}
-
-
-def all_bins(config: AndaConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {"mantissa of 1 bit", "longest mantissa", *all_shared_bins(config)}
-    if config.output == "fp16":
-        names.add("saturated result")
-    return names
-
-
-def all_shared_bins(config: GroupArrayConfig) -> set[str]:
-    """Every bin of all arrays on groups that must be hit."""
-    names = {
-        "single tile",
-        "several tiles",
-        "single group",
-        "several groups",
-        "several weight groups",
-        "several groups a weight group",
-        "padded group",
-        "group of zeros",
-        "negative zero",
-        "element shifted out",
-        "largest magnitude",
-        "smallest exponent",
-        "largest exponent",
-        "smallest weight",
-        "subnormal scale",
-        "negative scale",
-        "result of zero",
-    }
     if config.rows > 1:
-        names.add("ragged token edge")
+        facts["ragged token edge"] = len(operands.x) % config.rows != 0
     if config.columns > 1:
-        names.add("ragged output edge")
-    return names
+        facts["ragged output edge"] = len(operands.w) % config.columns != 0
+    return facts
 
 
 def exhaustive_products(config: AndaConfig) -> AndaLayer:
@@ -242,7 +207,6 @@ ARRAY = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_products,
     bins=bins,
-    all_bins=all_bins,
     few=lambda config: False,
     waiting=waiting_layer,
 )

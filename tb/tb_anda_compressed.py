@@ -8,6 +8,7 @@ from ..golden.anda.compressed import CompressedLayer, compute
 from ..golden.anda.config import AndaConfig
 from ..golden.anda.format import MANTISSA_MAX
 from ..golden.anda.values import AndaLayer
+from ..golden.contract.schedule import Schedule
 from . import tb_anda
 from .stimuli import Stimuli
 
@@ -29,6 +30,18 @@ def random_layer(config: AndaConfig, rng: np.random.Generator) -> CompressedLaye
     outputs = config.group * int(rng.integers(1, 3))
     layer = tb_anda.layer(config, rng, tokens, features, outputs)
     return _compressed(layer, int(rng.integers(1, MANTISSA_MAX + 1)))
+
+
+def waiting_layer(config: AndaConfig, rng: np.random.Generator) -> CompressedLayer:
+    """Several groups of results, each of several tiles."""
+    mantissa, result_mantissa = rng.integers(1, (config.max_mantissa + 1, MANTISSA_MAX + 1))
+    operands = tb_anda.waiting(config, rng, 2 * config.group)
+    return _compressed(AndaLayer(mantissa=int(mantissa), **operands), int(result_mantissa))
+
+
+def under_way(schedule: Schedule) -> int:
+    """The compressor has the first results of a group, the array works on the next tile."""
+    return int(schedule.cycles["y_mantissa"][0]) + 1
 
 
 def corner_layer(config: AndaConfig) -> CompressedLayer:
@@ -57,8 +70,8 @@ def _compressed(layer: AndaLayer, mantissa: int) -> CompressedLayer:
     return CompressedLayer(**values, result_mantissa=mantissa)
 
 
-def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: AndaConfig, operands: CompressedLayer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     results = compute(config, operands)
     mantissa = results.mantissa
     facts = {
@@ -71,25 +84,10 @@ def bins(config: AndaConfig, operands: CompressedLayer) -> set[str]:
         "smallest result exponent": (results.exponent == 1).any(),
         "negative result": (results.sign & (results.magnitude > 0)).any(),
     }
-    hit = {name for name, hit in facts.items() if hit}
     shared = tb_anda.shared_bins(config, operands, operands.encoded(config), results.decode())
-    return (hit | shared) & all_bins(config)
-
-
-def all_bins(config: AndaConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "result mantissa of 1 bit",
-        "longest result mantissa",
-        "group of results",
-        "groups of results",
-        "result shifted out",
-        "largest result exponent",
-        "smallest result exponent",
-        "negative result",
-    }
-    whole = {"single tile", "ragged output edge"}  # seldom, never: outputs are whole groups
-    return names | tb_anda.all_shared_bins(config) - whole
+    for name in ("single tile", "ragged output edge"):  # seldom, never: outputs are whole groups
+        shared.pop(name, None)
+    return facts | shared
 
 
 ARRAY = Stimuli(
@@ -100,6 +98,7 @@ ARRAY = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_products,
     bins=bins,
-    all_bins=all_bins,
     few=lambda config: False,
+    waiting=waiting_layer,
+    under_way=under_way,
 )

@@ -106,8 +106,8 @@ def exhaustive_groups(config: CompressorConfig) -> LaneGroups:
     return LaneGroups(np.tile(values, (MANTISSA_MAX, 1, 1)), mantissa)
 
 
-def bins(config: CompressorConfig, operands: LaneGroups) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: CompressorConfig, operands: LaneGroups) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     planes = operands.planes
     magnitude = operands.values & 0x7FFF
     nonfinite = operands.nonfinite
@@ -118,9 +118,6 @@ def bins(config: CompressorConfig, operands: LaneGroups) -> set[str]:
     zero = magnitude == 0
     facts = {
         "mantissa outside 1..16": operands.mantissa != planes,
-        "fewer planes than beats": planes[:-1] < config.beats,
-        "as many planes as beats": planes[:-1] == config.beats,
-        "more planes than beats": planes[:-1] > config.beats,
         "Inf or NaN": nonfinite,
         "groups without Inf or NaN after one": np.diff(nonfinite.any(axis=(1, 2)).astype(int)) < 0,
         "subnormal number": (magnitude > 0) & (magnitude < 1 << 10),
@@ -132,35 +129,15 @@ def bins(config: CompressorConfig, operands: LaneGroups) -> set[str]:
         "element below all planes": ~zero & (distance >= planes[:, None, None]),
         "largest distance": distance == TOP - 1,
         "largest number": magnitude == 0x7BFF,
-    }
-    hit = {name for name, where in facts.items() if where.any()}
-    return hit | {f"mantissa {m}" for m in operands.mantissa if 1 <= m <= MANTISSA_MAX}
-
-
-def all_bins(config: CompressorConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "mantissa outside 1..16",
-        "Inf or NaN",
-        "groups without Inf or NaN after one",
-        "subnormal number",
-        "group of subnormal numbers",
-        "group of zeros",
-        "-0",
-        "largest exponent in the first beat",
-        "largest exponent in the final beat",
-        "element below all planes",
-        "largest distance",
-        "largest number",
-        *(f"mantissa {m}" for m in range(1, MANTISSA_MAX + 1)),
+        **{f"mantissa {m}": operands.mantissa == m for m in range(1, MANTISSA_MAX + 1)},
     }
     if config.beats > 1:
-        names.add("fewer planes than beats")
+        facts["fewer planes than beats"] = planes[:-1] < config.beats
     if config.beats <= MANTISSA_MAX:
-        names.add("as many planes as beats")
+        facts["as many planes as beats"] = planes[:-1] == config.beats
     if config.beats < MANTISSA_MAX:
-        names.add("more planes than beats")
-    return names
+        facts["more planes than beats"] = planes[:-1] > config.beats
+    return {name: where.any() for name, where in facts.items()}
 
 
 COMPRESSOR = Stimuli(
@@ -171,7 +148,7 @@ COMPRESSOR = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_groups,
     bins=bins,
-    all_bins=all_bins,
     few=lambda config: False,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_anda_compressor:GOALS",
 )

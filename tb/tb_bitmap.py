@@ -71,40 +71,23 @@ def corner_groups(config: BitmapConfig) -> Groups:
     return Groups(np.where(present, values, 0).astype(np.uint16), token)
 
 
-def bins(config: BitmapConfig, groups: Groups) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: BitmapConfig, groups: Groups) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     mask = groups.dense != 0
     population = mask.sum(1)
     token_totals = np.bincount(groups.token, population)
     sparsity = np.minimum(9, 10 * (config.group - population) // config.group)
-    hit = {f"sparsity decile {decile}" for decile in np.unique(sparsity)}
-    hit |= {
-        f"tail of {tail} in the final beat"
-        for tail in np.unique(token_totals[token_totals > 0].astype(int) % config.beat)
+    tails = token_totals[token_totals > 0].astype(int) % config.beat
+    deciles = {min(9, 10 * (config.group - n) // config.group) for n in range(config.group + 1)}
+    return {
+        **{f"sparsity decile {decile}": decile in sparsity for decile in deciles},
+        **{f"tail of {tail} in the final beat": tail in tails for tail in range(config.beat)},
+        "token without values": (token_totals == 0).any(),
+        "empty group": (population == 0).any(),
+        "full group": (population == config.group).any(),
+        "empty group ends token": (groups.last & (population == 0)).any(),
+        "token of one group": (groups.last[1:] & groups.last[:-1]).any(),
     }
-    hit |= {"token without values"} if (token_totals == 0).any() else set()
-    hit |= {"empty group"} if (population == 0).any() else set()
-    hit |= {"full group"} if (population == config.group).any() else set()
-    hit |= {"empty group ends token"} if (groups.last & (population == 0)).any() else set()
-    hit |= {"token of one group"} if (groups.last[1:] & groups.last[:-1]).any() else set()
-    return hit
-
-
-def all_bins(config: BitmapConfig) -> set[str]:
-    """Every bin that must be hit."""
-    deciles = {
-        f"sparsity decile {min(9, 10 * (config.group - n) // config.group)}"
-        for n in range(config.group + 1)
-    }
-    tails = {f"tail of {tail} in the final beat" for tail in range(config.beat)}
-    special = {
-        "token without values",
-        "empty group",
-        "full group",
-        "empty group ends token",
-        "token of one group",
-    }
-    return deciles | tails | special
 
 
 def exhaustive_groups(config: BitmapConfig) -> Groups:
@@ -129,8 +112,8 @@ DECODER = Stimuli(
     small=SMALL_DECODERS,
     exhaustive=exhaustive_groups,
     bins=bins,
-    all_bins=all_bins,
     few=_few,
+    goals="nibbleforge.tb.goals_bitmap:DECODER_GOALS",
 )
 
 
@@ -142,6 +125,6 @@ ENCODER = Stimuli(
     small=SMALL_ENCODERS,
     exhaustive=exhaustive_groups,
     bins=bins,
-    all_bins=all_bins,
     few=_few,
+    goals="nibbleforge.tb.goals_bitmap:ENCODER_GOALS",
 )

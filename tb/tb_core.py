@@ -62,50 +62,37 @@ def random_run(
 
 
 def bins(
-    unit: Callable[[Any, Any], set[str]], design: Design, config: CoreConfig, run: CoreRun
-) -> set[str]:
-    """Functional bins that this run hits: the unit's, and the core's."""
-    hit = unit(config.unit, run.operands)
+    unit: Callable[[Any, Any], dict[str, bool]], design: Design, config: CoreConfig, run: CoreRun
+) -> dict[str, bool]:
+    """Functional bins, the unit's and the core's, and whether this run hits them."""
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
     loops = layer.loops(config)
-    groups = {side: len(loops.groups(side)) for side in ("tokens", "outputs")}
-    facts = {
-        "tokens stay": not run.outputs_stay,
-        "outputs stay": run.outputs_stay,
-        "packet a tile": run.tile_packets,
-        "packet a layer": not run.tile_packets,
-        "single pass": len(loops.passes()) == 1,
-        "several passes of one group that stays": groups[loops.inner] > 1,
-        "several groups that stay": groups[loops.outer] > 1,
+    found = {
+        "core: packet a tile": run.tile_packets,
+        "core: packet a layer": not run.tile_packets,
+        "core: single pass": len(loops.passes()) == 1,
     }
-    if layer.image:
-        facts |= _memory_facts(design, config, run)
-    return hit | {f"core: {name}" for name, is_hit in facts.items() if is_hit}
-
-
-def _memory_facts(design: Design, config: CoreConfig, run: CoreRun) -> dict[str, bool]:
-    """What the bursts of a run are like."""
-    port = port_of(all_ports(design, config), "m_axi_ar")
-    bursts = port.unpack(schedule(design, config, run).beats[port.name].words)
-    rows = Rows.of(design.ports(config.unit))
-    assert rows is not None
-    ends = bursts["addr"] + (bursts["len"] + 1) * rows.beat_bytes
-    return {
-        "same latency": len(run.latency) == 1,
-        "random latency": len(run.latency) > 1,
-        "burst up to the end of a page": bool((ends % PAGE == 0).any()),
-    }
-
-
-def all_bins(unit: Callable[[Any], set[str]], design: Design, config: CoreConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {"packet a tile", "packet a layer", "single pass"}
     ports = design.ports(config.unit)
     if "outputs" in sides(ports):
-        names |= {"tokens stay", "outputs stay"}
-    if Rows.of(ports):
-        names |= {"same latency", "random latency", "burst up to the end of a page"}
-    return unit(config.unit) | {f"core: {name}" for name in names}
+        found |= {
+            "core: tokens stay": not run.outputs_stay,
+            "core: outputs stay": run.outputs_stay,
+        }
+    if rows := Rows.of(ports):
+        found |= _memory_bins(design, config, run, rows)
+    return unit(config.unit, run.operands) | found
+
+
+def _memory_bins(design: Design, config: CoreConfig, run: CoreRun, rows: Rows) -> dict[str, bool]:
+    """What memory and the bursts of a run are like."""
+    port = port_of(all_ports(design, config), "m_axi_ar")
+    bursts = port.unpack(schedule(design, config, run).beats[port.name].words)
+    ends = bursts["addr"] + (bursts["len"] + 1) * rows.beat_bytes
+    return {
+        "core: same latency": len(run.latency) == 1,
+        "core: random latency": len(run.latency) > 1,
+        "core: burst up to the end of a page": bool((ends % PAGE == 0).any()),
+    }
 
 
 # --- software ---------------------------------------------------------------------------------
@@ -221,7 +208,6 @@ def around(design: Design) -> Stimuli:
         small=(),
         exhaustive=lambda config: CoreRun(unit.exhaustive(config.unit)),
         bins=partial(bins, unit.bins, design),
-        all_bins=partial(all_bins, unit.all_bins, design),
         operands=CoreRun,
         software=Software(reset=partial(soft_reset, design), after=partial(after, design)),
     )

@@ -68,44 +68,29 @@ def corner_layer(config: DenseConfig) -> Layer:
     return Layer(x.astype(np.int16), w.astype(np.int8))
 
 
-def bins(config: DenseConfig, operands: Layer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: DenseConfig, operands: Layer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     tiling = operands.tiling(config)
     features = operands.x.shape[1]
     low, high = config.activation_range
     facts = {
-        "tile drains longer than it computes": config.passes * features < config.rows
-        and len(tiling) > 1,
         "tile of one input feature": features == 1,
         "several tiles": len(tiling) > 1,
         "single tile": len(tiling) == 1,
-        "ragged token edge": len(operands.x) % config.rows != 0,
         "ragged output edge": len(operands.w) % config.columns != 0,
-        "smallest activation times smallest weight": bool(
+        "smallest activation times smallest weight": (
             (operands.x == low).any() and (operands.w == -8).any()
         ),
-        "largest activation times largest weight": bool(
+        "largest activation times largest weight": (
             (operands.x == high).any() and (operands.w == 7).any()
         ),
     }
-    return {name for name, hit in facts.items() if hit}
-
-
-def all_bins(config: DenseConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "tile of one input feature",
-        "several tiles",
-        "single tile",
-        "ragged output edge",
-        "smallest activation times smallest weight",
-        "largest activation times largest weight",
-    }
     if config.rows > 1:
-        names.add("ragged token edge")
+        facts["ragged token edge"] = len(operands.x) % config.rows != 0
     if config.rows > config.passes:
-        names.add("tile drains longer than it computes")
-    return names
+        longer = config.passes * features < config.rows
+        facts["tile drains longer than it computes"] = longer and len(tiling) > 1
+    return facts
 
 
 def exhaustive_products(config: DenseConfig) -> Layer:
@@ -125,7 +110,6 @@ ARRAY = Stimuli(
     small=[config for config in SMALL if config.passes == 2],
     exhaustive=exhaustive_products,
     bins=bins,
-    all_bins=all_bins,
     waiting=waiting_layer,
 )
 ARRAY_2K = replace(ARRAY, small=[config for config in SMALL if config.passes == 1])

@@ -93,28 +93,30 @@ def exhaustive_scales(config: DequantizerConfig) -> GroupSums:
     return GroupSums(acc, d, last, ones, np.roll(d, groups // 3, axis=0))
 
 
-def bins(config: DequantizerConfig, sums: GroupSums) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: DequantizerConfig, sums: GroupSums) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     sizes = np.diff(np.flatnonzero(np.concatenate([[True], sums.last])))
     scales = np.abs(sums.d)
     half = 1 << (config.acc_bits - 1)
-    errors = _tile_errors(sums)
-    final_errors = sums.error[sums.last] if sums.error.size else errors
     facts = {
         "single tile": len(sizes) == 1,
         "several tiles": len(sizes) > 1,
-        "tile of one weight group": bool((sizes == 1).any()),
-        "tile of several weight groups": bool((sizes > 1).any()),
-        "subnormal scale": bool(((scales > 0) & (scales < np.finfo(np.float16).tiny)).any()),
-        "zero scale": bool((scales == 0).any()),
-        "negative scale": bool((sums.d < 0).any()),
-        "smallest sum": bool((sums.acc == -half).any()),
-        "largest sum": bool((sums.acc == half - 1).any()),
-        "result of zero": bool((compute(config, sums) == 0).any()),
-        "tile without an error after one": bool((errors[:-1] & ~errors[1:]).any()),
-        "error before the final weight group alone": bool((errors & ~final_errors).any()),
+        "tile of one weight group": (sizes == 1).any(),
+        "tile of several weight groups": (sizes > 1).any(),
+        "subnormal scale": ((scales > 0) & (scales < np.finfo(np.float16).tiny)).any(),
+        "zero scale": (scales == 0).any(),
+        "negative scale": (sums.d < 0).any(),
+        "smallest sum": (sums.acc == -half).any(),
+        "largest sum": (sums.acc == half - 1).any(),
+        "result of zero": (compute(config, sums) == 0).any(),
+        **_roundings(config, sums),
     }
-    return {name for name, hit in facts.items() if hit} | _roundings(config, sums)
+    if config.errors:
+        errors = _tile_errors(sums)
+        final_errors = sums.error[sums.last] if sums.error.size else errors
+        facts["tile without an error after one"] = (errors[:-1] & ~errors[1:]).any()
+        facts["error before the final weight group alone"] = (errors & ~final_errors).any()
+    return facts
 
 
 def _tile_errors(sums: GroupSums) -> NDArray[np.bool_]:
@@ -124,9 +126,9 @@ def _tile_errors(sums: GroupSums) -> NDArray[np.bool_]:
     return np.logical_or.reduceat(error, starts)
 
 
-def _roundings(config: DequantizerConfig, sums: GroupSums) -> set[str]:
+def _roundings(config: DequantizerConfig, sums: GroupSums) -> dict[str, bool]:
     """What happens to conversions, products and running sums."""
-    hit: set[str] = set()
+    found: dict[str, bool] = {}
     total = np.zeros(sums.acc.shape[1:], np.float32)
     for group, last in enumerate(sums.last):
         for integers, scales in terms(config, sums, np.array([group])):
@@ -135,7 +137,6 @@ def _roundings(config: DequantizerConfig, sums: GroupSums) -> set[str]:
             before, total = total, add(total, product)
             moved = product != 0
             facts = {
-                "conversion rounds": value.astype(np.int64) != integers[0],
                 "product rounds": product != value.astype(np.float64) * scales,
                 "product of -0": ~moved & np.signbit(product),
                 "running sum cancels": moved & (total == 0),
@@ -143,37 +144,12 @@ def _roundings(config: DequantizerConfig, sums: GroupSums) -> set[str]:
                 "running sum absorbs the product": moved & (total == before),
                 "product absorbs the running sum": (before != 0) & (total == product),
             }
-            hit |= {name for name, where in facts.items() if where.any()}
+            if config.value_bits > EXACT_BITS:
+                facts["conversion rounds"] = value.astype(np.int64) != integers[0]
+            found |= {n: where.any() or found.get(n, False) for n, where in facts.items()}
         if last:
             total = np.zeros_like(total)
-    return hit
-
-
-def all_bins(config: DequantizerConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "single tile",
-        "several tiles",
-        "tile of one weight group",
-        "tile of several weight groups",
-        "subnormal scale",
-        "zero scale",
-        "negative scale",
-        "smallest sum",
-        "largest sum",
-        "result of zero",
-        "product rounds",
-        "product of -0",
-        "running sum cancels",
-        "running sum rounds",
-        "running sum absorbs the product",
-        "product absorbs the running sum",
-    }
-    if config.value_bits > EXACT_BITS:
-        names.add("conversion rounds")
-    if config.errors:
-        names |= {"tile without an error after one", "error before the final weight group alone"}
-    return names
+    return found
 
 
 def corner_sums(config: DequantizerConfig) -> GroupSums:
@@ -203,7 +179,7 @@ DEQUANTIZER = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_scales,
     bins=bins,
-    all_bins=all_bins,
     few=lambda config: False,
     waiting=waiting_sums,
+    goals="nibbleforge.tb.goals_dequantizer:GOALS",
 )

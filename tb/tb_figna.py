@@ -6,7 +6,7 @@ import numpy as np
 
 from ..golden.figna import FignaConfig, FignaLayer, compute
 from .stimuli import Stimuli
-from .tb_anda import all_shared_bins, corners, drawn, random_shape, shared_bins, waiting
+from .tb_anda import corners, drawn, random_shape, shared_bins, waiting
 
 SMALL = (
     FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4),
@@ -55,18 +55,13 @@ def corner_layer(config: FignaConfig) -> FignaLayer:
 
 def waiting_layer(config: FignaConfig, rng: np.random.Generator) -> FignaLayer:
     """Several tiles of several groups, each of which takes scales."""
-    return FignaLayer(**waiting(config, rng))
+    return FignaLayer(**waiting(config, rng, 2 * config.columns))
 
 
-def bins(config: FignaConfig, operands: FignaLayer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: FignaConfig, operands: FignaLayer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     y = compute(config, operands)
     return shared_bins(config, operands, operands.encoded(config), y)
-
-
-def all_bins(config: FignaConfig) -> set[str]:
-    """Every bin that must be hit."""
-    return all_shared_bins(config)
 
 
 def exhaustive_products(config: FignaConfig) -> FignaLayer:
@@ -90,6 +85,5 @@ ARRAY = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_products,
     bins=bins,
-    all_bins=all_bins,
     waiting=waiting_layer,
 )

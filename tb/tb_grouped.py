@@ -91,6 +91,34 @@ def _layer(
     return _scaled(config, layer, *(random_scales(rng, (outputs, groups)) for _ in range(2)))
 
 
+def waiting_dense(config: DenseConfig, rng: np.random.Generator) -> GroupedLayer:
+    """Tiles of several weight groups, in each of two blocks of tokens."""
+    shape = (2 * config.rows, _features(config), config.columns + 1)
+    return _unscaled(config, tb_dense.layer(config, rng, *shape))
+
+
+def waiting_sparqle(config: SparqleConfig, rng: np.random.Generator) -> GroupedLayer:
+    """The same without zero high halves."""
+    low, _ = config.activation_range
+    w = rng.integers(-8, 8, (config.columns + 1, _features(config))).astype(np.int8)
+    return _unscaled(config, Layer(np.full((2 * config.rows, w.shape[1]), low, np.int16), w))
+
+
+def _features(config: Any) -> int:
+    """Of all weight groups of a tile that the array takes, six at most."""
+    return int(min(config.max_k // config.weight_group, 6) * config.weight_group)
+
+
+def _unscaled(config: Any, layer: Layer) -> GroupedLayer:
+    ones = np.ones((len(layer.w), layer.x.shape[1] // config.weight_group), np.float16)
+    return _scaled(config, layer, ones, ones)
+
+
+def under_way(schedule: Schedule) -> int:
+    """The dequantizer has the first weight group of a tile, the array works on the second."""
+    return int(schedule.cycles["scale"][0]) + 1
+
+
 def corner_dense(config: DenseConfig) -> GroupedLayer:
     """The dense array's extreme sums, scaled by powers of two."""
     return _corner_layer(config, tb_dense.corner_layer(config))
@@ -133,19 +161,16 @@ def _exhaustive(config: Any, layer: Layer) -> GroupedLayer:
     return _scaled(config, Layer(x, w), scales, scales[::-1])
 
 
-def bins(config: Any, operands: GroupedLayer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: Any, operands: GroupedLayer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     low, high = config.activation_range
     tiling = operands.tiling(config)
     sums = group_sums(config, operands)
     scales = np.abs(operands.d)
     facts = {
         "single weight group": operands.groups == 1,
-        "several weight groups": operands.groups > 1,
         "single tile": len(tiling) == operands.groups,
         "several tiles": len(tiling) > operands.groups,
-        "ragged token edge": len(operands.x) % config.rows != 0,
-        "ragged output edge": len(operands.w) % config.columns != 0,
         "smallest activation and weight": (operands.x == low).any() and (operands.w == -8).any(),
         "largest activation and weight": (operands.x == high).any() and (operands.w == 7).any(),
         "subnormal scale": ((scales > 0) & (scales < np.finfo(np.float16).tiny)).any(),
@@ -154,30 +179,13 @@ def bins(config: Any, operands: GroupedLayer) -> set[str]:
         "negative sum": (sums.acc < 0).any(),
         "result of zero": (compute(config, operands) == 0).any(),
     }
-    return {name for name, hit in facts.items() if hit}
-
-
-def all_bins(config: Any) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "single weight group",
-        "single tile",
-        "several tiles",
-        "smallest activation and weight",
-        "largest activation and weight",
-        "subnormal scale",
-        "zero scale",
-        "negative scale",
-        "negative sum",
-        "result of zero",
-    }
     if config.max_k > config.weight_group:
-        names.add("several weight groups")
+        facts["several weight groups"] = operands.groups > 1
     if config.rows > 1:
-        names.add("ragged token edge")
+        facts["ragged token edge"] = len(operands.x) % config.rows != 0
     if config.columns > 1:
-        names.add("ragged output edge")
-    return names
+        facts["ragged output edge"] = len(operands.w) % config.columns != 0
+    return facts
 
 
 def illegal_sparqle(config: SparqleConfig, rng: np.random.Generator) -> Schedule:
@@ -194,7 +202,8 @@ DENSE = Stimuli(
     small=[config for config in SMALL_DENSE if config.passes == 2],
     exhaustive=exhaustive_dense,
     bins=bins,
-    all_bins=all_bins,
+    waiting=waiting_dense,
+    under_way=under_way,
 )
 DENSE_2K = replace(DENSE, small=[config for config in SMALL_DENSE if config.passes == 1])
 
@@ -207,6 +216,7 @@ SPARQLE = Stimuli(
     small=SMALL_SPARQLE,
     exhaustive=exhaustive_sparqle,
     bins=bins,
-    all_bins=all_bins,
+    waiting=waiting_sparqle,
+    under_way=under_way,
     illegal=illegal_sparqle,
 )

@@ -18,6 +18,7 @@ from ..golden.nm.unit import GROUPED as GROUPED_DESIGN
 from ..golden.nm.values import NMLayer, compute, dequantised, group_sums, sums
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
+from .tb_grouped import under_way
 
 MOST_GROUPS = 3
 
@@ -99,6 +100,12 @@ def waiting_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
     features = min(config.max_k, 8 * config.m)
     drawn = layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
     return replace(drawn, weight_group=features)
+
+
+def waiting_grouped(config: NMConfig, rng: np.random.Generator) -> NMLayer:
+    """Tiles of several weight groups."""
+    features = min(config.max_k, 6 * config.weight_group)
+    return layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
 
 
 def _often(matrix: NDArray, rng: np.random.Generator, extremes: list[int]) -> NDArray:
@@ -282,8 +289,8 @@ def _with_metadata(config: NMConfig, drawn: NMLayer, rng: np.random.Generator) -
     return _Illegal(_packed(config, fields), found, error)
 
 
-def bins(config: NMConfig, operands: NMLayer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: NMConfig, operands: NMLayer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     tiling = operands.tiling(config)
     pattern = config.pattern(operands.n)
     groups = operands.group_blocks(config) * operands.n
@@ -291,17 +298,10 @@ def bins(config: NMConfig, operands: NMLayer) -> set[str]:
         "single slot": operands.n == 1,
         "dense": operands.n == config.m,
         "indices": pattern.metadata == "index",
-        "bitmaps": pattern.metadata == "bitmap",
-        "padded row": operands.values.shape[1] * pattern.block_bits % 8 != 0,
         "short block": operands.x.shape[1] % config.m != 0,
         "single tile": len(tiling) == 1,
         "several tiles": len(tiling) > 1,
-        "several weight groups": len(groups) > 1,
-        "short weight group": len(groups) > 1 and groups[-1] != groups[0],
-        "group waits for results to leave": (groups < config.drain).any() and len(tiling) > 1,
         "group does not wait": (groups > config.drain).any(),
-        "ragged token edge": len(operands.x) % config.rows != 0,
-        "ragged output edge": operands.outputs % config.columns != 0,
         "smallest activation and weight": (operands.x == -128).any()
         and (operands.values == -8).any(),
         "largest activation and weight": (operands.x == 127).any() and (operands.values == 7).any(),
@@ -317,39 +317,20 @@ def bins(config: NMConfig, operands: NMLayer) -> set[str]:
         }
     else:
         facts["negative sum"] = (compute(config, operands) < 0).any()
-    return {name for name, hit in facts.items() if hit}
-
-
-def all_bins(config: NMConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "single slot",
-        "dense",
-        "indices",
-        "short block",
-        "single tile",
-        "several tiles",
-        "group does not wait",
-        "smallest activation and weight",
-        "largest activation and weight",
-        "slot of zero",
-    }
-    metadata = {config.pattern(n).metadata for n in range(1, config.m + 1)}
-    if "bitmap" in metadata:
-        names.add("bitmaps")
+        facts["padded row"] = operands.values.shape[1] * pattern.block_bits % 8 != 0
+    if not config.grouped or config.max_k > config.weight_group:
+        facts["several weight groups"] = len(groups) > 1
+        facts["short weight group"] = len(groups) > 1 and groups[-1] != groups[0]
+    if "bitmap" in {config.pattern(n).metadata for n in range(1, config.m + 1)}:
+        facts["bitmaps"] = pattern.metadata == "bitmap"
     if config.drain > 1:
-        names.add("group waits for results to leave")
+        waits = (groups < config.drain).any() and len(tiling) > 1
+        facts["group waits for results to leave"] = waits
     if config.rows > 1:
-        names.add("ragged token edge")
+        facts["ragged token edge"] = len(operands.x) % config.rows != 0
     if config.columns > 1:
-        names.add("ragged output edge")
-    if config.grouped:
-        names |= {"subnormal scale", "zero scale", "negative result"}
-        if config.max_k > config.weight_group:
-            names |= {"several weight groups", "short weight group"}
-    else:
-        names |= {"several weight groups", "short weight group", "negative sum", "padded row"}
-    return names
+        facts["ragged output edge"] = operands.outputs % config.columns != 0
+    return facts
 
 
 ARRAY = Stimuli(
@@ -360,9 +341,9 @@ ARRAY = Stimuli(
     small=SMALL,
     exhaustive=exhaustive,
     bins=bins,
-    all_bins=all_bins,
     waiting=waiting_layer,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_nm:GOALS",
 )
 
 
@@ -374,7 +355,7 @@ GROUPED = Stimuli(
     small=SMALL_GROUPED,
     exhaustive=exhaustive,
     bins=bins,
-    all_bins=all_bins,
-    waiting=waiting_layer,
+    waiting=waiting_grouped,
+    under_way=under_way,
     illegal=illegal_grouped,
 )

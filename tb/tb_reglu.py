@@ -266,8 +266,8 @@ def illegal_run(config: RegluConfig, rng: np.random.Generator) -> Schedule:
 # --- functional bins ------------------------------------------------------------------------------
 
 
-def bins(config: RegluConfig, operands: FfnRun) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: RegluConfig, operands: FfnRun) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     d, D, rank = operands.shape
     outcome = compute(config, operands)
     predicted, positive, adding = (
@@ -282,12 +282,9 @@ def bins(config: RegluConfig, operands: FfnRun) -> set[str]:
         "single token": len(operands.x) == 1,
         "several tokens": len(operands.x) > 1,
         "features of one beat": d <= config.lanes,
-        "features of several beats": d > config.lanes,
-        "short final beat": d % config.lanes,
         "false positive": (predicted & ~positive).any(),
         "no neuron adds": not adding.any(axis=1).all(),
         "all neurons add": adding.all(axis=1).any(),
-        "more neurons than survivors wait": config.survivors < D,
         "saturated gate": (adding & (g16 == INT16_LIMIT)).any(),
         "saturated up": (adding & (np.abs(u16) >= INT16_LIMIT)).any(),
         "clipped h": (adding & (np.abs(h) > INT8_LIMIT)).any(),
@@ -296,65 +293,31 @@ def bins(config: RegluConfig, operands: FfnRun) -> set[str]:
         "same latency": len(operands.latency) == 1,
         "random latency": len(operands.latency) > 1,
     }
+    if config.max_features > config.lanes:
+        facts["features of several beats"] = d > config.lanes
+    if config.lanes > 1:
+        facts["short final beat"] = d % config.lanes != 0
+    if _most_neurons(config) > config.survivors:
+        facts["more neurons than survivors wait"] = config.survivors < D
     if config.double_relu:
         facts["up ends a neuron"] = (positive & ~adding).any()
     if config.predictor:
         ends = np.arange(0, D, config.mask_group)
         facts |= {
             "rank of one beat": rank <= config.lanes,
-            "rank of several beats": rank > config.lanes,
             "no neuron predicted": not predicted.any(axis=1).all(),
             "all neurons predicted": predicted.all(axis=1).any(),
             "word of the mask without neurons": (
                 not np.logical_or.reduceat(predicted, ends, axis=1).all()
             ),
-            "several words of the mask": config.mask_group < D,
-            "short word of the mask": D % config.mask_group,
+            "short word of the mask": D % config.mask_group != 0,
             "missed neuron": (~predicted & (g > 0)).any(),
         }
-    return {name for name, hit in facts.items() if hit}
-
-
-def all_bins(config: RegluConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "single token",
-        "several tokens",
-        "features of one beat",
-        "false positive",
-        "no neuron adds",
-        "all neurons add",
-        "saturated gate",
-        "saturated up",
-        "clipped h",
-        "h of zero",
-        "negative up",
-        "same latency",
-        "random latency",
-    }
-    if config.max_features > config.lanes:
-        names.add("features of several beats")
-    if config.lanes > 1:
-        names.add("short final beat")
-    if _most_neurons(config) > config.survivors:
-        names.add("more neurons than survivors wait")
-    if config.double_relu:
-        names.add("up ends a neuron")
-    if not config.predictor:
-        return names
-    names |= {
-        "rank of one beat",
-        "no neuron predicted",
-        "all neurons predicted",
-        "word of the mask without neurons",
-        "short word of the mask",
-        "missed neuron",
-    }
-    if config.max_rank > config.lanes:
-        names.add("rank of several beats")
-    if config.max_neurons > config.mask_group:
-        names.add("several words of the mask")
-    return names
+        if config.max_rank > config.lanes:
+            facts["rank of several beats"] = rank > config.lanes
+        if config.max_neurons > config.mask_group:
+            facts["several words of the mask"] = config.mask_group < D
+    return facts
 
 
 FFN = Stimuli(
@@ -365,7 +328,7 @@ FFN = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_neurons,
     bins=bins,
-    all_bins=all_bins,
     waiting=waiting_run,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_reglu:GOALS",
 )

@@ -91,36 +91,41 @@ def corner_layer(config: SparqleConfig) -> Layer:
     return Layer(np.where(present, dense, sparse).astype(np.int16), w.astype(np.int8))
 
 
-def bins(config: SparqleConfig, operands: Layer) -> set[str]:
-    """Functional bins that these operands hit."""
+def bins(config: SparqleConfig, operands: Layer) -> dict[str, bool]:
+    """Functional bins, and whether these operands hit them."""
     low, high = config.activation_range
     tiling = operands.tiling(config)
     _, msb = hybrid.split(config.format, operands.x)
     present = msb != 0
     tokens, features = present.shape
-    share = 1 - np.count_nonzero(present, axis=1) / features
     counts = np.count_nonzero(present, axis=1)
-    chunks = np.add.reduceat(present, np.arange(0, features, config.chunk), axis=1)
     facts = {
         "token without high halves": (counts == 0).any(),
         "token of high halves only": (counts == features).any(),
-        "chunk without high halves beside one with": (
-            (chunks == 0).any(axis=1) & (chunks > 0).any(axis=1)
-        ).any(),
-        "several chunks": features > config.chunk,
-        "short last chunk": features > config.chunk and features % config.chunk != 0,
         "tile of one input feature": features == 1,
         "tile drains longer than it computes": features == 1 and len(tiling) > 1,
         "several tiles": len(tiling) > 1,
-        "ragged token edge": tokens % config.rows != 0,
-        "ragged output edge": len(operands.w) % config.columns != 0,
-        "partly filled beat": (counts % config.beat != 0).any(),
         "smallest activation and weight": (operands.x == low).any() and (operands.w == -8).any(),
         "largest activation and weight": (operands.x == high).any() and (operands.w == 7).any(),
-        "gated row": config.sharing > 1 and _gated(config, operands, present),
     }
-    hit = {name for name, found in facts.items() if found}
-    return hit | {f"sparsity decile {min(9, int(10 * s))}" for s in share}
+    if config.max_k > config.chunk:
+        chunks = np.add.reduceat(present, np.arange(0, features, config.chunk), axis=1)
+        some_without = (chunks == 0).any(axis=1) & (chunks > 0).any(axis=1)
+        several = features > config.chunk
+        facts["several chunks"] = several
+        facts["short last chunk"] = several and features % config.chunk != 0
+        facts["chunk without high halves beside one with"] = some_without.any()
+        deciles = np.minimum(9, (10 * (1 - counts / features)).astype(int))
+        facts |= {f"sparsity decile {decile}": decile in deciles for decile in range(10)}
+    if config.rows > 1:
+        facts["ragged token edge"] = tokens % config.rows != 0
+    if config.columns > 1:
+        facts["ragged output edge"] = len(operands.w) % config.columns != 0
+    if config.beat > 1:
+        facts["partly filled beat"] = (counts % config.beat != 0).any()
+    if config.sharing > 1:
+        facts["gated row"] = _gated(config, operands, present)
+    return facts
 
 
 def _gated(config: SparqleConfig, operands: Layer, present: np.ndarray) -> bool:
@@ -128,35 +133,6 @@ def _gated(config: SparqleConfig, operands: Layer, present: np.ndarray) -> bool:
     blocks = operands.tiling(config).blocks_of_tokens(present)
     shared = blocks.reshape(-1, config.sharing, present.shape[1])
     return bool((shared.any(axis=1) != shared.all(axis=1)).any())
-
-
-def all_bins(config: SparqleConfig) -> set[str]:
-    """Every bin that must be hit."""
-    names = {
-        "token without high halves",
-        "token of high halves only",
-        "tile of one input feature",
-        "tile drains longer than it computes",
-        "several tiles",
-        "smallest activation and weight",
-        "largest activation and weight",
-    }
-    if config.max_k > config.chunk:
-        names |= {
-            "several chunks",
-            "short last chunk",
-            "chunk without high halves beside one with",
-        }
-        names |= {f"sparsity decile {decile}" for decile in range(10)}
-    if config.rows > 1:
-        names.add("ragged token edge")
-    if config.columns > 1:
-        names.add("ragged output edge")
-    if config.beat > 1:
-        names.add("partly filled beat")
-    if config.sharing > 1:
-        names.add("gated row")
-    return names
 
 
 def exhaustive_products(config: SparqleConfig) -> Layer:
@@ -183,7 +159,7 @@ ARRAY = Stimuli(
     small=SMALL,
     exhaustive=exhaustive_products,
     bins=bins,
-    all_bins=all_bins,
     waiting=waiting_layer,
     illegal=illegal_run,
+    goals="nibbleforge.tb.goals_sparqle:GOALS",
 )

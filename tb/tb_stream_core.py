@@ -13,7 +13,6 @@ from ..golden.soc.stream import (
     Runs,
     StreamCoreConfig,
     StreamRun,
-    cut,
     piece_beats,
     stream_config_around,
 )
@@ -61,23 +60,13 @@ def random_run(
 
 
 def bins(
-    unit: Callable[[Any, Any], set[str]], design: Design, config: StreamCoreConfig, run: StreamRun
-) -> set[str]:
-    """Functional bins that this run hits: the unit's, and the core's."""
-    blocks = len(cut(design, config, run.operands))
-    facts = {
-        "packet a block": run.block_packets,
-        "packet a run": not run.block_packets,
-        "single block": blocks == 1,
-        "several blocks": blocks > 1,
+    unit: Callable[[Any, Any], dict[str, bool]], config: StreamCoreConfig, run: StreamRun
+) -> dict[str, bool]:
+    """Functional bins, the unit's and the core's, and whether this run hits them."""
+    return unit(config.unit, run.operands) | {
+        "core: packet a block": run.block_packets,
+        "core: packet a run": not run.block_packets,
     }
-    hit = unit(config.unit, run.operands)
-    return hit | {f"core: {name}" for name, is_hit in facts.items() if is_hit}
-
-
-def all_bins(unit: Callable[[Any], set[str]], config: StreamCoreConfig) -> set[str]:
-    """Every bin that must be hit."""
-    return unit(config.unit) | {"core: packet a block", "core: packet a run"}
 
 
 def around(design: Design) -> Stimuli:
@@ -93,7 +82,6 @@ def around(design: Design) -> Stimuli:
         corners=partial(whole, unit.corners),
         small=(),
         exhaustive=partial(whole, unit.exhaustive),
-        bins=partial(bins, unit.bins, design),
-        all_bins=partial(all_bins, unit.all_bins),
+        bins=partial(bins, unit.bins),
         operands=StreamRun,
     )

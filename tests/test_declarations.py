@@ -10,6 +10,7 @@ from nibbleforge.golden.contract.reference import resolve
 from nibbleforge.golden.units import UNITS, designs
 from nibbleforge.hw.lib.base import Unit
 from nibbleforge.hw.units import component
+from nibbleforge.sim.verify.formal import goals_of
 from nibbleforge.tb.stimuli import Stimuli, stimuli_of
 
 DESIGNS = {design.name: (owner, design) for owner, design in designs()}
@@ -41,11 +42,15 @@ def test_every_design_is_declared_in_full(owner, design, monkeypatch):
         field.name == "error" for port in design.ports(config) for field in port.fields
     )
     assert not reports_errors or stimuli.illegal is not None
-    assert stimuli.all_bins(config)
+    assert stimuli.bins(config, stimuli.corners(config))
+    waits_for = {port for event in design.events(config) for port in event.waits_for}
+    assert waits_for
+    assert waits_for <= {port.name for port in design.ports(config)}
+    assert all(goal.design.name == design.name for goal in goals_of(design))
     del part
     gc.collect()
 
 
 @pytest.mark.parametrize("owner", UNITS.values(), ids=UNITS)
 def test_every_unit_takes_tensors_or_says_so(owner):
-    assert callable(resolve(owner.simulation)) if owner.simulation else owner.name == "dequantizer"
+    assert callable(resolve(owner.simulation)) if owner.simulation else owner.takes == "stream"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibbleforge.sim.verify.soak import ROWS
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {"NIBBLEFORGE_UNITS": "toy.golden", "PYTHONPATH": str(TESTS)}
@@ -88,9 +89,14 @@ def test_cycles_and_what_the_soak_runs():
 
 @pytest.mark.slow
 def test_soak(tmp_path):
-    done = run("-m", "nibbleforge.scripts.soak", "toy", "-o", tmp_path / "verification.md")
-    assert done.returncode == 0, done.stderr
-    assert "toy_sum" in (tmp_path / "verification.md").read_text()
+    page = tmp_path / "verification.md"
+    done = run("-m", "nibbleforge.scripts.soak", "toy", "--brief", "-o", page)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = page.read_text()
+    assert "toy_sum" in text
+    assert {line for line in text.splitlines() if line.startswith("## ")} == {
+        f"## {title}" for title, _ in ROWS.values()
+    }
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..contract.design import Design
 from ..contract.errors import UserError
-from ..contract.events import Counts, Event
+from ..contract.events import Counts, Event, event_of_part
 from ..contract.layer import check_integer
 from ..contract.ports import Field, Port
 from ..contract.schedule import Beats, Pulses, Schedule, Traffic, ranges
@@ -142,10 +142,15 @@ def ports(config: AndaConfig) -> tuple[Port, ...]:
 
 def events(config: AndaConfig) -> tuple[Event, ...]:
     """Events of the unit."""
-    behind = anda_compressor.events(compressor_config(config))
+    array, compressor = array_config(config), compressor_config(config)
+    *inputs, _ = (port.name for port in anda_config.ports(array))
+    x, *results = (port.name for port in anda_compressor.ports(compressor))
+    renamed = {name: (f"y_{name}",) for name in results}
+    after = ("y_mantissa", *(f"y_{name}" for name in results))
+    behind = (e for e in anda_compressor.events(compressor) if e.name != "nonfinite")
     return (
-        *(replace(e, waits_for={}) for e in anda_config.events(array_config(config))),
-        *(replace(e, name=PREFIX + e.name, waits_for={}) for e in behind if e.name != "nonfinite"),
+        *(event_of_part(event, {"y": after}) for event in anda_config.events(array)),
+        *(event_of_part(event, {x: inputs, **renamed}, PREFIX) for event in behind),
     )
 
 

@@ -1,7 +1,7 @@
 """Events: the one vocabulary for strobes, counters, golden counts and energy actions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -29,6 +29,25 @@ class Event:
     meaning: str
     width: int = 1
     waits_for: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+def event_of_part(event: Event, outside: Mapping[str, Iterable[str]], prefix: str = "") -> Event:
+    """An event of a part, as the design that the part is joined into has it.
+
+    Parameters
+    ----------
+    outside
+        Port of the part that lies within the design, to ports of the design: the part waits for
+        it while one of them is closed. All other ports of the part are the design's own.
+    prefix
+        Begins the event's name in the design.
+    """
+    waits_for = {
+        name: count
+        for port, count in event.waits_for.items()
+        for name in outside.get(port, (port,))
+    }
+    return replace(event, name=prefix + event.name, waits_for=waits_for)
 
 
 @dataclass(frozen=True)

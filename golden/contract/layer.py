@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import TooLongError, UserError
+from .events import Event
 from .tiling import Tiling
 from .workload import Workload
 
@@ -101,16 +102,7 @@ class Layer(Cuttable):
 
 def check(config: ArrayConfig, layer: Layer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
-    for name, matrix in (("activations", layer.x), ("weights", layer.w)):
-        if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
-            raise UserError(
-                f"{name} must be a matrix of integers, got {matrix.dtype} {matrix.shape}."
-            )
-    features = layer.x.shape[1]
-    if layer.w.shape[1] != features:
-        raise UserError(
-            f"activations and weights differ in in_features: {features} and {layer.w.shape[1]}."
-        )
+    check_matrices(layer.x, layer.w, np.integer, "integers")
     check_shape(config, len(layer.x), layer.features, len(layer.w))
     low, high = config.activation_range
     if layer.x.min() < low or layer.x.max() > high:
@@ -119,6 +111,19 @@ def check(config: ArrayConfig, layer: Layer) -> None:
         )
     if layer.w.min() < -WEIGHT_MAX or layer.w.max() >= WEIGHT_MAX:
         raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
+
+
+def check_matrices(x: NDArray, w: NDArray, kind: type, named: str) -> None:
+    """Raise :class:`UserError` unless activations and weights are matrices that fit together."""
+    for name, matrix in (("activations", x), ("weights", w)):
+        if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, kind):
+            raise UserError(
+                f"{name} must be a matrix of {named}, got {matrix.dtype} {matrix.shape}."
+            )
+    if w.shape[1] != x.shape[1]:
+        raise UserError(
+            f"activations and weights differ in in_features: {x.shape[1]} and {w.shape[1]}."
+        )
 
 
 def check_shape(config: SizedConfig, tokens: int, in_features: int, outputs: int) -> None:
@@ -138,6 +143,29 @@ def check_integer(name: str, number: object) -> None:
     """Raise :class:`UserError` unless a number is a plain integer."""
     if type(number) is not int:
         raise UserError(f"{name} must be a plain integer, got {number!r}.")
+
+
+def dense_events(macs_per_step: int) -> tuple[Event, ...]:
+    """Events of an array that multiplies all activations of a tile with all weights."""
+    return (
+        Event("macs", "work", "multiply-accumulates done", macs_per_step.bit_length()),
+        Event("x_beats", "work", "beats of activations read"),
+        Event("w_beats", "work", "beats of weights read"),
+        Event("y_beats", "work", "rows of results written"),
+        Event("tiles", "work", "tiles finished"),
+        Event(
+            "stall_operands",
+            "time",
+            "cycles within a tile that wait for activations or weights",
+            waits_for={"x": 1, "w": 1},
+        ),
+        Event(
+            "stall_drain",
+            "time",
+            "cycles a finished tile waits for the one before to drain",
+            waits_for={"y": 1},
+        ),
+    )
 
 
 def workload(_: Any, layer: Layer) -> Workload:

@@ -153,12 +153,13 @@ class AndaArray(Unit[AndaConfig]):
         config = self.config
         weights = Signal(weights_layout)
         # apart from their record: one depends on the other
-        take = Signal()
-        swap = Signal()
-        active = Signal()
-        count = Signal(range(config.weight_beats + 1))
-        full = count == config.weight_beats
+        take = Signal(name="take_weights")
+        swap = Signal(name="swap_weights")
+        active = Signal(name="weights_active")
+        full = Signal(name="weights_full")
+        count = Signal(range(config.weight_beats + 1), name="weight_beats")
         m.d.comb += [
+            full.eq(count == config.weight_beats),
             swap.eq(full & (~active | ending)),
             self.w.ready.eq(~full | swap),
             take.eq(self.w.valid & self.w.ready),
@@ -176,15 +177,15 @@ class AndaArray(Unit[AndaConfig]):
         """Take planes into the operand register, and what comes with a group's first beat."""
         serial = self.config.sign_plane == "serial"
         begins = Signal(init=1)  # the next beat is a group's first
-        there = operand.group.there(self)
-        if not serial:
-            there = there & self.sign.valid
-        room = ~operand.valid | step
-        take = Signal()
+        present = Signal(name="group_present")
+        room = Signal(name="plane_room")
+        take = Signal(name="take_plane")
         take_group = Signal()
         m.d.comb += [
+            present.eq(operand.group.there(self) & (1 if serial else self.sign.valid)),
+            room.eq(~operand.valid | step),
             take.eq(self.plane.valid & self.plane.ready),
-            self.plane.ready.eq(room & (~begins | there)),
+            self.plane.ready.eq(room & (~begins | present)),
             take_group.eq(take & begins),
         ]
         operand.group.take(m, self, take_group)
@@ -255,7 +256,7 @@ class AndaArray(Unit[AndaConfig]):
         if self.config.weight_registers == "processor":
             return beat
         registers = WeightRegisters(self.config)
-        place(m, platform, "weights", registers)
+        place(m, platform, "weight_registers", registers)
         m.d.comb += [registers.control.eq(weights), registers.beat.eq(beat)]
         return registers.active
 
@@ -265,14 +266,14 @@ class _Operand:
 
     def __init__(self, m: Module, config: AndaConfig):
         elements = config.rows * config.group
-        self.valid = Signal()
+        self.valid = Signal(name="operand_valid")
         self.bits = Signal(elements, name="bits", reset_less=True)
         self.sign = Signal(elements, name="sign_word", reset_less=True)
         self.last = Signal(name="last_plane", reset_less=True)
         self.is_sign = Signal(reset_less=True)
         self.group = GroupRegisters(config)
         self.first = Signal(init=1)
-        self.count = Signal(range(config.max_mantissa))
+        self.count = Signal(range(config.max_mantissa), name="plane_number")
 
     def control(self, m: Module, step: Value) -> data.View:
         """What processors do when the plane is worked off."""

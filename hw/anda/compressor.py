@@ -53,7 +53,7 @@ class CompressorFields(Part[FieldsConfig]):
         patterns = [Signal(beat, name=f"value_bit{bit}") for bit in range(VALUE_BITS)]
         m.d.comb += [plane.eq(bits) for plane, bits in zip(patterns, given, strict=True)]
         fraction, exponent = patterns[:FRACTION_BITS], patterns[FRACTION_BITS:-1]
-        nonfinite = Signal(beat)
+        nonfinite = Signal(beat, name="is_nonfinite")
         m.d.comb += nonfinite.eq(_all(exponent))
         fields = [
             *(plane | nonfinite for plane in fraction),
@@ -65,7 +65,7 @@ class CompressorFields(Part[FieldsConfig]):
         m.d.comb += self.nonfinite.eq(_total(list(nonfinite)))
 
         largest: list[Value] = []
-        leading: Value = Const(-1, beat)  # elements that agree with the maximum so far
+        leading: Value = Const((1 << beat) - 1, beat)  # elements that agree with the maximum so far
         for bit in reversed(range(EXPONENT_BITS)):
             having = Signal(beat, name=f"having_{bit}")
             m.d.comb += having.eq(leading & self.planes[FRACTION_BITS + bit])
@@ -144,9 +144,10 @@ class CompressorLane(Part[LaneConfig]):
         exponent = _registers("aligned", EXPONENT_BITS, group)
         significand = _registers("significand", SIGNIFICAND_BITS, group)
         reached = Signal(EXPONENT_BITS, reset_less=True)
-        emits: Value = Const(-1, group)  # exponent >= reached
+        emits: Value = Const((1 << group) - 1, group)  # exponent >= reached, in its low bits
         for bit, plane in enumerate(exponent):
-            emits = Mux(reached[bit], plane & emits, plane | emits)
+            lower, emits = emits, Signal(group, name=f"emits_{bit}")
+            m.d.comb += emits.eq(Mux(reached[bit], plane & lower, plane | lower))
         active = Signal(group)
         shifts = Signal(group)
         m.d.comb += [
@@ -172,7 +173,9 @@ class CompressorLane(Part[LaneConfig]):
         blocks = [[self.planes[bit] for bit in range(VALUE_BITS)]] if self.config.direct else []
         for number in reversed(range(self.config.blocks - self.config.direct)):
             stored = _registers(f"block_{number}", VALUE_BITS, self.config.beat)
-            with m.If(control.take & (control.block == number)):
+            stores = Signal(name=f"stores_{number}")
+            m.d.comb += stores.eq(control.take & (control.block == number))
+            with m.If(stores):
                 m.d.sync += [plane.eq(self.planes[bit]) for bit, plane in enumerate(stored)]
             blocks.insert(0, stored)
         return [Cat(block[bit] for block in blocks) for bit in range(VALUE_BITS)]
@@ -181,7 +184,7 @@ class CompressorLane(Part[LaneConfig]):
         """Exponent of the group in the cycle of ``load``: of zero and subnormal numbers, 1."""
         control = self.control
         stored = Signal(EXPONENT_BITS, name="stored_largest", reset_less=True)
-        largest = Signal(EXPONENT_BITS)
+        largest = Signal(EXPONENT_BITS, name="running_largest")
         opens = control.block == 0
         m.d.comb += largest.eq(Mux(opens | (stored < self.largest), self.largest, stored))
         with m.If(control.take):
@@ -250,17 +253,17 @@ class AndaCompressor(Unit[CompressorConfig]):
         """Beats of a group, then its planes; the handshakes of all ports."""
         config, x = self.config, self.x
         opens = Signal()
-        final = Signal()
+        final = Signal(name="final_beat")
         free = Signal()
-        left = Signal(range(MANTISSA_MAX + 1))  # planes
+        remaining = Signal(range(MANTISSA_MAX + 1))  # planes
         m.d.comb += [
             opens.eq((steps.block == 0) & (steps.lane_block == 0)),
             final.eq(
                 (steps.block == config.element_blocks - 1)
                 & (steps.lane_block == config.lane_blocks - 1)
             ),
-            self.plane.valid.eq(left != 0),
-            self.plane.payload.last.eq(left == 1),
+            self.plane.valid.eq(remaining != 0),
+            self.plane.payload.last.eq(remaining == 1),
             steps.step.eq(self.plane.valid & self.plane.ready),
             free.eq(
                 (~self.plane.valid | (self.plane.ready & self.plane.payload.last))
@@ -285,9 +288,9 @@ class AndaCompressor(Unit[CompressorConfig]):
                 m.d.sync += port.valid.eq(0)
         planes = self._planes(m, steps, opens)
         with m.If(steps.load):
-            m.d.sync += left.eq(planes)
+            m.d.sync += remaining.eq(planes)
         with m.Elif(steps.step):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += remaining.eq(remaining - 1)
         m.d.comb += [
             self.events.x_beats.eq(steps.taken),
             self.events.groups.eq(steps.load),

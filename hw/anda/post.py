@@ -184,7 +184,7 @@ class GroupRegisters:
         exponents = data.ArrayLayout(EXPONENT_BITS, config.rows)
         scales = data.ArrayLayout(SCALE_BITS, config.columns)
         self.exponent = Signal(exponents, name="exponents", reset_less=True)
-        self.ends_tile = Signal(reset_less=True)
+        self.ends_tile = Signal(name="group_ends_tile", reset_less=True)
         self.scales = {
             name: Signal(scales, name=f"next_{name}", reset_less=True)
             for name in (("d", "minimum") if config.asymmetric else ("d",))
@@ -252,7 +252,7 @@ class PostSequence:
         ends_tile = Signal()
         draining = Signal()
         position = Signal.like(start.position)
-        left = Signal(range(max(2, config.period - config.fp_share + 1)))
+        remaining = Signal(range(max(2, config.period - config.fp_share + 1)))
         last_pass = minima if config.asymmetric else Const(1, 1)
         ready = Signal()
         held = Signal()
@@ -260,7 +260,7 @@ class PostSequence:
         final = Signal()
         last = Signal()
         m.d.comb += [
-            ready.eq(full & (left == 0)),
+            ready.eq(full & (remaining == 0)),
             final.eq(ends_tile & last_pass),
             last.eq(position == config.fp_share - 1),
             held.eq(final & (position == 0) & draining),
@@ -287,9 +287,9 @@ class PostSequence:
                 m.d.sync += minima.eq(~minima)
         if config.period > config.fp_share:  # the next pass needs sums that are not there yet
             with m.If(start.valid & start.last & ~start.final):
-                m.d.sync += left.eq(config.period - config.fp_share)
-            with m.Elif(left != 0):
-                m.d.sync += left.eq(left - 1)
+                m.d.sync += remaining.eq(config.period - config.fp_share)
+            with m.Elif(remaining != 0):
+                m.d.sync += remaining.eq(remaining - 1)
         with m.If(start.valid & start.final & (position == 0)):
             m.d.sync += draining.eq(1)
         with m.Elif(self.drain.pull & self.drain.last):

@@ -184,7 +184,9 @@ def _empty_buffers(fragment: hdl.Fragment) -> None:
 
 def _buffers(text: str) -> tuple[str, tuple[str, ...]]:
     """RTLIL without contents of buffers that are zeros, which nobody reads; names of buffers."""
-    names = []
+    names: list[str] = []
+    if "\n  memory " not in text:
+        return text, ()
     for attributes, name in _MEMORY.findall(text):
         if all(f"attribute \\{attribute} " in attributes for attribute in BUFFER_ATTRIBUTES):
             names.append(name)
@@ -256,15 +258,21 @@ def _yosys(modules: Sequence[Converted]) -> str:
         "proc -nomux -norom",
         "memory_collect",
         "opt_merge",
-        "opt_clean -purge",
+        "opt_clean",
         "write_verilog -noattr {result}",
     )
     written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
     if written != len(modules) or not text.endswith("endmodule\n"):
         raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
-    text = re.sub(r"(?:^  assign .*;\n)+(?=endmodule)", _sorted_lines, text, flags=re.MULTILINE)
-    return text.replace("= ! ", "= ~| ")
+    return "".join(map(_with_sorted_end, text.replace("= ! ", "= ~| ").split("endmodule\n")))
 
 
-def _sorted_lines(found: re.Match[str]) -> str:
-    return "".join(sorted(found[0].splitlines(keepends=True)))
+def _with_sorted_end(module: str) -> str:
+    """A module without its final line, whose final assignments are put in order."""
+    if not module:
+        return ""
+    lines = module.splitlines(keepends=True)
+    end = len(lines)
+    while lines[end - 1].startswith("  assign "):
+        end -= 1
+    return "".join([*lines[:end], *sorted(lines[end:]), "endmodule\n"])

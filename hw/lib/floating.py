@@ -53,15 +53,15 @@ class IntToFloat(Part[IntToFloatConfig]):
         bits = self.config.bits
         steps = _Steps(m, self.enable, {1: {3}, 2: {1, 3}, 3: {1, 2, 3}}[self.config.stages])
         sign = self.value[-1]
-        magnitude = (self.value ^ sign.replicate(bits)) + sign
-        step = steps.end(sign=sign, magnitude=magnitude[:bits])
+        flipped = self.value.as_unsigned() ^ sign.replicate(bits)
+        step = steps.end(sign=sign, magnitude=(flipped + sign)[:bits])
         normal, zeros = _normalise(m, step.magnitude)
         step = steps.end(sign=step.sign, normal=normal, zeros=zeros)
         exponent = Signal(8)
         m.d.comb += exponent.eq(Mux(step.normal[-1], BIAS + bits - 1 - step.zeros, 0))
         # only -2^24 has 25 bits of magnitude: nothing to round up to there
         significand = step.normal if bits > SIGNIFICAND + 1 else step.normal[-SIGNIFICAND:]
-        rounded = _rounded(significand, exponent)
+        rounded = _rounded(m, significand, exponent)
         step = steps.end(result=Cat(rounded, step.sign))
         m.d.comb += self.result.eq(step.result)
         return m
@@ -91,7 +91,9 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
         first, second = (bits - 1 for bits in (self.config.first, self.config.significand))
         of_fp16 = first + second < SIGNIFICAND  # neither too large nor too small
         within = of_fp16 or self.config.bounded
-        a, b = ((_wide if of_fp16 else _fp32)(operand) for operand in (self.a, self.b))
+        layout = _wide if of_fp16 else _fp32
+        a = _fields(m, layout, self.a, "number_a")
+        b = _fields(m, layout, self.b, "number_b")
         total = (a.exponent + b.exponent - BIAS).as_signed()
         step = steps.end(
             sign=a.sign ^ b.sign,
@@ -106,7 +108,7 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
             sign=step.sign,
             zero=step.zero if within else step.zero | (exponent <= 0),
             exponent=exponent,
-            normal=Mux(high, step.product, step.product << 1)[: len(step.product)],
+            normal=Mux(high, step.product, _moved_up(step.product, 1)),
         )
         step = steps.end(result=_result(m, step, within))
         m.d.comb += self.result.eq(step.result)
@@ -135,29 +137,31 @@ class FloatAdd(Part[FloatAddConfig]):
         m = Module()
         cuts = {1: {5}, 2: {3, 5}, 3: {2, 4, 5}, 4: {2, 3, 4, 5}}[self.config.stages]
         steps = _Steps(m, self.enable, cuts)
-        large = Signal(_fp32)
-        small = Signal(_fp32)
+        larger = Signal(_fp32)
+        smaller = Signal(_fp32)
         swap = Signal()
         m.d.comb += [
             swap.eq(self.a[:-1] < self.b[:-1]),
-            Cat(large, small).eq(Mux(swap, Cat(self.b, self.a), Cat(self.a, self.b))),
+            larger.eq(Mux(swap, self.b, self.a)),
+            smaller.eq(Mux(swap, self.a, self.b)),
         ]
         step = steps.end(
-            sign=large.sign,
-            negative=large.sign & small.sign,
-            subtract=large.sign ^ small.sign,
-            exponent=large.exponent,
-            distance=(large.exponent - small.exponent)[:8],
-            large=_significand(large),
-            small=_significand(small),
+            sign=larger.sign,
+            negative=larger.sign & smaller.sign,
+            subtract=larger.sign ^ smaller.sign,
+            exponent=larger.exponent,
+            distance=(larger.exponent - smaller.exponent)[:8],
+            large=_significand(larger),
+            small=_significand(smaller),
         )
         aligned = _align(m, step.small, step.distance)
         kept = {"sign": step.sign, "negative": step.negative, "exponent": step.exponent}
         step = steps.end(**kept, large=step.large, small=aligned, subtract=step.subtract)
 
         # three bits below the significand: guard, round, sticky; one above: carry
-        flipped = step.small ^ step.subtract.replicate(len(step.small))
-        total = Cat(Const(0, 3), step.large) + Cat(flipped, step.subtract) + step.subtract
+        flipped = Signal(len(step.small) + 1)
+        m.d.comb += flipped.eq(Cat(step.small, Const(0, 1)) ^ step.subtract.replicate(len(flipped)))
+        total = Cat(Const(0, 3), step.large) + flipped + step.subtract
         kept = {"sign": step.sign, "negative": step.negative, "exponent": step.exponent}
         step = steps.end(**kept, total=total[: SIGNIFICAND + 4])
 
@@ -186,16 +190,20 @@ class Fp16ToFp32(Part[HalfToFloatConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        value = _fp16(self.value)
+        value = _fields(m, _fp16, self.value, "half")
         wide = Signal(_wide)
         normal, zeros = _normalise(m, value.fraction)
-        m.d.comb += wide.sign.eq(value.sign)
-        with m.If(value.exponent != 0):
-            m.d.comb += wide.exponent.eq(value.exponent + (BIAS - 15))
-            m.d.comb += wide.fraction.eq(value.fraction)
-        with m.Elif(normal[-1]):
-            m.d.comb += wide.exponent.eq(BIAS - 15 - zeros)
-            m.d.comb += wide.fraction.eq(Cat(Const(0, 1), normal[:-1]))
+        is_normal = Signal()
+        rebased = Signal(8)
+        subnormal = Signal(8)
+        m.d.comb += [
+            is_normal.eq(value.exponent != 0),
+            rebased.eq(value.exponent + (BIAS - HALF_BIAS)),
+            subnormal.eq(Mux(normal[-1], BIAS - HALF_BIAS - zeros, 0)[:8]),
+            wide.sign.eq(value.sign),
+            wide.exponent.eq(Mux(is_normal, rebased, subnormal)),
+            wide.fraction.eq(Mux(is_normal, value.fraction, _moved_up(normal, 1))),
+        ]
         m.d.comb += self.result.eq(Cat(Const(0, self.config.bits - WIDE_BITS), wide))
         return m
 
@@ -214,7 +222,7 @@ class FloatToHalf(Part[FloatToHalfConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         steps = _Steps(m, self.enable, {1: {2}, 2: {1, 2}}[self.config.stages])
-        value = _fp32(self.value)
+        value = _fields(m, _fp32, self.value, "number")
         rebased = Signal(signed(9))  # exponent of FP16, not above 0 for subnormal numbers
         m.d.comb += rebased.eq(value.exponent - (BIAS - HALF_BIAS))
         subnormal = rebased <= 0
@@ -225,7 +233,7 @@ class FloatToHalf(Part[FloatToHalfConfig]):
             aligned=_align(m, _significand(value), distance),
         )
         rounded = Signal(HALF_SIGNIFICAND - 1 + 8)
-        m.d.comb += rounded.eq(_rounded(step.aligned, step.exponent, HALF_SIGNIFICAND))
+        m.d.comb += rounded.eq(_rounded(m, step.aligned, step.exponent, HALF_SIGNIFICAND))
         limit = HALF_INFINITE - (self.config.overflow == "saturate")
         finite = Mux(rounded >= HALF_INFINITE, limit, rounded)[: FP16_BITS - 1]
         step = steps.end(result=Cat(finite, step.sign))
@@ -269,10 +277,16 @@ class _Steps:
         return after
 
 
+def _fields(m: Module, layout: data.StructLayout, number: Value, name: str) -> data.View:
+    """A number with names for its fields."""
+    view = Signal(layout, name=name)
+    m.d.comb += view.eq(number)
+    return view
+
+
 def _significand(number: data.View) -> Value:
     """Significand with its hidden one; 0 for zero and subnormals."""
-    normal = number.exponent != 0
-    return Cat(number.fraction & normal.replicate(len(number.fraction)), normal)
+    return Mux(number.exponent != 0, Cat(number.fraction, Const(1, 1)), 0)
 
 
 def _normalise(m: Module, value: Value) -> tuple[Value, Value]:
@@ -283,10 +297,15 @@ def _normalise(m: Module, value: Value) -> tuple[Value, Value]:
         empty = Signal(name=f"empty_{distance}")
         moved = Signal(len(value), name=f"moved_{distance}")
         m.d.comb += empty.eq(value[-distance:] == 0)
-        m.d.comb += moved.eq(Mux(empty, value << distance, value))
+        m.d.comb += moved.eq(Mux(empty, _moved_up(value, distance), value))
         zeros.insert(0, empty)
         value = moved
     return value, Cat(zeros)
+
+
+def _moved_up(value: Value, distance: int) -> Value:
+    """Value times a power of two, as wide as it was."""
+    return Cat(Const(0, distance), value[:-distance])
 
 
 def _align(m: Module, significand: Value, distance: Value) -> Value:
@@ -302,19 +321,20 @@ def _align(m: Module, significand: Value, distance: Value) -> Value:
     return Mux(far, value.any(), value)
 
 
-def _rounded(significand: Value, exponent: Value, bits: int = SIGNIFICAND) -> Value:
+def _rounded(m: Module, significand: Value, exponent: Value, bits: int = SIGNIFICAND) -> Value:
     """Fraction below exponent, rounded to nearest even; a carry goes on into the exponent."""
     rest = len(significand) - bits
     if rest <= 0:
         return Cat(Const(0, -rest), significand[:-1], exponent)
-    up = significand[rest - 1] & significand[: rest - 1].any()
-    up |= significand[rest - 1] & significand[rest]
-    return (Cat(significand[rest:-1], exponent) + up)[: bits - 1 + len(exponent)]
+    rounds_up = Signal()
+    above_half = significand[: rest - 1].any()
+    m.d.comb += rounds_up.eq(significand[rest - 1] & (above_half | significand[rest]))
+    return (Cat(significand[rest:-1], exponent) + rounds_up)[: bits - 1 + len(exponent)]
 
 
 def _result(m: Module, step: SimpleNamespace, bounded: bool) -> Value:
     """FP32 of a step's normal significand; ``bounded``: it is zero or normal and finite."""
-    rounded = _rounded(step.normal, step.exponent)
+    rounded = _rounded(m, step.normal, step.exponent)
     if bounded:
         return Cat(Mux(step.zero, 0, rounded), step.sign)
     return _packed(m, step.sign, step.zero, rounded)

@@ -5,8 +5,10 @@ stage of a network is one operation on n-bit words. Depth is O(log n) stages eve
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 Planes = list[Value]
 """Bit planes of a vector: plane b holds bit b of every element."""
@@ -33,6 +35,8 @@ def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Valu
     ``len(bits) + 1`` values.
     """
     top = len(bits) if limit is None else min(limit, len(bits))
+    if top == 1:
+        return [Value.cast(0), *prefix_any(m, bits)]
     sums: list[Value] = list(bits)  # sums[i]: set bits up to i in the block of i
     distance = 1
     while distance < len(bits):
@@ -40,10 +44,46 @@ def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Valu
             if i & distance:
                 total = Signal(range(min(top, 2 * distance) + 1), name=f"count_{distance}_{i}")
                 added = sums[i] + sums[(i & -distance) - 1]
-                m.d.comb += total.eq(Mux(added > top, top, added) if 2 * distance > top else added)
+                if 2 * distance > top:
+                    exact = Signal(len(added), name=f"sum_{distance}_{i}")
+                    m.d.comb += exact.eq(added)
+                    added = Mux(exact > top, top, exact)
+                m.d.comb += total.eq(added)
                 sums[i] = total
         distance *= 2
     return [Value.cast(0), *sums]
+
+
+def prefix_any(m: Module, bits: Value) -> Value:
+    """Whether a bit is set up to each position: a Sklansky network of ors."""
+    distance = 1
+    while distance < len(bits):
+        found = Signal(len(bits), name=f"any_{distance}")
+        lower = [
+            bits[(i & -distance) - 1] if i & distance else Const(0, 1) for i in range(len(bits))
+        ]
+        m.d.comb += found.eq(bits | Cat(lower))
+        bits = found
+        distance *= 2
+    return bits
+
+
+def count_planes(m: Module, counts: Sequence[Value], bits: int) -> Planes:
+    """Bit planes of counts of unequal width."""
+    planes: Planes = []
+    for bit in range(bits):
+        plane = Signal(len(counts), name=f"below_bit{bit}")
+        m.d.comb += plane.eq(
+            Cat(count[bit] if bit < len(count) else Const(0, 1) for count in counts)
+        )
+        planes.append(plane)
+    return planes
+
+
+def where_equal(planes: Planes, number: int) -> Value:
+    """At which positions elements equal a number."""
+    equal = (plane if number >> bit & 1 else ~plane for bit, plane in enumerate(planes))
+    return reduce(and_, equal)
 
 
 def count_set(bits: Value) -> Value:
@@ -54,12 +94,14 @@ def count_set(bits: Value) -> Value:
     return total
 
 
-def shift_down(m: Module, planes: Planes, amount: Value, count: int) -> Planes:
-    """Elements from place ``amount`` on, ``count`` of them; beyond the end 0."""
+def shift_down(m: Module, elements: Sequence[Value], amount: Value, count: int) -> list[Value]:
+    """Elements of equal width from place ``amount`` on, ``count`` of them; beyond the end 0."""
+    width = len(elements[0])
+    moved: Value = Cat(elements)
     for stage in range(len(amount)):
-        shifted = [Mux(amount[stage], plane[1 << stage :], plane) for plane in planes]
-        planes = _stage(m, shifted, f"down_{stage}")
-    return [plane[:count] for plane in planes]
+        before, moved = moved, Signal(len(moved), name=f"down_{stage}")
+        m.d.comb += moved.eq(Mux(amount[stage], before[width << stage :], before))
+    return [moved[i * width : (i + 1) * width] for i in range(count)]
 
 
 def shift_up(m: Module, planes: Planes, amount: Value, count: int) -> Planes:
@@ -106,13 +148,14 @@ def _leaves(m: Module, bits: Value, counts: Sequence[Value]) -> list[Value]:
     """For every stage of a compression, which places an element leaves."""
     width = (len(bits) - 1).bit_length()
     clear_below = [Signal(width, name=f"clear_below_{i}") for i in range(len(bits))]
-    m.d.comb += [signal.eq(i - counts[i]) for i, signal in enumerate(clear_below)]
+    m.d.comb += [signal.eq(Const(i, width) - counts[i]) for i, signal in enumerate(clear_below)]
     distance = [plane & bits for plane in to_planes(clear_below)]
     distance = _stage(m, distance, "distance")
     leaves = []
     for stage in range(width):
         leaves.append(distance[stage])
-        distance = _stage(m, _move_down(distance, distance[stage], 1 << stage), f"distance_{stage}")
+        rest = _move_down(distance[stage + 1 :], distance[stage], 1 << stage)
+        distance = [*distance[: stage + 1], *_stage(m, rest, f"distance_{stage}", stage + 1)]
     return leaves
 
 
@@ -121,10 +164,10 @@ def _move_down(planes: Planes, leaves: Value, step: int) -> Planes:
     return [(plane & ~leaves) | (plane & leaves)[step:] for plane in planes]
 
 
-def _stage(m: Module, planes: Planes, name: str) -> Planes:
-    """Give the planes of one stage names of their own."""
+def _stage(m: Module, planes: Planes, name: str, first: int = 0) -> Planes:
+    """Give the planes of one stage, from bit ``first`` on, names of their own."""
     signals = []
-    for bit, plane in enumerate(planes):
+    for bit, plane in enumerate(planes, first):
         signal = Signal(len(plane), name=f"{name}_bit{bit}")
         m.d.comb += signal.eq(plane)
         signals.append(signal)

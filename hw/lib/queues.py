@@ -42,7 +42,7 @@ class Queue(Part[QueueConfig]):
                 "entry": In(config.width),
                 "room": Out(1),
                 "pop": In(1),
-                "there": Out(1),
+                "valid": Out(1),
                 "head": Out(config.width),
             },
         )
@@ -57,7 +57,7 @@ class Queue(Part[QueueConfig]):
         count = Signal(range(self.config.depth + 1))
         m.d.sync += count.eq(count + self.push - self.pop)
         m.d.comb += [
-            self.there.eq(count != 0),
+            self.valid.eq(count != 0),
             self.room.eq((count != self.config.depth) | self.pop),
         ]
         if self.config.storage == "memory":
@@ -70,17 +70,20 @@ class Queue(Part[QueueConfig]):
         """Entries in a memory, whose clocked port reads the next head."""
         memory = memory_of(m, "entries", self.config.width, self.config.depth)
         write = memory.write_port()
-        read = memory.read_port(transparent_for=(write,))
+        read = memory.read_port()
         read_pointer = Signal(range(memory.depth))
         write_pointer = Signal(range(memory.depth))
+        bypass = Signal()  # the head was written as it was read
+        written = Signal.like(self.entry, reset_less=True)
         m.d.comb += [
             write.en.eq(self.push),
             write.addr.eq(write_pointer),
             write.data.eq(self.entry),
             read.en.eq(1),
             read.addr.eq(Mux(self.pop, _after(read_pointer, memory.depth), read_pointer)),
-            self.head.eq(read.data),
+            self.head.eq(Mux(bypass, written, read.data)),
         ]
+        m.d.sync += [bypass.eq(self.push & (read.addr == write_pointer)), written.eq(self.entry)]
         m.d.sync += read_pointer.eq(read.addr)
         with m.If(self.push):
             m.d.sync += write_pointer.eq(_after(write_pointer, memory.depth))
@@ -100,7 +103,7 @@ class Queue(Part[QueueConfig]):
 
 def _after(pointer: Signal, depth: int) -> Value:
     """The next place of a ring."""
-    return Mux(pointer == depth - 1, 0, pointer + 1)
+    return Mux(pointer == depth - 1, 0, (pointer + 1)[: len(pointer)])
 
 
 class Records:
@@ -118,8 +121,10 @@ class Records:
         queue = Queue(QueueConfig(width=layout.size, depth=depth, storage=storage))
         place_queue(m, platform, name, queue)
         self.push, self.room = queue.push, queue.room
-        self.pop, self.there = queue.pop, queue.there
-        self.entry, self.head = data.View(layout, queue.entry), data.View(layout, queue.head)
+        self.pop, self.valid = queue.pop, queue.valid
+        self.entry = data.View(layout, queue.entry)
+        self.head = Signal(layout, name=f"{name}_first")
+        m.d.comb += self.head.eq(queue.head)
 
 
 def place_queue(m: Module, platform: object, name: str, queue: Queue) -> None:
@@ -128,5 +133,5 @@ def place_queue(m: Module, platform: object, name: str, queue: Queue) -> None:
     if platform == FORMAL:
         m.d.comb += [
             Assert(~queue.push | queue.room, f"{name} has room for what is pushed"),
-            Assert(~queue.pop | queue.there, f"{name} has what is popped"),
+            Assert(~queue.pop | queue.valid, f"{name} has what is popped"),
         ]

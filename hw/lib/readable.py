@@ -4,16 +4,18 @@ Yosys writes one operator a line, has no name for intermediate results, and spli
 its next value and its update. Here
 
 * a field of a record goes by its name, and a record is put together from its fields;
-* a register is described by one ``always @(posedge clk)``;
-* what has no name and is used once moves to where it is used.
+* a register is described where its next value is computed, with those that change as it does;
+* what has no name and is used once moves to where it is used;
+* values come in the order in which they depend on each other, then registers, then instances.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .expressions import Expressions
+from .processes import join_registers, merge_registers, shorten, to_expressions
 from .verilog_module import (
     NAME,
     SLICE,
@@ -22,11 +24,11 @@ from .verilog_module import (
     Instance,
     Module,
     Process,
+    Statement,
+    part_of,
     read,
     write,
 )
-
-_CLEARED = 4  # equal words of a memory from which on a loop sets them
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,35 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         name: {port.name for port in module.ports if port.direction == "output"}
         for name, module in modules.items()
     }
-    for module in modules.values():
+    for name, description in descriptions.items():
+        module = modules[name]
         _name_fields(module, outputs)
+        _name_ports(module)
+        _name_outputs(module, outputs)
         _name_results(module, outputs)
-        _join_registers(module, outputs)
+        join_registers(module, outputs)
+        to_expressions(module)
+        _name_parts(module, outputs)
         Expressions(module, outputs).inline()
         _forget_unused(module, outputs)
+        merge_registers(module)
+        module.statements = _ordered(module.statements)
+        _order_nets(module, description.ports)
         for statement in module.statements:
             if isinstance(statement, Process):
-                _shorten(statement)
+                shorten(statement)
             elif isinstance(statement, Instance):
                 ports = [port.name for port in modules[statement.module].ports]
                 statement.pins = {p: statement.pins[p] for p in ports if p in statement.pins}
     text = "\n".join(
         write(modules[name], description.summary) for name, description in descriptions.items()
     )
-    return _LEADING_ZEROS.sub(r"\1", text)
+    return _BIT.sub(r"1'b\1", _LEADING_ZEROS.sub(r"\1", text))
 
 
 _LEADING_ZEROS = re.compile(r"(\b\d+'h)0+(?=[0-9a-f]+\b)")
 """Of constants: the width says it all, and wide ones would not fit into a line."""
+_BIT = re.compile(r"\b1'h([01])\b")
 
 
 def _order_nets(module: Module, ports: Sequence[str]) -> None:
@@ -86,7 +97,19 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
     names: dict[str, str] = {}  # what is read instead of slices and of second names
     views: list[Assign] = []
     statements = []
-    for statement in module.statements:
+    instances = tuple(f"{s.name}_" for s in module.statements if isinstance(s, Instance))
+    inputs = tuple(
+        f"{statement.name}_{pin}"
+        for statement in module.statements
+        if isinstance(statement, Instance)
+        for pin in statement.pins
+        if pin not in outputs[statement.module]
+    )
+    own_first = sorted(
+        module.statements,
+        key=lambda s: isinstance(s, Assign) and s.target.startswith(instances),
+    )
+    for statement in own_first:
         if not (isinstance(statement, Assign) and _is_view(module, statement)):
             statements.append(statement)
             continue
@@ -94,6 +117,8 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
         driver = drivers.get(part)
         if part in names:
             names[name] = names[part]
+        elif driver is None and name.startswith(inputs):
+            names[name] = part  # no name of its own for what an instance takes
         elif driver is None:
             names[part] = name
             views.append(statement)
@@ -104,11 +129,31 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
     statements += list(_records(module, drivers))
     module.statements = [s for s in statements if not isinstance(s, Assign) or s.target]
 
+    fields: dict[str, list[tuple[int, int, str]]] = {}
+    for part in names:
+        if (slice_ := SLICE.fullmatch(part)) is not None:
+            high, low = int(slice_[2]), int(slice_[3] or slice_[2])
+            fields.setdefault(slice_[1], []).append((high, low, part))
+
     def last(match: re.Match[str]) -> str:
         name = match[0]
+        if name not in names and match.re is SLICE:
+            name = within(match)
         while name in names:
             name = names[name]
         return name
+
+    def within(match: re.Match[str]) -> str:
+        """Bits of a field, by its name."""
+        high, low = int(match[2]), int(match[3] or match[2])
+        for first, final, part in fields.get(match[1], ()):
+            if final <= low and high <= first:
+                name = part
+                while name in names:
+                    name = names[name]
+                if name in module.nets:
+                    return part_of(name, high - final, low - final)
+        return match[0]
 
     def named(text: str) -> str:
         return NAME.sub(last, SLICE.sub(last, text))
@@ -194,75 +239,144 @@ def _name_results(module: Module, outputs: Mapping[str, set[str]]) -> None:
     module.rename(names)
 
 
-# --- registers --------------------------------------------------------------------------------
+def _name_ports(module: Module) -> None:
+    """What an output gives goes by the name of the output."""
+    names: dict[str, str] = {}
+    statements: list[Statement] = []
+    for statement in module.statements:
+        if isinstance(statement, Assign) and statement.target not in names.values():
+            port, net = module.nets.get(statement.target), module.nets.get(statement.value)
+            if port and net and port.direction and not net.direction and net.name not in names:
+                names[net.name] = port.name
+                port.register |= net.register
+                port.init = port.init or net.init
+                continue
+        statements.append(statement)
+    module.statements = statements
+    module.rename(names)
 
 
-def _join_registers(module: Module, outputs: Mapping[str, set[str]]) -> None:
-    """Describe registers where their next value is computed."""
-    reads = Counter(module.reads(outputs))
-    processes = [s for s in module.statements if isinstance(s, Process)]
-    computed: dict[str, Process] = {}
-    for process in processes:
-        if "@*" in process.start:
-            targets = {
-                step[2].partition("[")[0] for step in map(STEP.fullmatch, process.body) if step
-            }
-            if len(targets) == 1:
-                computed[targets.pop()] = process
-    joined = set()
-    for process in processes:
-        update = STEP.fullmatch(process.body[0])
-        if update is None or len(process.body) > 1 or reads[update[4]] != 1:
+def _name_outputs(module: Module, outputs: Mapping[str, set[str]]) -> None:
+    """What an instance gives and nobody named goes by the instance and its port."""
+    names = {}
+    for statement in module.statements:
+        if isinstance(statement, Instance):
+            for pin, connected in statement.pins.items():
+                net, name = module.nets.get(connected), f"{statement.name}_{pin}"
+                output = pin in outputs[statement.module]
+                if output and net is not None and net.anonymous and name not in module.nets:
+                    names[net.name] = name
+    module.rename(names)
+    for old, name in names.items():
+        module.nets[name] = replace(module.nets.pop(old), name=name)
+
+
+# --- bits of vectors --------------------------------------------------------------------------
+
+
+def _name_parts(module: Module, outputs: Mapping[str, set[str]]) -> None:
+    """A vector that has a name, and what has none and is part of it, go by this name.
+
+    No vector comes to depend on itself by that: tools would take it for a loop.
+    """
+    vectors = {
+        statement.target: statement
+        for statement in module.statements
+        if isinstance(statement, Assign)
+        and _VECTOR.fullmatch(statement.value)
+        and _has_name(module, statement.target)
+    }
+    if not vectors:
+        return
+    texts: list[str] = []
+
+    def note(text: str) -> str:
+        texts.append(text)
+        return text
+
+    module.rewrite(note, outputs)
+    read = "\n".join(texts)
+    reads, wholes = Counter(NAME.findall(read)), Counter(_VECTOR.findall(read))
+    sources = _sources(module, outputs)
+    places: dict[str, tuple[str, int]] = {}  # vector and lowest bit
+    names: dict[str, str] = {}
+    for name, vector in vectors.items():
+        found = dict(_parts(module, vector, reads, places))
+        if found and not _reaches(sources, found):
+            places |= found
+            for part in found:
+                sources[part] = {*sources.get(part, ()), *found}
+        elif wholes[vector.value] == 1:
             continue
-        register, following = update[2], update[4]
-        if following in computed and module.nets[following].anonymous:
-            joined.add(id(computed[following]))
-            process.body = list(_joined(computed[following].body, register))
-    module.statements = [s for s in module.statements if id(s) not in joined]
+        names[vector.value] = name
+
+    def named(match: re.Match[str]) -> str:
+        if match[1] not in places:
+            return match[0]
+        vector, low = places[match[1]]
+        high = int(match[2] or module.nets[match[1]].width - 1)
+        return part_of(vector, low + high, low + int(match[3] or match[2] or 0))
+
+    def renamed(text: str) -> str:
+        text = _VECTOR.sub(lambda match: names.get(match[0], match[0]), text)
+        return _PART.sub(named, text)
+
+    if names:
+        vectors_themselves = [
+            (statement, statement.value)
+            for statement in module.statements
+            if isinstance(statement, Assign) and statement.value in names
+        ]
+        module.rewrite(renamed, outputs)
+        for statement, value in vectors_themselves:
+            statement.value = value
 
 
-def _joined(body: list[str], register: str) -> Iterator[str]:
-    """Lines that compute a next value, as lines that update the register."""
-    for line in body:
-        step = STEP.fullmatch(line)
-        if step is not None and line.startswith("    ") and line[4] != " " and step[4] == register:
-            continue  # it holds otherwise
-        if step is not None:
-            place = step[2].partition("[")
-            yield f"{step[1]}{register}{''.join(place[1:])} <= {step[4]};"
-        elif "at_start" not in line:
-            yield line
+def _parts(
+    module: Module, vector: Assign, reads: Mapping[str, int], places: Mapping[str, object]
+) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Nets without a name that are read beside the vector, and their places in it."""
+    low = module.nets[vector.target].width
+    for part in vector.value[2:-2].split(", "):
+        low -= module.bits(part) or int(part.partition("'")[0])
+        net = module.nets.get(part)
+        if net is not None and net.anonymous and part not in places and reads[part] > 1:
+            yield part, (vector.target, low)
 
 
-def _shorten(process: Process) -> None:
-    """A single line needs no ``begin``; a loop gives equal words of a memory their contents."""
-    body: list[str] = []
-    for line in process.body:
-        body.append(line)
-        if line.strip() == "end" and len(body) > 2 and STEP.fullmatch(body[-2]):
-            opening = body[-3]
-            if opening.lstrip().startswith("if (") and opening.endswith(" begin"):
-                body[-3:] = [opening.removesuffix(" begin"), body[-2]]
-    words = [step for step in map(STEP.fullmatch, body) if step]
-    if "initial" in process.start and len(words) == len(body) > _CLEARED:
-        common, times = Counter(step[4] for step in words).most_common(1)[0]
-        if times > _CLEARED:
-            memory = words[0][2].partition("[")[0]
-            filled = [step for step in words if step[4] != common]
-            process.label = f"{'fill' if filled else 'clear'}_{memory}"
-            body = [
-                "    integer i;",
-                f"    for (i = 0; i < {len(words)}; i = i + 1)",
-                f"      {memory}[i] = {common};",
-                *(f"    {step[2]} = {_hexadecimal(step[4])};" for step in filled),
-            ]
-    process.body = body
+_VECTOR = re.compile(r"\{ [^{}]* \}")
+_PART = re.compile(r"\b(_\d+_)(?:\[(\d+)(?::(\d+))?\])?")
 
 
-def _hexadecimal(constant: str) -> str:
-    """A constant in base 16, whichever base it is in."""
-    width, _, value = constant.partition("'d")
-    return f"{width}'h{int(value):x}" if value else constant
+def _sources(module: Module, outputs: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Nets from which others are computed, through other modules as well."""
+    sources: dict[str, set[str]] = {}
+    for statement in module.statements:
+        if isinstance(statement, Instance):
+            driven = outputs[statement.module]
+            read = {pin: NAME.findall(net) for pin, net in statement.pins.items()}
+            inputs = {net for pin, nets in read.items() if pin not in driven for net in nets}
+            for net in (net for pin, nets in read.items() if pin in driven for net in nets):
+                sources.setdefault(net, set()).update(inputs)
+        elif _is_value(statement):
+            names = NAME.findall(_read(statement))
+            for name in _written(statement):
+                sources.setdefault(name, set()).update(names)
+    return sources
+
+
+def _reaches(sources: Mapping[str, set[str]], nets: Collection[str]) -> bool:
+    """Whether one of some nets is computed from one of them."""
+    seen: set[str] = set()
+    waiting = [source for net in nets for source in sources.get(net, ())]
+    while waiting:
+        name = waiting.pop()
+        if name in nets:
+            return True
+        if name not in seen:
+            seen.add(name)
+            waiting += sources.get(name, ())
+    return False
 
 
 # --- what is left over ------------------------------------------------------------------------
@@ -287,3 +401,48 @@ def _forget_unused(module: Module, outputs: Mapping[str, set[str]]) -> None:
     module.statements = [s for s in module.statements if id(s) not in forgotten]
     used = set(module.names())
     module.nets = {name: net for name, net in module.nets.items() if net.direction or name in used}
+
+
+def _ordered(statements: Sequence[Statement]) -> list[Statement]:
+    """Values before what is computed from them, then registers, then instances."""
+    values = [s for s in statements if _is_value(s)]
+    defined: dict[str, list[int]] = {}
+    for number, statement in enumerate(values):
+        for name in _written(statement):
+            defined.setdefault(name, []).append(number)
+    placed: dict[int, Statement] = {}
+    waiting = list(reversed(range(len(values))))
+    begun = set()
+    while waiting:
+        number = waiting[-1]
+        if number in begun or number in placed:
+            waiting.pop()
+            placed.setdefault(number, values[number])
+            continue
+        begun.add(number)
+        names = NAME.findall(_read(values[number]))
+        before = (n for name in names for n in defined.get(name, ()) if n not in begun)
+        waiting += sorted(before, reverse=True)
+    rest = [s for s in statements if not _is_value(s)]
+    return [*placed.values(), *sorted(rest, key=lambda s: isinstance(s, Instance))]
+
+
+def _is_value(statement: Statement) -> bool:
+    return isinstance(statement, Assign) or (
+        isinstance(statement, Process) and "@*" in statement.start
+    )
+
+
+def _written(statement: Statement) -> set[str]:
+    """Nets that a statement gives a value."""
+    if isinstance(statement, Assign):
+        return set(NAME.findall(statement.target))
+    steps = map(STEP.fullmatch, statement.body) if isinstance(statement, Process) else ()
+    return {step[2].partition("[")[0] for step in steps if step}
+
+
+def _read(statement: Statement) -> str:
+    """What a statement is computed from."""
+    if isinstance(statement, Assign):
+        return statement.value
+    return "\n".join(statement.body) if isinstance(statement, Process) else ""

@@ -1,8 +1,9 @@
 """Streams within a unit: a register for one beat, and rows of results that leave one by one."""
 
+from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
@@ -55,13 +56,17 @@ class StreamRegister(Part[StreamRegisterConfig]):
 def registered(m: Module, platform: object, name: str, source: Any) -> stream.Interface:
     """What a stream gives, by way of a register put into ``m``; the user drives ``ready``."""
     register = StreamRegister(source.payload.shape())
-    place(m, platform, name, register)
+    place(m, platform, f"{name}_register", register)
+    held = register.output.signature.create(path=(f"{name}_held",))
     m.d.comb += [
         register.input.valid.eq(source.valid),
         register.input.payload.eq(source.payload),
         source.ready.eq(register.input.ready),
+        held.valid.eq(register.output.valid),
+        held.payload.eq(register.output.payload),
+        register.output.ready.eq(held.ready),
     ]
-    return register.output
+    return held
 
 
 class RowDrainConfig(Config):
@@ -98,3 +103,22 @@ class RowDrain(Part[RowDrainConfig]):
         with m.Elif(self.pull):
             m.d.sync += remaining.eq(remaining - 1)
         return m
+
+
+def payload_registers(m: Module, payload: data.View, name: str) -> Any:
+    """Registers for the fields of a payload, each with a name of its own, and lists of arrays."""
+    registers = SimpleNamespace()
+    for field, member in payload.shape():
+        value = payload[field]
+        if isinstance(member.shape, data.ArrayLayout):
+            elements = [
+                Signal(member.shape.elem_shape, name=f"{name}_{field}_{i}")
+                for i in range(member.shape.length)
+            ]
+            m.d.comb += value.eq(Cat(elements))
+            setattr(registers, field, elements)
+        else:
+            register = Signal(member.shape, name=f"{name}_{field}")
+            m.d.comb += value.eq(register)
+            setattr(registers, field, register)
+    return registers

@@ -25,11 +25,22 @@ _DECLARATION = re.compile(
 )
 _DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
+_INSTANCE = re.compile(r"^  \w+ (\w+) \($", re.MULTILINE)
+_DOUBLE = re.compile(r"(?<![\w.\\])\w+?__\w+")
+_KICK = re.compile(
+    r"^  reg \\\$auto\$\S+  = 0;\n|^    if \(\\\$auto\$\S+ \) begin end\n", re.MULTILINE
+)
+"""A register that is written once, and that every ``always @*`` waits for as well."""
 _ESCAPED = re.compile(r"\\(\S+) ")
 _NUMBERED = re.compile(r"(\w+)\$(\d+)")
 _PIN = re.compile(r"\s*\.(\w+)\((.*)\),?")
 STEP = re.compile(r"( *)(\S+) (<?=) (.*);")
 """An assignment within a process."""
+
+
+def part_of(name: str, high: int, low: int) -> str:
+    """Bits of a net that has more of them."""
+    return f"{name}[{high}:{low}]" if high > low else f"{name}[{high}]"
 
 
 @dataclass
@@ -176,7 +187,7 @@ def read(verilog: str) -> list[Module]:
 
 def _read_module(name: str, body: str) -> Module:
     module = Module(name)
-    body = _plain_names(body)
+    body = _plain_names(_KICK.sub("", body))
     for line in body.splitlines():
         if line.startswith(_DECLARES) and (match := _DECLARATION.fullmatch(line)):
             kind, high, net, words, init = match.groups()
@@ -207,10 +218,13 @@ def _plain_names(body: str) -> str:
     """Names that need no escape, all of them different."""
     taken = set(NAME.findall(body))
     found: dict[str, str] = {}
+    singles = {name: name.replace("__", "_") for name in sorted(taken) if "__" in name}
+    singles = {name: single for name, single in singles.items() if single not in taken}
+    taken |= set(singles.values())
+    if singles:
+        body = _DOUBLE.sub(lambda match: singles.get(match[0], match[0]), body)
 
     def plain(name: str) -> str:
-        if name.startswith("$auto$"):
-            return "at_start"  # of every always @*: a register that is written once
         name = _NUMBERED.sub(numbered, name)
         name = re.sub(r"\W+", "_", name.replace("__", "_")).strip("_")
         while name in taken:
@@ -236,8 +250,12 @@ def _plain_names(body: str) -> str:
 
 
 def _without_aliases(module: Module, body: str) -> str:
-    """One name for nets that are equal: a port's if there is one, else the first with a name."""
+    """One name for nets that are equal: a port's, else one of its own, else one of an instance."""
     best: dict[str, str] = {}
+    instances = tuple(f"{name}_" for name in _INSTANCE.findall(body))
+
+    def rank(net: Net) -> int:
+        return 3 if net.anonymous else 0 if net.direction else 1 + net.name.startswith(instances)
 
     def root(name: str) -> str:
         while name in best:
@@ -250,7 +268,7 @@ def _without_aliases(module: Module, body: str) -> str:
         if one is other or (one.direction and other.direction):
             kept.add((target, source))
             continue
-        if other.direction or not (one.direction or other.anonymous):
+        if rank(other) <= rank(one):
             one, other = other, one
         best[other.name] = one.name
         one.register |= other.register
@@ -258,7 +276,8 @@ def _without_aliases(module: Module, body: str) -> str:
         del module.nets[other.name]
 
     body = _ALIAS.sub(lambda match: match[0] if match.groups() in kept else "", body)
-    return NAME.sub(lambda match: root(match[0]), body)
+    names = {name: root(name) for name in best}
+    return NAME.sub(lambda match: names.get(match[0], match[0]), body) if names else body
 
 
 def write(module: Module, comment: str) -> str:
@@ -277,7 +296,11 @@ def _lines(statement: Statement) -> list[str]:
         return _wrap(f"  assign {statement.target} = {statement.value};")
     if isinstance(statement, Process):
         body = [part for line in statement.body for part in _wrap(line)]
-        if len(statement.body) == 1 or (len(statement.body) == 2 and body[0].endswith(")")):
+        first, *others = [line for line in statement.body if line[4:5] != " "]
+        if not others or (
+            first.startswith(("    if (", "    case"))
+            and all(line.startswith("    end") for line in others)
+        ):  # it is a single statement
             return [statement.start, *body]
         label = f" : {statement.label}" if statement.label else ""
         return [f"{statement.start} begin{label}", *body, "  end"]
@@ -288,14 +311,20 @@ def _lines(statement: Statement) -> list[str]:
 
 
 def _wrap(line: str) -> list[str]:
+    """Lines that end after a comma or before an operator."""
     if len(line) <= WIDTH:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line.lstrip(),
+    lines = textwrap.wrap(
+        _TOGETHER.sub(lambda match: match[0].replace(" ", _TIE), line.lstrip()),
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [part.replace(_TIE, " ") for part in lines]
+
+
+_TIE = "\0"  # a space at which no line ends
+_TOGETHER = re.compile(r" (?:[=!<>]=|<<|>>>?|[<>*]) |(?<= )[-+&|^?:] |\{ | \}")

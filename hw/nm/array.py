@@ -91,11 +91,13 @@ class NMArray(Unit[NMConfig]):
         sparse = Signal()
         bitmap = Signal()
         waits = Signal(range(config.drain))  # cycles until result registers are free
-        final = Signal()
+        following = Signal.like(slots, init=0)
+        final = Signal(name="final_slot")
         held = Signal()
         finishing = Signal()
         m.d.comb += [
-            final.eq(count == slots - 1),
+            following.eq(count + 1),
+            final.eq(following == slots),
             held.eq(final & ends & (waits != 0)),
             slot.step.eq(busy & move & ~held),
             slot.first.eq(begins),
@@ -124,7 +126,7 @@ class NMArray(Unit[NMConfig]):
         with m.Elif(finishing):
             m.d.sync += busy.eq(0)
         with m.If(slot.step):
-            m.d.sync += [count.eq(Mux(final, 0, count + 1)), begins.eq(slot.last)]
+            m.d.sync += [count.eq(Mux(final, 0, following)), begins.eq(slot.last)]
         with m.If(slot.step & slot.last):
             m.d.sync += waits.eq(config.drain - 1)
         with m.Elif(move & (waits != 0)):
@@ -152,7 +154,9 @@ class NMArray(Unit[NMConfig]):
             values.append(unpacker.value)
             indices.append(unpacker.index)
             errors.append(unpacker.error)
-        return values, indices, Cat(errors)
+        wrong = Signal(config.columns, name="unpacker_errors")
+        m.d.comb += wrong.eq(Cat(errors))
+        return values, indices, wrong
 
     def _group_error(self, m: Module, slot: data.View, wrong: Value) -> Signal:
         """With the final slot of a weight group: whether any of its slots was wrong."""
@@ -213,9 +217,11 @@ class NMArray(Unit[NMConfig]):
         done = Signal(_done_layout)
         m.d.comb += [done.valid.eq(slot.step & slot.last), done.error.eq(error)]
         done = delayed(m, done, north, "done", move)
-        left = Signal(range(config.drain + 1))
+        remaining = Signal(range(config.drain + 1))
         with m.If(move):
-            m.d.sync += left.eq(Mux(done.valid, config.drain, Mux(left == 0, 0, left - 1)))
+            m.d.sync += remaining.eq(
+                Mux(done.valid, config.drain, Mux(remaining == 0, 0, remaining - 1))
+            )
         group_error = Signal()
         with m.If(move & done.valid):
             m.d.sync += group_error.eq(done.error)
@@ -223,9 +229,9 @@ class NMArray(Unit[NMConfig]):
         leaves = Signal(_leaves_layout)
         each = config.drain // north
         m.d.comb += [
-            *(shifts[i].eq(left > config.drain - (i + 1) * each) for i in range(north)),
-            leaves.valid.eq(left != 0),
-            leaves.last.eq(left == 1),
+            *(shifts[i].eq(remaining > config.drain - (i + 1) * each) for i in range(north)),
+            leaves.valid.eq(remaining != 0),
+            leaves.last.eq(remaining == 1),
             leaves.error.eq(group_error),
         ]
         return shifts, leaves

@@ -111,7 +111,7 @@ class Unpacker(Part[UnpackConfig]):
         with m.If(control.beat):
             m.d.sync += kept.eq(self.bits)
         window = Cat(kept, self.bits)
-        byte = Signal(BEAT_BITS)
+        byte = Signal(BEAT_BITS, name="pulled")
         with m.Switch(control.unread):
             for unread in range(self.config.grains):
                 with m.Case(unread):
@@ -130,9 +130,12 @@ class Unpacker(Part[UnpackConfig]):
             Signal(WEIGHT_BITS, name=f"next_places_{i}", reset_less=True)
             for i in range(config.m // WEIGHT_BITS)
         ]
-        for i, value in enumerate(values):
-            with m.If(control.pull & (control.word == i // NIBBLES)):
-                m.d.sync += value.eq(nibbles[i % NIBBLES])
+        for word in range(-(-config.m // NIBBLES)):
+            pulls = Signal(name=f"pulls_{word}")
+            m.d.comb += pulls.eq(control.pull & (control.word == word))
+            with m.If(pulls):
+                for value, nibble in zip(values[word * NIBBLES :], nibbles, strict=False):
+                    m.d.sync += value.eq(nibble)
         for i, place in enumerate(places):
             with m.If(control.pull & control.place[i]):
                 m.d.sync += place.eq(Mux(control.odd ^ (i % 2), nibbles[1], nibbles[0]))
@@ -143,19 +146,22 @@ class Unpacker(Part[UnpackConfig]):
         control, config = self.control, self.config
         values = Signal(config.m * WEIGHT_BITS, reset_less=True)
         places = Signal(config.m, reset_less=True)
-        before = Signal(config.index_bits, reset_less=True)  # index of the slot before
+        previous = Signal(config.index_bits, reset_less=True)  # index of the slot before
+        disordered = Signal()
+        miscounted = Signal()
         lowest = Signal(config.index_bits)
         rest = Signal(config.m)
         for i in reversed(range(config.m)):
             with m.If(places[i]):
                 m.d.comb += lowest.eq(i)
+        listed = Mux(control.sparse, places[: config.index_bits], control.slot)
         m.d.comb += [
             rest.eq(places & (places - 1)[: config.m]),
             self.value.eq(values[:WEIGHT_BITS]),
-            self.index.eq(Mux(control.bitmap, lowest, Mux(control.sparse, places, control.slot))),
+            self.index.eq(Mux(control.bitmap, lowest, listed)),
+            disordered.eq((control.slot != 0) & (self.index <= previous)),
+            miscounted.eq((places == 0) | (control.final & (rest != 0))),
         ]
-        disordered = (control.slot != 0) & (self.index <= before)
-        miscounted = (places == 0) | (control.final & (rest != 0))
         m.d.comb += self.error.eq(
             control.step & control.sparse & Mux(control.bitmap, miscounted, disordered)
         )
@@ -165,7 +171,7 @@ class Unpacker(Part[UnpackConfig]):
             m.d.sync += [
                 values.eq(values >> WEIGHT_BITS),
                 places.eq(Mux(control.bitmap, rest, places >> config.index_bits)),
-                before.eq(self.index),
+                previous.eq(self.index),
             ]
 
 
@@ -190,9 +196,9 @@ class UnpackSequence:
         self.config = config
         self.full = Signal()
         self.load = Signal()
-        self.end = Signal()
-        self.error = Signal()
-        self.slots = Signal(range(config.m + 1), init=config.m)
+        self.end = Signal(name="ends_rows")
+        self.error = Signal(name="next_illegal")
+        self.slots = Signal(range(config.m + 1), init=config.m, name="next_slots")
 
     def elaborate(self, m: Module, source: Any, control: data.View) -> None:
         """Pull from the stream of packed weights; ``control`` is that of the columns."""
@@ -200,26 +206,29 @@ class UnpackSequence:
         fresh = Signal()
         opens = Signal(init=1)
         n = Signal.like(self.slots)
-        count = Signal.like(control.word)
+        word = Signal.like(control.word)
         unread = Signal.like(control.unread)
         grain, grains = self.config.grain, self.config.grains
         wanted = Signal(range(grains + 1))  # grains
         last = Signal()
         needed = Signal()
         room = Signal()
+        legal = Signal()
+        available = Signal(range(2 * grains))  # grains
         given = source.payload.n
-        legal = (given != 0) & (given <= self.config.m)
         bits = [pattern.block_bits for pattern in self.config.patterns]
-        pulls = [-(-total // BEAT_BITS) for total in bits]
+        final = [-(-total // BEAT_BITS) - 1 for total in bits]
         rests = [((total - 1) % BEAT_BITS + 1) // grain for total in bits]
         m.d.comb += [
             fresh.eq(opens | (self.load & self.end)),
+            legal.eq((given != 0) & (given <= self.config.m)),
             n.eq(Mux(fresh, Mux(legal, given, self.config.m), self.slots)),
-            control.word.eq(Mux(self.load, 0, count)),
+            control.word.eq(Mux(self.load, 0, word)),
             control.unread.eq(Mux(fresh, 0, unread)),
-            last.eq(control.word == self._of(n, pulls) - 1),
-            wanted.eq(Mux(last, self._of(n, rests), grains)),
+            last.eq(control.word == self._of(m, n, final, "final_word")),
+            wanted.eq(Mux(last, self._of(m, n, rests, "final_grains"), grains)),
             needed.eq(control.unread < wanted),
+            available.eq(Mux(needed, control.unread + grains, control.unread)),
             room.eq(~self.full | self.load),
             source.ready.eq(room & needed),
             control.beat.eq(source.valid & source.ready),
@@ -227,17 +236,18 @@ class UnpackSequence:
             control.odd.eq(n[0]),
         ]
         for i in range(len(control.place)):
-            m.d.comb += control.place[i].eq(((n + i) >> 1) == control.word)
+            nibble = n + i if i else n
+            m.d.comb += control.place[i].eq(nibble[1:] == control.word)
         with m.If(control.pull):
             m.d.sync += [
                 self.slots.eq(n),
                 self.error.eq(Mux(fresh, ~legal, self.error)),
                 opens.eq(0),
-                count.eq(control.word + 1),
-                unread.eq(Mux(needed, control.unread + grains, control.unread) - wanted),
+                word.eq(control.word + 1),
+                unread.eq(available - wanted),
             ]
         with m.Elif(self.load):
-            m.d.sync += [opens.eq(fresh), count.eq(0), unread.eq(control.unread)]
+            m.d.sync += [opens.eq(fresh), word.eq(0), unread.eq(control.unread)]
         m.d.sync += self.full.eq((control.pull & last) | (self.full & ~self.load))
 
     def sparse(self) -> Value:
@@ -246,8 +256,11 @@ class UnpackSequence:
 
     def bitmap(self) -> Value:
         """Whether the places are a bitmap."""
-        return self._of(self.slots, [p.metadata == "bitmap" for p in self.config.patterns])
+        bitmaps = [pattern.n for pattern in self.config.patterns if pattern.metadata == "bitmap"]
+        return Cat(self.slots == n for n in bitmaps).any()
 
-    def _of(self, n: Value, figures: list[int]) -> Value:
+    def _of(self, m: Module, n: Value, figures: list[int], name: str) -> Signal:
         """A figure of N = 1..M, of which M is 0 but for its highest bit."""
-        return Array([figures[-1], *figures[:-1]])[n[:-1]]
+        figure = Signal(range(max(figures) + 1), name=name)
+        m.d.comb += figure.eq(Array([figures[-1], *figures[:-1]])[n[:-1]])
+        return figure

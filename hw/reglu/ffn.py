@@ -7,6 +7,7 @@ from ...golden.reglu.unit import REGLU_FFN
 from ..lib.base import Unit, connect
 from ..lib.emission import place
 from ..lib.memories import address_bits
+from ..lib.streams import payload_registers
 from .predictor import NeuronCounter, NeuronPredictor
 from .requests import Requester, token_layout
 from .rows import RowEngine
@@ -100,14 +101,16 @@ class RegluFFN(Unit[RegluConfig]):
                 token.loading.eq(~x.payload.last),
                 token.running.eq(x.payload.last),
             ]
+        size = payload_registers(m, token.size, "token")
+        to_h = payload_registers(m, token.to_h, "to_h")
         with m.If(token.start):
             m.d.sync += [
-                token.size.neurons.eq(x.payload.neurons),
-                token.to_h.mult.eq(x.payload.h_mult),
-                token.to_h.shift.eq(x.payload.h_shift),
+                size.neurons.eq(x.payload.neurons),
+                to_h.mult.eq(x.payload.h_mult),
+                to_h.shift.eq(x.payload.h_shift),
             ]
             if self.config.predictor:
-                m.d.sync += token.size.rank.eq(x.payload.rank)
+                m.d.sync += size.rank.eq(x.payload.rank)
 
     def _request(
         self,
@@ -143,7 +146,7 @@ class RegluFFN(Unit[RegluConfig]):
             rows.x_write.word.eq(self.x.payload.value.as_value()),
             rows.x_last.eq(token.last),
             rows.asked.eq(requester.asked),
-            rows.there.eq(requester.there),
+            rows.awaited_valid.eq(requester.awaited_valid),
             rows.awaited.eq(requester.awaited),
             requester.received.eq(rows.received),
             requester.down_done.eq(rows.down_done),
@@ -225,7 +228,7 @@ class _Token:
         self.load = Signal()
         self.start = Signal()
         self.place = Signal(address_bits(config.x_words))
-        self.last = Signal.like(self.place)
-        self.size = Signal(token_layout(config))
+        self.last = Signal.like(self.place, name="last_place")
+        self.size = Signal(token_layout(config), name="token_size")
         self.to_h = Signal(factor_layout())
-        self.error = Signal()
+        self.error = Signal(name="token_error")

@@ -108,10 +108,10 @@ class NeuronPredictor(Part[RegluConfig]):
         ended = Signal()
         pairs = decoder.pairs
         m.d.comb += [
-            decoder.bitmap.valid.eq(words.there),
+            decoder.bitmap.valid.eq(words.valid),
             Cat(decoder.bitmap.payload.mask.as_value(), decoder.bitmap.payload.last).eq(words.head),
-            words.pop.eq(words.there & decoder.bitmap.ready),
-            self.candidate.there.eq(pairs.valid & pairs.payload.count),
+            words.pop.eq(words.valid & decoder.bitmap.ready),
+            self.candidate.valid.eq(pairs.valid & pairs.payload.count),
             self.candidate.neuron.eq(Cat(pairs.payload.index.as_value(), number)),
             self.candidate.ended.eq(ended),
             pairs.ready.eq(self.take | ~pairs.payload.count),
@@ -141,7 +141,7 @@ class NeuronCounter(Part[RegluConfig]):
         neuron = Signal(neuron_bits(self.config))
         ended = Signal(init=1)
         m.d.comb += [
-            self.candidate.there.eq(~ended),
+            self.candidate.valid.eq(~ended),
             self.candidate.neuron.eq(neuron),
             self.candidate.ended.eq(ended),
         ]

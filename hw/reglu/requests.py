@@ -1,6 +1,8 @@
 """Which rows the neuron-skipping FFN asks for, in an order that depends on data alone."""
 
-from amaranth.hdl import Cat, Module, Signal, ValueLike
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, ValueLike
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +10,7 @@ from ...golden.contract.ports import port_of
 from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, Matrix, RegluConfig, ports
 from ..lib.base import Part, payload_layout
 from ..lib.queues import Records
+from ..lib.streams import payload_registers
 
 G16_BITS = 15
 """Bits of g16 of a neuron that survives its gate: it is not negative."""
@@ -26,7 +29,7 @@ def token_layout(config: RegluConfig) -> data.StructLayout:
 
 def candidate_layout(config: RegluConfig) -> data.StructLayout:
     """The next predicted neuron, if it is there; whether there are no more of them."""
-    return data.StructLayout({"there": 1, "neuron": neuron_bits(config), "ended": 1})
+    return data.StructLayout({"valid": 1, "neuron": neuron_bits(config), "ended": 1})
 
 
 def result_layout(bits: int) -> data.StructLayout:
@@ -60,7 +63,7 @@ class Requester(Part[RegluConfig]):
                 "take": Out(1),
                 "request": Out(stream.Signature(payload_layout(request))),
                 "asked": Out(2),
-                "there": Out(1),
+                "awaited_valid": Out(1),
                 "awaited": Out(row_layout(config)),
                 "received": In(1),
                 "gate_done": In(1),
@@ -81,20 +84,19 @@ class Requester(Part[RegluConfig]):
         row = Signal(row_layout(config))
         apply = Signal()
         results = _Results(m, platform, self, ask, row, apply)
-        free = self._request(m, ask, row)
-        rows = self._bursts(m, free)
+        rows, free = self._request(m, ask, row)
 
         used = Signal(range(config.survivors + 1))
         want_gate = Signal()
         eligible = Signal()
         m.d.comb += [
             want_gate.eq(~self.candidate.ended & (used != config.survivors)),
-            eligible.eq(want_gate | hidden.there | survivors.there),
+            eligible.eq(want_gate | hidden.valid | survivors.valid),
             apply.eq(rows & (results.full | ~eligible)),
-            ask.eq(rows & eligible & ~results.full & free & (~want_gate | self.candidate.there)),
+            ask.eq(rows & eligible & ~results.full & free & (~want_gate | self.candidate.valid)),
             self.take.eq(ask & want_gate),
-            hidden.pop.eq(ask & ~want_gate & hidden.there),
-            survivors.pop.eq(ask & ~want_gate & ~hidden.there),
+            hidden.pop.eq(ask & ~want_gate & hidden.valid),
+            survivors.pop.eq(ask & ~want_gate & ~hidden.valid),
             self.quiet.eq(rows & ~eligible & self.candidate.ended & results.none),
         ]
         with m.If(self.quiet):
@@ -109,43 +111,48 @@ class Requester(Part[RegluConfig]):
         """A neuron and what it goes on with."""
         return data.StructLayout({"neuron": neuron_bits(self.config), "value": bits})
 
-    def _request(self, m: Module, ask: Signal, row: data.View) -> Signal:
-        """The register that offers a request; whether it can be loaded."""
+    def _request(self, m: Module, ask: Signal, row: data.View) -> tuple[Signal, Signal]:
+        """The register that offers a request: whether rows are asked for, and can be."""
         free = Signal()
+        request = payload_registers(m, self.request.payload, "request")
         m.d.comb += free.eq(~self.request.valid | self.request.ready)
         with m.If(self.request.ready):
             m.d.sync += self.request.valid.eq(0)
         with m.If(ask):
-            self._load(m, row.matrix, row.neuron, 1)
-        return free
+            self._load(m, request, row.matrix, row.neuron, 1)
+        return self._bursts(m, free, request), free
 
-    def _load(self, m: Module, matrix: ValueLike, row: ValueLike, count: ValueLike) -> None:
-        payload = self.request.payload
+    def _load(
+        self, m: Module, request: Any, matrix: ValueLike, row: ValueLike, count: ValueLike
+    ) -> None:
         m.d.sync += [
             self.request.valid.eq(1),
-            payload.matrix.eq(matrix),
-            payload.row.eq(row),
-            payload.count.eq(count),
+            request.matrix.eq(matrix),
+            request.row.eq(row),
+            request.count.eq(count),
         ]
 
-    def _bursts(self, m: Module, free: Signal) -> Signal:
+    def _bursts(self, m: Module, free: Signal, request: Any) -> Signal:
         """Ask for A, then for B; whether single rows can be asked for."""
-        rows = Signal()
+        rows = Signal(name="asks_rows")
         if not self.config.predictor:
             m.d.comb += self.asked.eq(0)
             with m.If(self.start):
                 m.d.sync += rows.eq(1)
             return rows
-        a = Signal()
-        b = Signal()
+        a = Signal(name="asks_a")
+        b = Signal(name="asks_b")
+        loads_a = Signal()
+        loads_b = Signal()
+        m.d.comb += [loads_a.eq(a & free), loads_b.eq(b & free)]
         with m.If(self.start):
             m.d.sync += a.eq(1)
-        with m.If(a & free):
+        with m.If(loads_a):
             m.d.sync += [a.eq(0), b.eq(1)]
-            self._load(m, Matrix.A, 0, self.token.rank)
-        with m.If(b & free):
+            self._load(m, request, Matrix.A, 0, self.token.rank)
+        with m.If(loads_b):
             m.d.sync += [b.eq(0), rows.eq(1)]
-            self._load(m, Matrix.B, 0, self.token.neurons)
+            self._load(m, request, Matrix.B, 0, self.token.neurons)
         m.d.comb += self.asked.eq(Cat(b | rows, rows))
         return rows
 
@@ -153,27 +160,23 @@ class Requester(Part[RegluConfig]):
         self, m: Module, row: data.View, want_gate: Signal, hidden: Records, survivors: Records
     ) -> None:
         """The row that is next: a gate, else a down, else an up."""
-        with m.If(want_gate):
-            m.d.comb += [row.matrix.eq(Matrix.GATE), row.neuron.eq(self.candidate.neuron)]
-        for matrix, queue, turn in (
-            (Matrix.DOWN, hidden, hidden.there),
-            (Matrix.UP, survivors, ~hidden.there),
-        ):
-            with m.If(~want_gate & turn):
-                m.d.comb += [
-                    row.matrix.eq(matrix),
-                    row.neuron.eq(queue.head.neuron),
-                    row.value.eq(queue.head.value),
-                ]
+        up, down = survivors.head, hidden.head
+        matrix = Mux(want_gate, Matrix.GATE, Mux(hidden.valid, Matrix.DOWN, Matrix.UP))
+        neuron = Mux(hidden.valid, down.neuron, up.neuron)
+        m.d.comb += [
+            row.matrix.eq(matrix),
+            row.neuron.eq(Mux(want_gate, self.candidate.neuron, neuron)),
+            row.value.eq(Mux(want_gate, 0, Mux(hidden.valid, down.value, up.value))),
+        ]
 
     def _await(self, m: Module, platform: object, ask: Signal, row: data.View) -> None:
         """Rows on their way, for who receives them."""
-        awaited = Records(m, platform, "awaited", row.shape(), self.config.in_flight)
+        awaited = Records(m, platform, "awaited_rows", row.shape(), self.config.in_flight)
         m.d.comb += [
             awaited.push.eq(ask),
             awaited.entry.eq(row),
             awaited.pop.eq(self.received),
-            self.there.eq(awaited.there),
+            self.awaited_valid.eq(awaited.valid),
             self.awaited.eq(awaited.head),
         ]
 
@@ -206,19 +209,25 @@ class _Results:
         self.full = Signal()
         self.none = Signal()
         self.dead_gate = Signal()
+        of_gate = Signal()
+        of_up = Signal()
+        of_down = Signal()
         matrix = rows.head.matrix
         m.d.comb += [
+            of_gate.eq(rows.valid & (matrix == Matrix.GATE)),
+            of_up.eq(rows.valid & (matrix == Matrix.UP)),
+            of_down.eq(rows.valid & (matrix == Matrix.DOWN)),
             rows.push.eq(ask),
             rows.entry.matrix.eq(row.matrix),
             rows.entry.neuron.eq(row.neuron),
             rows.pop.eq(gates.pop | ups.pop | down),
             gates.push.eq(requester.gate_done),
             gates.entry.eq(requester.gate),
-            gates.pop.eq(apply & rows.there & (matrix == Matrix.GATE) & gates.there),
+            gates.pop.eq(apply & of_gate & gates.valid),
             ups.push.eq(requester.up_done),
             ups.entry.eq(requester.up),
-            ups.pop.eq(apply & rows.there & (matrix == Matrix.UP) & ups.there),
-            down.eq(apply & rows.there & (matrix == Matrix.DOWN) & (downs != 0)),
+            ups.pop.eq(apply & of_up & ups.valid),
+            down.eq(apply & of_down & (downs != 0)),
             self.full.eq(count == depth),
             self.none.eq(count == 0),
             self.dead_gate.eq(gates.pop & ~gates.head.alive),

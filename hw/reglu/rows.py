@@ -65,7 +65,7 @@ class RowEngine(Part[RegluConfig]):
                 "z_address": Out(address_bits(config.z_words)),
                 "z_word": In(config.lanes * OPERAND_BITS),
                 "asked": In(2),
-                "there": In(1),
+                "awaited_valid": In(1),
                 "awaited": In(row_layout(config)),
                 "received": Out(1),
                 "beat": Out(1),
@@ -83,11 +83,11 @@ class RowEngine(Part[RegluConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        tag = Signal(tag_layout())
+        tag = Signal(tag_layout(), name="next_tag")
         word = Signal(self._word_bits)
         self._sequence(m, tag, word)
         tag = delayed(m, tag, 1, "tag")
-        operand = Signal(operand_layout(), reset_less=True)
+        operand = Signal(operand_layout(), name="row_operand", reset_less=True)
         m.d.sync += [
             operand.word.eq(self.rows.payload.word),
             operand.value.eq(self.awaited.value),
@@ -115,13 +115,14 @@ class RowEngine(Part[RegluConfig]):
         rows, awaited = self.rows, self.awaited
         burst = _Burst(m, self)
         last = Signal.like(word)
-        row = Signal.like(rows.payload.row)
-        apart = (awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)
+        row = Signal.like(rows.payload.row, name="expected_row")
+        apart = Signal()
         m.d.comb += [
+            apart.eq((awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)),
             tag.matrix.eq(Mux(burst.any, Mux(burst.a, Matrix.A, Matrix.B), awaited.matrix)),
             row.eq(Mux(burst.any, burst.row, awaited.neuron)),
             last.eq(Mux(burst.b, self.z.last, self.x_last)),
-            rows.ready.eq(self.running & Mux(burst.any, burst.asked, self.there & apart)),
+            rows.ready.eq(self.running & Mux(burst.any, burst.asked, self.awaited_valid & apart)),
             tag.valid.eq(rows.valid & rows.ready),
             tag.first.eq(word == 0),
             tag.final.eq(word == last),

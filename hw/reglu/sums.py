@@ -47,7 +47,7 @@ class OutputSums(Part[RegluConfig]):
         next_word, draining = self._drain(m)
         free = ~y.valid | y.ready
         added = Signal()
-        address = Signal.like(self.address)
+        address = Signal.like(self.address, name="added_address")
         m.d.sync += [added.eq(self.add), address.eq(self.address)]
         sums = Signal(len(read.data))
         for lane in range(config.lanes):
@@ -69,16 +69,23 @@ class OutputSums(Part[RegluConfig]):
         y = self.y
         word = Signal.like(self.address)
         draining = Signal()
-        final = word == self.last
+        final = Signal(name="final_word")
+        last = Signal(name="y_last")
+        error = Signal(name="y_error")
+        m.d.comb += [
+            final.eq(word == self.last),
+            y.payload.last.eq(last),
+            y.payload.error.eq(error),
+            self.done.eq(y.valid & y.ready & last),
+        ]
         with m.If(self.drain):
             m.d.sync += [draining.eq(1), word.eq(0)]
         with m.If(~y.valid | y.ready):
             m.d.sync += [
                 y.valid.eq(draining),
-                y.payload.last.eq(final),
-                y.payload.error.eq(self.error),
+                last.eq(final),
+                error.eq(self.error),
             ]
             with m.If(draining):
                 m.d.sync += [word.eq(word + 1), draining.eq(~final)]
-        m.d.comb += self.done.eq(y.valid & y.ready & y.payload.last)
         return word, draining

@@ -25,13 +25,18 @@ def round_shift(m: Module, product: Value, shift: Value, bits: int, name: str) -
     halves = Signal(product.shape(), name=f"{name}_halves")
     near = Signal(signed(bits + 1), name=f"{name}_near")
     result = Signal(signed(bits), name=name)
+    distance = Signal.like(shift, name=f"{name}_distance")
+    twice = Signal(signed(bits + 2), name=f"{name}_twice")
+    fits = Signal(name=f"{name}_fits")
     most = (1 << (bits - 1)) - 1
     above = halves[bits:]
-    fits = (above.all() | ~above.any()) & (near <= most)
     m.d.comb += [
-        halves.eq(product >> (shift - 1)[: len(shift)]),
-        near.eq((halves[: bits + 1].as_signed() + 1) >> 1),
-        result.eq(Mux(fits, near, Mux(halves[-1], -most - 1, most))),
+        distance.eq(shift - 1),
+        halves.eq(product >> distance),
+        twice.eq(halves[: bits + 1].as_signed() + 1),
+        near.eq(twice[1:].as_signed()),
+        fits.eq((above.all() | ~above.any()) & (near <= most)),
+        result.eq(Mux(fits, near[:bits], Mux(halves[-1], ~most, most)[:bits])),
     ]
     return result
 
@@ -64,8 +69,9 @@ class NeuronValues(Part[RegluConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         row = Signal(_row_layout())
-        done = self.tag.valid & self.tag.final
+        done = Signal()
         m.d.comb += [
+            done.eq(self.tag.valid & self.tag.final),
             row.z.eq(done & (self.tag.matrix == Matrix.A)),
             row.gate.eq(done & (self.tag.matrix == Matrix.GATE)),
             row.up.eq(done & (self.tag.matrix == Matrix.UP)),
@@ -105,7 +111,7 @@ class NeuronValues(Part[RegluConfig]):
     def _hidden(self, m: Module, g16: Value, u16: Signal) -> None:
         """h, in three cycles."""
         pair = Signal(signed(G16_BITS + FIXED_BITS), reset_less=True)
-        product = Signal(signed(len(pair) + MULT_BITS), reset_less=True)
+        product = Signal(signed(len(pair) + MULT_BITS), name="hidden_product", reset_less=True)
         h = Signal(signed(OPERAND_BITS), reset_less=True)
         hidden = round_shift(m, product, self.to_h.shift, OPERAND_BITS, "hidden")
         m.d.sync += [

@@ -213,7 +213,7 @@ class RowFetcher(Part[RowFetcherConfig]):
             # a row enters the queue with its first burst
             rows.push.eq(ask & begins),
             rows.entry.eq(Cat(matrix, row)),
-            take.eq(requests.there & ~active),
+            take.eq(requests.valid & ~active),
             requests.pop.eq(take),
         ]
         with m.If(take):

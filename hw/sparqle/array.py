@@ -12,7 +12,7 @@ from ..grouped import GroupedArray
 from ..lib.base import Unit
 from ..lib.emission import place
 from ..lib.networks import count_set
-from ..lib.streams import RowDrain, RowDrainConfig
+from ..lib.streams import RowDrain, RowDrainConfig, payload_registers
 from .decoder import index_bits
 from .rows import RowGroup, bank_bits, bank_layout, write_layout
 
@@ -95,7 +95,8 @@ class SparqleArray(Unit[SparqleConfig]):
             accepted.eq(self.w.valid & self.w.ready),
             ends_chunk.eq(position.all() | self.w.payload.last),
         ]
-        write = Signal(write_layout(config))
+        written = Signal(write_layout(config), name="write")
+        write = payload_registers(m, written, "write")
         last = Signal()
         m.d.sync += write.enable.eq(accepted)
         with m.If(accepted):
@@ -109,12 +110,13 @@ class SparqleArray(Unit[SparqleConfig]):
             with m.If(ends_chunk):
                 m.d.sync += bank.eq(Mux(bank == config.weight_banks - 1, 0, bank + 1))
         banks = [Signal(bank_layout(config), name=f"bank_{i}") for i in range(config.weight_banks)]
-        for i, written in enumerate(banks):
+        for i, extent in enumerate(banks):
+            registers = payload_registers(m, extent, f"bank_{i}")
             with m.If(write.enable & (write.bank == i)):
-                m.d.sync += [written.tile_last.eq(last), written.end.eq(write.position)]
+                m.d.sync += [registers.tile_last.eq(last), registers.end.eq(write.position)]
         for group in groups:
             m.d.comb += [
-                group.write.eq(write),
+                group.write.eq(written),
                 group.banks.as_value().eq(Cat(banks)),
                 group.opened.eq(accepted & opens),
             ]
@@ -185,14 +187,18 @@ class SparqleArray(Unit[SparqleConfig]):
         def total(name: str) -> Value:
             return reduce(add, (getattr(strobe, name) for strobe in strobes))
 
-        low, high, used = (Signal(range(config.rows + 1), name=n) for n in ("low", "high", "used"))
+        low = Signal(range(len(groups) + 1))
+        high = Signal(range(len(groups) + 1))
+        used = Signal(range(config.rows + 1))
+        gated = Signal(range(config.rows + 1))
         m.d.comb += [
             low.eq(total("low")),
             high.eq(total("high")),
             used.eq(total("used")),
             events.lsb_macs.eq(low * config.sharing * config.columns),
             events.msb_macs.eq(used * config.columns),
-            events.gated_macs.eq((high * config.sharing - used) * config.columns),
+            gated.eq(high * config.sharing - used),
+            events.gated_macs.eq(gated * config.columns),
             events.bank_reads.eq(low + high),
             events.w_beats.eq(self.w.valid & self.w.ready),
             events.lsb_beats.eq(low),

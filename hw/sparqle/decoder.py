@@ -1,12 +1,12 @@
 """Decoder of the hybrid array: precision bitmaps and packed high halves to a list of steps."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ...golden.sparqle.config import SparqleConfig, bitmap_port, values_port
 from ..lib.base import Part, payload_layout
-from ..lib.networks import count_set, prefix_counts
+from ..lib.networks import count_set, prefix_any
 from ..lib.queues import Records
 
 
@@ -76,7 +76,7 @@ class ListDecoder(Part[SparqleConfig]):
             queue.push.eq(self._take_lowest(m, buffers, entry, queue.room)),
             queue.entry.eq(entry),
             queue.pop.eq(self.entries.valid & self.entries.ready),
-            self.entries.valid.eq(queue.there),
+            self.entries.valid.eq(queue.valid),
             self.entries.payload.eq(queue.head),
         ]
         return m
@@ -87,35 +87,41 @@ class ListDecoder(Part[SparqleConfig]):
         config = self.config
         words = config.span // config.group
         bitmaps = [getattr(self, f"bitmap_{row}") for row in range(config.sharing)]
-        which = Signal()
+        which = Signal(name="filled")
         word = Signal(range(max(2, words)))
         ended = Signal(config.sharing)
         offered = Signal.like(ended)
         last = Signal.like(ended)
+        ends_token = Signal()
+        open_rows = Signal.like(ended)
         room = Signal()
         take = Signal()
         complete = Signal()
         m.d.comb += [
             offered.eq(ended | Cat(bitmap.valid for bitmap in bitmaps)),
             last.eq(ended | Cat(bitmap.payload.last for bitmap in bitmaps)),
+            ends_token.eq(last.all()),
+            open_rows.eq(~ended),
             room.eq(~Mux(which, buffers[1].full, buffers[0].full)),
             take.eq(room & offered.all()),
-            complete.eq(take & (last.all() | (word == words - 1))),
-            self.words.eq(Mux(take, count_set(~ended), 0)),
+            complete.eq(take & (ends_token | (word == words - 1))),
+            self.words.eq(Mux(take, count_set(open_rows), 0)),
         ]
         for row, bitmap in enumerate(bitmaps):
             others = [offered[other] for other in range(config.sharing) if other != row]
             m.d.comb += bitmap.ready.eq(room & ~ended[row] & Cat(others).all())
         with m.If(take):
-            m.d.sync += ended.eq(Mux(last.all(), 0, last))
+            m.d.sync += ended.eq(Mux(ends_token, 0, last))
             m.d.sync += word.eq(Mux(complete, 0, word + 1))
             m.d.sync += which.eq(which ^ complete)
-        masks = [
-            Mux(ended[row], 0, bitmap.payload.mask.as_value()) for row, bitmap in enumerate(bitmaps)
-        ]
+        masks = [Signal(config.group, name=f"new_mask_{row}") for row in range(config.sharing)]
+        for row, bitmap in enumerate(bitmaps):
+            m.d.comb += masks[row].eq(Mux(ended[row], 0, bitmap.payload.mask))
         for i, buffer in enumerate(buffers):
-            with m.If(take & (which == i)):
-                buffer.write(m, masks, word, complete, last.all(), ended.any())
+            writes = Signal(name=f"writes_{i}")
+            m.d.comb += writes.eq(take & (which == i))
+            with m.If(writes):
+                buffer.write(m, masks, word, complete, ends_token, ended.any())
 
     # lowest set bits into the queue
 
@@ -124,11 +130,11 @@ class ListDecoder(Part[SparqleConfig]):
     ) -> Signal:
         config = self.config
         chunk = config.chunk
-        which = Signal()
+        which = Signal(name="drained")
         done = Signal()
         fire = Signal()
         full = Signal()
-        last = Signal()
+        last = Signal(name="drained_last")
         masks = [Signal(config.span, name=f"mask_{row}") for row in range(config.sharing)]
         m.d.comb += [
             full.eq(Mux(which, buffers[1].full, buffers[0].full)),
@@ -141,9 +147,9 @@ class ListDecoder(Part[SparqleConfig]):
         shared = Signal(config.span)
         lowest = Signal(chunk)
         m.d.comb += shared.eq(_or(masks))
-        below = prefix_counts(m, shared[:chunk], limit=1)
+        below = Cat(Const(0, 1), prefix_any(m, shared[:chunk])[:-1])
         m.d.comb += [
-            lowest.eq(shared[:chunk] & ~Cat(below[:-1])),
+            lowest.eq(shared[:chunk] & ~below),
             entry.index.eq(_encode(lowest)),
             entry.used.eq(Cat((mask[:chunk] & lowest).any() for mask in masks)),
             entry.chunk_last.eq((shared[:chunk] & ~lowest) == 0),
@@ -156,9 +162,18 @@ class ListDecoder(Part[SparqleConfig]):
             m.d.comb += entry.apart.eq(Mux(which, buffers[1].apart, buffers[0].apart))
         with m.If(fire):
             m.d.sync += which.eq(which ^ done)
+        cleared = [Signal(config.span, name=f"cleared_{row}") for row in range(config.sharing)]
+        for mask, value in zip(masks, cleared, strict=True):
+            m.d.comb += value.eq(Cat(mask[:chunk] & ~lowest, mask[chunk:]))
+            if config.span > chunk:
+                with m.If(entry.chunk_last):
+                    m.d.comb += value.eq(mask[chunk:])
         for i, buffer in enumerate(buffers):
-            with m.If(fire & (which == i)):
-                buffer.consume(m, masks, lowest, entry.chunk_last, done)
+            consumes = Signal(name=f"consumes_{i}")
+            m.d.comb += consumes.eq(fire & (which == i))
+            with m.If(consumes):
+                m.d.sync += buffer.full.eq(~done)
+                m.d.sync += [a.eq(b) for a, b in zip(buffer.masks, cleared, strict=True)]
         ready = Signal()
         m.d.comb += ready.eq(full & room)
         m.d.comb += fire.eq(ready & self._values(m, entry, ready, fire))
@@ -177,33 +192,35 @@ class ListDecoder(Part[SparqleConfig]):
         chunks = self.config.span // self.config.chunk
         if chunks == 1:
             return Cat(1)
-        left = Signal(range(chunks), init=chunks - 1)
-        m.d.comb += entry.extent.eq(left)
+        remaining = Signal(range(chunks), init=chunks - 1)
+        m.d.comb += entry.extent.eq(remaining)
         with m.If(fire & entry.chunk_last):
-            m.d.sync += left.eq(Mux(done, chunks - 1, left - 1))
-        return (left == 0) | (last & (shared[self.config.chunk :] == 0))
+            m.d.sync += remaining.eq(Mux(done, chunks - 1, remaining - 1))
+        return (remaining == 0) | (last & (shared[self.config.chunk :] == 0))
 
     def _values(self, m: Module, entry: data.View, ready: Signal, fire: Signal) -> Value:
         """Give each row its next value; whether all that are needed are here."""
         rows = range(self.config.sharing)
         feeds = [_ValueFeed(self.config, row) for row in rows]
-        here = Signal(self.config.sharing)
+        available = Signal(self.config.sharing)
         for row, feed in enumerate(feeds):
             values = getattr(self, f"values_{row}")
             used = entry.used[row]
-            needs = used & (feed.left == 0)
-            m.d.comb += here[row].eq(~needs | values.valid)
-            others = Cat(here[other] for other in rows if other != row)
+            needs = Signal(name=f"needs_{row}")
+            m.d.comb += needs.eq(used & (feed.remaining == 0))
+            m.d.comb += available[row].eq(~needs | values.valid)
+            others = Cat(available[other] for other in rows if other != row)
             m.d.comb += values.ready.eq(ready & needs & others.all())
             incoming = [values.payload.value[i] for i in range(self.config.beat)]
             m.d.comb += entry.value[row].eq(feed.next(incoming))
             with m.If(fire):
                 feed.advance(m, used, incoming, entry.tile_last)
-        taken = Cat(getattr(self, f"values_{row}").ready for row in rows) & Cat(
-            getattr(self, f"values_{row}").valid for row in rows
-        )
+        taken = Signal(self.config.sharing)
+        for row in rows:
+            values = getattr(self, f"values_{row}")
+            m.d.comb += taken[row].eq(values.ready & values.valid)
         m.d.comb += self.beats.eq(count_set(taken))
-        return here.all()
+        return available.all()
 
 
 class _MaskBuffer:
@@ -245,25 +262,12 @@ class _MaskBuffer:
         if count > 1:
             m.d.sync += self.extent.eq(word)
 
-    def consume(
-        self, m: Module, masks: list[Signal], lowest: Signal, chunk_last: Value, done: Signal
-    ) -> None:
-        """Clear one bit; at a chunk's end go on to the next, or be empty."""
-        chunk = self.config.chunk
-        m.d.sync += self.full.eq(~done)
-        for register, mask in zip(self.masks, masks, strict=True):
-            cleared = Cat(mask[:chunk] & ~lowest, mask[chunk:])
-            if self.config.span == chunk:
-                m.d.sync += register.eq(cleared)
-            else:
-                m.d.sync += register.eq(Mux(chunk_last, mask[chunk:], cleared))
-
 
 class _ValueFeed:
     """Unpacks beats of high halves of one row."""
 
     def __init__(self, config: SparqleConfig, row: int):
-        self.left = Signal(range(config.beat), name=f"left_{row}")
+        self.remaining = Signal(range(config.beat), name=f"remaining_{row}")
         self.held = [
             Signal(config.k, name=f"held_{row}_{i}", reset_less=True)
             for i in range(config.beat - 1)
@@ -273,22 +277,22 @@ class _ValueFeed:
         """The value that comes next."""
         if not self.held:
             return incoming[0]
-        return Mux(self.left == 0, incoming[0], self.held[0])
+        return Mux(self.remaining == 0, incoming[0], self.held[0])
 
     def advance(self, m: Module, used: Value, incoming: list[Value], ends: Value) -> None:
         """Go on to the next value where this one is used; at a token's end drop the rest."""
         if not self.held:
             return
         with m.If(used):
-            fresh = self.left == 0
+            fresh = self.remaining == 0
             shifted = [*self.held[1:], self.held[-1]]
-            m.d.sync += self.left.eq(Mux(fresh, len(self.held), self.left - 1))
+            m.d.sync += self.remaining.eq(Mux(fresh, len(self.held), self.remaining - 1))
             m.d.sync += [
                 register.eq(Mux(fresh, new, old))
                 for register, new, old in zip(self.held, incoming[1:], shifted, strict=True)
             ]
         with m.If(ends):
-            m.d.sync += self.left.eq(0)
+            m.d.sync += self.remaining.eq(0)
 
 
 def _or(values: list[Signal]) -> Value:

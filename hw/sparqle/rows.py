@@ -123,11 +123,11 @@ class RowGroup(Part[SparqleConfig]):
         bank = Signal(bank_bits(self.config))
         ahead = Signal(range(self.config.weight_banks * self.config.chunk + 1))
         held = Signal(range(self.config.weight_banks + 1))
-        here = Signal(bank_layout(self.config))
+        current = Signal(bank_layout(self.config))
         with m.Switch(bank):
             for number in range(self.config.weight_banks):
                 with m.Case(number):
-                    m.d.comb += here.eq(self.banks[number])
+                    m.d.comb += current.eq(self.banks[number])
         list_end = _ListEnd(self.config)
 
         head = entries.payload
@@ -138,7 +138,7 @@ class RowGroup(Part[SparqleConfig]):
         finished = Signal()
         ends_tile = Signal()
         m.d.comb += [
-            ends_chunk.eq(position.all() | (here.tile_last & (position == here.end))),
+            ends_chunk.eq(position.all() | (current.tile_last & (position == current.end))),
             empty.eq(list_end.passed | (head.used == 0)),
             listed.eq(~ends_chunk | list_end.passed | entries.valid),
             may_low.eq(~high & ~done & ~dropping & (ahead != 0)),
@@ -149,13 +149,13 @@ class RowGroup(Part[SparqleConfig]):
             step.bank.eq(bank),
             step.position.eq(Mux(high, head.index, position)),
             step.halves.eq(Mux(high, head.value, self.lsb.payload.value)),
-            step.used.eq(Mux(here.tile_last & (head.index > here.end), 0, head.used)),
+            step.used.eq(Mux(current.tile_last & (head.index > current.end), 0, head.used)),
             entries.ready.eq(high | dropping | (step.low & ends_chunk & empty & ~list_end.passed)),
             finished.eq((step.low & ends_chunk & empty) | (step.high & head.chunk_last)),
-            ends_tile.eq(finished & here.tile_last),
+            ends_tile.eq(finished & current.tile_last),
         ]
         popped = entries.valid & entries.ready
-        late = list_end.follow(m, finished, here, popped, head)
+        overruns = list_end.follow(m, finished, current, popped, head)
         with m.If(step.low):
             m.d.sync += [at_start.eq(0), position.eq(position + 1)]
             m.d.sync += high.eq(ends_chunk & ~empty)
@@ -164,8 +164,8 @@ class RowGroup(Part[SparqleConfig]):
                 high.eq(0),
                 position.eq(0),
                 bank.eq(Mux(bank == self.config.weight_banks - 1, 0, bank + 1)),
-                done.eq(ends_tile & ~late),
-                dropping.eq(late),
+                done.eq(ends_tile & ~overruns),
+                dropping.eq(overruns),
             ]
         with m.If(dropping & popped & head.tile_last):
             m.d.sync += [dropping.eq(0), done.eq(1)]
@@ -176,7 +176,7 @@ class RowGroup(Part[SparqleConfig]):
         m.d.sync += held.eq(held + self.opened - finished)
         m.d.comb += [
             self.room.eq(held != self.config.weight_banks),
-            self.ended.eq(done | (ends_tile & ~late)),
+            self.ended.eq(done | (ends_tile & ~overruns)),
             self.error.eq(list_end.error),
             self.strobes.stall_weights.eq(~high & ~done & ~dropping & ~at_start & (ahead == 0)),
             self.strobes.stall_lsb.eq(self.lsb.ready & ~self.lsb.valid),
@@ -188,7 +188,7 @@ class RowGroup(Part[SparqleConfig]):
         """The weight banks, one memory; what is read arrives in the next cycle."""
         depth = self.config.weight_banks * self.config.chunk
         memory = Memory(shape=self.config.columns * WEIGHT_BITS, depth=depth, init=[])
-        m.submodules.banks = memory
+        m.submodules.weights = memory
         write = memory.write_port()
         read = memory.read_port()
         m.d.comb += [
@@ -236,13 +236,13 @@ class _Step:
     """What a row group does in a cycle."""
 
     def __init__(self, config: SparqleConfig):
-        self.low = Signal()
-        self.high = Signal()
-        self.first = Signal()
-        self.bank = Signal(bank_bits(config))
-        self.position = Signal(index_bits(config))
-        self.used = Signal(config.sharing)
-        self.halves = Signal(data.ArrayLayout(config.k, config.sharing))
+        self.low = Signal(name="step_low")
+        self.high = Signal(name="step_high")
+        self.first = Signal(name="step_first")
+        self.bank = Signal(bank_bits(config), name="step_bank")
+        self.position = Signal(index_bits(config), name="step_position")
+        self.used = Signal(config.sharing, name="step_used")
+        self.halves = Signal(data.ArrayLayout(config.k, config.sharing), name="step_halves")
 
 
 class _Stage:
@@ -289,29 +289,29 @@ class _ListEnd:
         """Compare at the end of each chunk; returns whether the tile ends before its list."""
         config = self.config
         ends_now = Signal()
-        ended = Signal()
+        ended = Signal(name="list_ended")
         apart = Signal()
-        wrong = Signal()
+        mismatch = Signal()
         m.d.comb += ends_now.eq(popped & head.tile_last)
         m.d.comb += apart.eq(popped & head.apart)
         m.d.comb += ended.eq(self.passed | ends_now)
         if config.chunk > config.group:
             words = bank.end[(config.group - 1).bit_length() :]
-            m.d.comb += wrong.eq(Mux(bank.tile_last, ended & (head.extent != words), ended))
+            m.d.comb += mismatch.eq(Mux(bank.tile_last, ended & (head.extent != words), ended))
         elif config.chunk == config.group:
-            m.d.comb += wrong.eq(ended & ~bank.tile_last)
+            m.d.comb += mismatch.eq(ended & ~bank.tile_last)
         else:
             spare = Mux(self.passed, self.spare, head.extent)
-            m.d.comb += wrong.eq(ended & ~bank.tile_last & (spare == 0))
+            m.d.comb += mismatch.eq(ended & ~bank.tile_last & (spare == 0))
             with m.If(finished):
                 m.d.sync += self.spare.eq(spare - 1)
-        late = Signal()
-        m.d.comb += late.eq(finished & bank.tile_last & ~ended)
-        m.d.comb += self.error.eq(self.flagged | apart | (finished & (wrong | late)))
+        overruns = Signal()
+        m.d.comb += overruns.eq(finished & bank.tile_last & ~ended)
+        m.d.comb += self.error.eq(self.flagged | apart | (finished & (mismatch | overruns)))
         with m.If(finished):
             m.d.sync += self.passed.eq(ended)
         m.d.sync += self.flagged.eq(self.error)
-        return late
+        return overruns
 
     def restart(self, m: Module) -> None:
         """A new tile begins."""

@@ -78,8 +78,8 @@ def _summary(report: Report) -> dict[str, object]:
         "failures": [f"{verdict.test}: {verdict.message}" for verdict in report.failures],
         "scalars": report.scalars,
         "cycles": report.cycles,
-        "bins_hit": sorted(report.hit & report.bins),
-        "bins_missed": sorted(report.bins - report.hit),
+        "bins_hit": sorted(name for name, hit in report.bins.items() if hit),
+        "bins_missed": sorted(name for name, hit in report.bins.items() if not hit),
     }
 
 
@@ -93,7 +93,7 @@ def _show(reports: list[Report]) -> None:
             report.scalars,
             report.cycles,
             round(report.cycles / max(report.seconds, 1e-9)),
-            f"{len(report.hit & report.bins)}/{len(report.bins)}",
+            f"{sum(report.bins.values())}/{len(report.bins)}",
         ]
         for report in reports
     ]

@@ -61,7 +61,7 @@ def _run_shapes(markdown: bool) -> None:
     if markdown:
         markdown_table(
             ["unit", "layers", "least cycles", "most cycles", "mismatches"],
-            [_summary(unit, rows) for unit in ("anda", "fp16")],
+            [_summary(unit, rows) for unit in dict.fromkeys(row[0] for row in rows)],
             title=title,
         )
     else:
@@ -70,7 +70,7 @@ def _run_shapes(markdown: bool) -> None:
         raise DifferenceError(f"RTL and golden differ in {wrong} places.")
 
 
-def _summary(unit: str, rows: list[list[object]]) -> list[object]:
+def _summary(unit: object, rows: list[list[object]]) -> list[object]:
     """All layers of a unit in one line."""
     of_unit = [dict(zip(COLUMNS, row, strict=True)) for row in rows if row[0] == unit]
     cycles = [int(str(row["RTL cycles"])) for row in of_unit]

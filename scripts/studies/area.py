@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ...sim.studies import area as study
+from ...sim.studies import area_anda, area_nm, area_reglu, area_sparqle
 from ...sim.studies.anda_models import LOSSES, geometric_means, speeds
 from ...sim.studies.area import Array, Found, measure
 from ...sim.tensors.files import Capture
@@ -34,17 +35,23 @@ def sparqle(
     check_number("--tokens", tokens, 1)
     layers = Capture.open(capture)
     show = _shown(markdown)
-    arrays = [array for array in study.SPARQLE if not (tiny and array.preset == "vector")]
-    found = _measure([*arrays, *study.GROUP_SCALES], tiny)
+    extents = area_sparqle.EXTENTS[:1] if tiny else area_sparqle.EXTENTS
+    measured = [_measure(arrays, tiny) for arrays in (*extents, area_sparqle.GROUP_SCALES)]
     rows: list[list[object]] = [
-        [each.array.name, each.spread, each.memories / study.SCALE, each.path] for each in found
+        [each.array.name, each.spread, each.memories / study.SCALE, each.path]
+        for found in measured
+        for each in found
     ]
     show(["array", AREA, "of it memories", PATH], rows, "area")
-    alike = found[: len(arrays)]
-    elements = [study.element_row(each, alike[1]) for each in alike[1:3]]
+    _, dense2k, hybrid, *_ = measured[0]
+    elements = [area_sparqle.element_row(each, dense2k) for each in (dense2k, hybrid)]
     columns = ["array", "processing element", "over dense2k", "decoders, of all but memories"]
     show(columns, elements, "one processing element, in square micrometres")
-    per_area = [speed.row() for speed in study.throughputs(alike, layers, tokens)]
+    per_area = [
+        speed.row()
+        for found in measured[: len(extents)]
+        for speed in area_sparqle.throughputs(found, layers, tokens)
+    ]
     rivals = ("dense2k", "dense")
     columns = ["array", "cycles", *(f"per area, x {rival}" for rival in rivals)]
     columns += ["no memories", *(f"break-even, {rival}" for rival in rivals)]
@@ -58,11 +65,11 @@ def sparqle(
 @app.command()
 def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
     """The N:M array beside the dense array of the same multipliers, per area."""
-    rival, *found = _measure([study.NM_RIVAL, *study.NM], tiny)
+    rival, *found = _measure([area_nm.RIVAL, *area_nm.ARRAYS], tiny)
     path = "-" if rival.path is None else f"{rival.path:.2f}"
     rows: list[list[object]] = [["dense2k", rival.spread, "1", path, "1 (dense)", "", ""]]
-    rows += [study.nm_row(each, rival) for each in found]
-    kept = [f"1 of {number} kept" for number in study.KEPT]
+    rows += [area_nm.row(each, rival) for each in found]
+    kept = [f"1 of {number} kept" for number in area_nm.KEPT]
     title = "throughput per area over dense2k at equal clock, in brackets with both paths"
     _shown(markdown)(["array", AREA, "over dense2k", PATH, *kept], rows, title)
 
@@ -71,7 +78,7 @@ def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
 def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
     """The bit-serial array beside FP16, critical paths of small arrays, the compressor."""
     show = _shown(markdown)
-    rival, own = _measure(study.ANDA, tiny, timing=False)
+    rival, own = _measure(area_anda.ARRAYS, tiny, timing=False)
     ratio = own.area / rival.area
     _, means = geometric_means(list(speeds()))
     gains = [f"{mean / ratio:.2f}" for mean in means]
@@ -82,7 +89,7 @@ def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
     names = [f"per area, loss {loss}" for loss in LOSSES]
     show(["array", AREA, "over fp16", *names], rows, "whole arrays, at equal clock")
     single: list[list[object]] = []
-    for found in _measure(study.SINGLE, tiny):
+    for found in _measure(area_anda.SINGLE, tiny):
         known = found.report.period
         spread = f"{known.least:.2f}..{known.most:.2f}" if known else None
         single.append([found.array.name, found.spread, found.path, spread])
@@ -92,12 +99,12 @@ def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
 @app.command()
 def processor(markdown: Markdown = False) -> None:
     """One processor of the bit-serial array beside four FP16 multiply-accumulates."""
-    arrays = [study.RIVAL, *(processor.array for processor in study.PROCESSORS)]
+    arrays = [area_anda.RIVAL, *(processor.array for processor in area_anda.PROCESSORS)]
     rival, *found = _measure(arrays, False, timing=False)
-    area = study.rival_area(rival)
+    area = area_anda.rival_area(rival)
     rows = [
-        study.processor_row(processor, each, area)
-        for processor, each in zip(study.PROCESSORS, found, strict=True)
+        area_anda.processor_row(processor, each, area)
+        for processor, each in zip(area_anda.PROCESSORS, found, strict=True)
     ]
     columns = ["processor", "weights held by", "processor alone", "weights", "post-processing"]
     title = f"four FP16 multiply-accumulates take {round(area):,}"
@@ -107,7 +114,7 @@ def processor(markdown: Markdown = False) -> None:
 @app.command()
 def reglu(tiny: Tiny = False, markdown: Markdown = False) -> None:
     """Every preset of the neuron-skipping FFN."""
-    rows = [study.reglu_row(found) for found in _measure(study.REGLU, tiny)]
+    rows = [area_reglu.row(found) for found in _measure(area_reglu.ARRAYS, tiny)]
     columns = ["preset", "lanes", "d, D, r", AREA, "of it memories", PATH]
     _shown(markdown)(columns, rows, "area")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...golden.anda.config import AndaConfig, AndaSettings
-from ...golden.anda.search import FP16_BITS, BopsWeights, Mantissas, Round, saving
+from ...golden.anda.search import FP16_BITS, BopsWeights, Mantissas, Result, Round, saving
 from ...golden.anda.search import search as golden_search
 from ...golden.anda.unit import ARRAY
 from ...golden.contract.errors import UserError
@@ -51,22 +51,14 @@ class Model(Protocol):
         """Perplexity of a combination, or with FP16 activations."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A finished search.
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Result):
+    """A finished search with a model.
 
     Attributes
     ----------
     reference
         Perplexity with FP16 activations, on the text of the search.
-    rounds
-        What each round did, in order.
-    best
-        The cheapest combination that passes, or None if nothing passes.
-    saving
-        How many times fewer BOPs than FP16 the best takes; 1 if nothing passes.
-    verdict
-        The outcome in one sentence.
     held_out
         Perplexity with FP16 activations, and of the best if there is one, on text not used in the
         search.
@@ -75,10 +67,6 @@ class Outcome:
     """
 
     reference: float
-    rounds: tuple[Round, ...]
-    best: Mantissas | None
-    saving: float
-    verdict: str
     held_out: list[float]
     cycles: list[int]
 
@@ -145,13 +133,12 @@ def search(
     )
     compared = [None, found.best] if found.best else [None]
     outcome = Outcome(
-        reference,
         found.rounds,
         found.best,
         found.saving,
-        found.verdict,
-        [model.perplexity(m, held_out=True, progress=progress) for m in compared],
-        [prefill_cycles(model.linears, m) for m in compared],
+        reference=reference,
+        held_out=[model.perplexity(m, held_out=True, progress=progress) for m in compared],
+        cycles=[prefill_cycles(model.linears, m) for m in compared],
     )
     with new_files(output) as folder:
         write_json(folder / RESULT, _report(settings, weights, outcome))

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...golden import fp16
 from ...golden.anda.config import AndaConfig, AndaSettings
 from ...golden.anda.search import PUBLISHED, Published, saving
-from ...golden.anda.unit import ARRAY
+from ...golden.anda.unit import ARRAY, UNIT
 from ...golden.anda.values import AndaLayer
 from ...golden.contract.workload import Workload
 from ...golden.fp16 import Fp16Config, Fp16Layer
 from ..run.measure import Measured, Runner
+from ..units.simulate import Run
 
 TOKENS = 2048
 RIVAL_OUTPUTS = 64
+WEIGHT_GROUP = 128
 LOSSES = ("0.1 %", "1 %")
 
 
@@ -67,22 +71,37 @@ def speeds(config: AndaConfig | None = None, tokens: int = TOKENS) -> Iterator[M
 
 @dataclass(frozen=True)
 class Shape:
-    """A layer of one or more of the models, as it is run on an array.
+    """A layer of one or more of the models, as it is run on the 16 x 16 bit-plane array.
 
     Attributes
     ----------
-    unit
-        ``anda`` or ``fp16``.
     in_features, outputs
         Extent; all of in_features.
     mantissa
-        Bits of a mantissa (M); 16 for FP16.
+        Bits of a mantissa (M).
     """
 
-    unit: str
     in_features: int
     outputs: int
     mantissa: int
+    unit: ClassVar[str] = UNIT.name
+
+    def run(self, x: NDArray[np.float16], w: NDArray[np.int8], d: NDArray[np.float16]) -> Run:
+        """The array with operands of this shape, scales of groups among them."""
+        layer = AndaLayer(x, self.mantissa, w, d, WEIGHT_GROUP)
+        return Run(ARRAY, AndaConfig(), layer)
+
+
+@dataclass(frozen=True)
+class RivalShape(Shape):
+    """A layer as it is run on the FP16 array, whose mantissas all have 16 bits here."""
+
+    unit: ClassVar[str] = fp16.UNIT.name
+
+    def run(self, x: NDArray[np.float16], w: NDArray[np.int8], d: NDArray[np.float16]) -> Run:
+        """The array with activations and weights alone."""
+        config = Fp16Config(max_k=max(model.intermediate for model in PUBLISHED))
+        return Run(fp16.ARRAY, config, Fp16Layer(x, w.astype(np.float16)))
 
 
 def shapes(outputs_of_fp16: int = RIVAL_OUTPUTS) -> list[Shape]:
@@ -94,8 +113,8 @@ def shapes(outputs_of_fp16: int = RIVAL_OUTPUTS) -> list[Shape]:
     for model in PUBLISHED:
         for mantissas in (model.tenth_percent, model.one_percent):
             for (k, outputs, _), mantissa in zip(layers(model), mantissas, strict=True):
-                found.add(Shape("anda", k, outputs, mantissa))
-                found.add(Shape("fp16", k, min(outputs, outputs_of_fp16), 16))
+                found.add(Shape(k, outputs, mantissa))
+                found.add(RivalShape(k, min(outputs, outputs_of_fp16), 16))
     return sorted(found, key=lambda s: (s.unit, s.in_features * s.outputs * s.mantissa))
 
 
@@ -104,16 +123,8 @@ def measure(shape: Shape, runner: Runner, tokens: int = 16) -> Measured:
     rng = np.random.default_rng(shape.in_features + shape.outputs + shape.mantissa)
     x = rng.standard_normal((tokens, shape.in_features), np.float32).astype(np.float16)
     w = rng.integers(-8, 8, (shape.outputs, shape.in_features), np.int8)
-    if shape.unit == "fp16":
-        rival = Fp16Config(max_k=max(model.intermediate for model in PUBLISHED))
-        operands = Fp16Layer(x, w.astype(np.float16))
-        golden = fp16.cycles(rival, fp16.workload(rival, operands))
-        return runner.measure(fp16.ARRAY, rival, fp16.traffic(rival, operands), golden)
-    config, group = AndaConfig(), 128
-    d = rng.uniform(0.001, 0.1, (shape.outputs, -(-shape.in_features // group)))
-    layer = AndaLayer(x, shape.mantissa, w, d.astype(np.float16), group)
-    golden = ARRAY.cycles(config, ARRAY.workload(config, layer))
-    return runner.measure(ARRAY, config, ARRAY.traffic(config, layer), golden)
+    d = rng.uniform(0.001, 0.1, (shape.outputs, -(-shape.in_features // WEIGHT_GROUP)))
+    return shape.run(x, w, d.astype(np.float16)).measure(runner)
 
 
 def geometric_means(found: list[ModelSpeed]) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -3,8 +3,8 @@
 Properties are ``amaranth.hdl`` Assert, Assume and Cover statements; the message of each is its
 name, letters, digits and spaces, different for each.
 
-:data:`GOALS` lists what is shown of the units and :func:`claims` shows it. Where a proof over all
-runs takes too long, the goal is bounded, and says to how many cycles.
+:data:`GOALS` lists what the units declare, and :func:`claims` shows it. Where a proof over all runs
+takes too long, the goal is bounded, and says to how many cycles.
 """
 
 import json
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,31 +24,15 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
-from ...golden import bitmap
-from ...golden.anda import compressor as anda_compressor
-from ...golden.anda.compressor import COMPRESSOR, CompressorConfig
-from ...golden.bitmap import BitmapConfig
-from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
-from ...golden.dequantizer import DEQUANTIZER, DequantizerConfig
-from ...golden.nm import unit as nm
-from ...golden.nm.config import NMConfig
-from ...golden.reglu.config import RegluConfig
-from ...golden.reglu.unit import REGLU_FFN
-from ...golden.sparqle import unit as sparqle
-from ...golden.sparqle.config import SparqleConfig
-from ...hw.lib.base import Part
-from ...hw.lib.queues import FORMAL, Queue, QueueConfig
+from ...golden.contract.reference import resolve
+from ...golden.units import designs
+from ...hw.lib.queues import FORMAL
 from ...hw.lib.yosys import run_yosys
-from ...hw.reglu.predictor import NeuronPredictor
-from ...hw.reglu.requests import Requester
-from ...hw.reglu.sums import OutputSums
-from ...hw.sparqle.decoder import ListDecoder
 from ...hw.units import component
-from ...tb.properties import HandshakeProperties, QueueProperties
-from ...tb.properties_bitmap import DecoderProperties, EncoderProperties
-from ...tb.properties_reglu import PredictorProperties, RequesterProperties
+from ...tb.goals import Goal, Settings
+from ...tb.stimuli import stimuli_of
 from ..tools import toolchain
 
 Status = Literal["PASS", "FAIL", "UNKNOWN", "TIMEOUT", "ERROR"]
@@ -73,30 +57,6 @@ prep -flatten -top {top}
 [files]
 design.il
 """
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is to be shown, and how hard to try.
-
-    Attributes
-    ----------
-    mode
-        prove: the assertions hold in every reachable state; bmc: they hold in every run of
-        ``depth`` cycles; cover: every Cover statement is reached within ``depth`` cycles.
-    engine
-        As SymbiYosys spells it: ``abc pdr`` (prove; needs no invariants), ``abc bmc3`` (bmc) or
-        ``smtbmc z3`` (all modes; prove by k-induction, k = depth).
-    depth
-        Cycles; without meaning for ``abc pdr``.
-    seconds
-        Time limit.
-    """
-
-    mode: Literal["prove", "bmc", "cover"] = "prove"
-    engine: str = "abc pdr"
-    depth: int = 20
-    seconds: int = 600
 
 
 @dataclass(frozen=True)
@@ -240,56 +200,6 @@ def mutants(design: Elaboratable, count: int, seed: int) -> dict[str, str]:
 
 # --- what is shown of the units ---------------------------------------------------------------
 
-_PROVE = Settings("prove", "abc pdr", seconds=1200)
-_COVER = Settings("cover", "smtbmc z3", depth=16)
-
-PROPERTIES: dict[str, Callable[[Any], Elaboratable]] = {
-    "bitmap_decoder": DecoderProperties,
-    "bitmap_encoder": EncoderProperties,
-    "NeuronPredictor": PredictorProperties,
-    "Queue": QueueProperties,
-    "Requester": RequesterProperties,
-}
-"""Design or part to its specification, as a design without ports.
-
-Of all others only the handshakes are looked at: :class:`.HandshakeProperties`.
-"""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A design in one configuration, and what is to be shown of it.
-
-    Attributes
-    ----------
-    design, config
-        The subject.
-    part
-        Class of a part of the design, which then is the subject; ``config`` is the part's.
-    settings
-        For its properties; None: that no output of a stream depends on the same stream's inputs
-        in the same cycle.
-    quick
-        Part of the default tests.
-    """
-
-    design: Design
-    config: Config
-    settings: Settings | None
-    quick: bool = False
-    part: type[Part[Any]] | None = None
-
-    @property
-    def subject(self) -> str:
-        """Name of the design, or of its part."""
-        return self.part.__name__ if self.part else self.design.name
-
-    @property
-    def name(self) -> str:
-        """Readable name, for example ``bitmap_encoder, group=4, beat=2: prove``."""
-        what = self.settings.mode if self.settings else "paths"
-        return f"{self.subject}, {_parameters(self.config)}: {what}"
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -343,25 +253,13 @@ def claims(goal: Goal, traces: Path | None = None) -> list[Claim]:
     if goal.settings is None:
         found = independence(unit, goal.design.ports(goal.config))
     else:
-        properties = PROPERTIES.get(goal.subject, HandshakeProperties)
-        result = check(properties(unit), goal.settings, traces)
+        result = check(goal.properties(unit), goal.settings, traces)
         found = _by_property(result)
         mode = goal.settings.mode
         depth = None if mode == "prove" else goal.settings.depth
     seconds = time.monotonic() - start
-    subject = goal.subject, _parameters(goal.config)
+    subject = goal.subject, goal.parameters
     return [Claim(*subject, name, mode, depth, found[name], seconds) for name in sorted(found)]
-
-
-def all_claims(goals: Iterable[Goal] = ()) -> list[Claim]:
-    """Every claim of some goals, by default of all :data:`GOALS`, one after the other.
-
-    Raises
-    ------
-    UserError
-        A tool is missing.
-    """
-    return [claim for goal in goals or GOALS for claim in claims(goal)]
 
 
 def _by_property(result: Result) -> dict[str, Status]:
@@ -377,102 +275,13 @@ def _by_property(result: Result) -> dict[str, Status]:
     return {name: "FAIL" if name in result.failed else others for name in result.names}
 
 
-def _parameters(config: Config) -> str:
-    return ", ".join(f"{name}={value}" for name, value in config)
+def goals_of(design: Design) -> tuple[Goal, ...]:
+    """What is to be shown of a design."""
+    reference = stimuli_of(design).goals
+    return resolve(reference) if reference else ()
 
 
-def _bitmap_goals() -> Iterator[Goal]:
-    """Every preset and smaller configurations of the bitmap codec."""
-    decoder, encoder = bitmap.DECODER, bitmap.ENCODER
-    for name, config in bitmap.UNIT.presets.items():
-        for design in bitmap.UNIT.designs(config):
-            yield Goal(design, config, None, quick=name in ("tiny", "paper"))
-
-    small = BitmapConfig(group=4, beat=2, width=2, value_width=1)
-    quick = [
-        (decoder, small.replace(mode="scatter")),
-        (decoder, small.replace(value_width=0)),
-        (encoder, small),
-    ]
-    for design, config in quick:
-        yield Goal(design, config, _PROVE, quick=True)
-        yield Goal(design, config, _COVER, quick=True)
-    yield from _proved_in_the_soak(decoder, small, depth=10)
-
-    presets = bitmap.UNIT.presets
-    tiny, fpga, paper = presets["tiny"], presets["fpga"], presets["paper"]
-    proved = [
-        (decoder, tiny),
-        (decoder, small.replace(beat=1, width=1)),
-        (decoder, small.replace(beat=4, width=3)),
-        (decoder, small.replace(beat=1, width=1, mode="scatter")),
-        (decoder, small.replace(beat=4, mode="scatter")),
-        (decoder, tiny.replace(beat=4, width=3, value_width=0)),
-        (encoder, tiny.replace(value_width=1)),
-        (encoder, small.replace(value_width=2)),
-        (encoder, small.replace(beat=1, width=1)),
-        (encoder, small.replace(beat=4)),
-    ]
-    for design, config in proved:
-        yield Goal(design, config, _PROVE)
-        yield Goal(design, config, _COVER)
-
-    bounded = [
-        (decoder, tiny.replace(mode="scatter"), 12),
-        (encoder, tiny, 10),
-        (decoder, fpga, 5),
-        (decoder, paper, 4),
-        (decoder, presets["mask"], 3),  # cycles until the first beat may leave
-        (decoder, presets["scatter"], 4),
-        (encoder, fpga, 3),
-        (encoder, BitmapConfig(group=16, beat=4), 6),
-    ]
-    for design, config, depth in bounded:
-        yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200))
-
-
-def _handshake_goals() -> Iterator[Goal]:
-    """Handshakes of arrays with an error flag, and of parts that streams wait in."""
-    array = SparqleConfig(rows=2, columns=1, k=2, group=4, beat=1, chunk=4, sharing=2, max_k=4)
-    systolic = NMConfig(rows=2, columns=2, span=1, max_k=8)
-    scaled = DequantizerConfig(rows=2, columns=1, acc_bits=2, errors=True)
-    ffn = RegluConfig(
-        lanes=1, max_features=2, max_neurons=2, max_rank=1, in_flight=2, survivors=2, mask_group=4
-    )
-    groups = CompressorConfig(group=16, lanes=1, lanes_per_beat=1, beat=16)
-    quick: list[tuple[Design, Config, type[Part[Any]] | None]] = [
-        (sparqle.ARRAY, array, ListDecoder),
-        (nm.ARRAY, systolic, None),
-        (DEQUANTIZER, scaled, None),
-        (COMPRESSOR, groups, None),
-        (REGLU_FFN, ffn, Requester),
-        (REGLU_FFN, ffn.replace(max_neurons=8), NeuronPredictor),
-        (REGLU_FFN, ffn, OutputSums),
-        (REGLU_FFN, QueueConfig(width=2, depth=3), Queue),
-        (sparqle.ARRAY, QueueConfig(width=2, depth=3, storage="registers"), Queue),
-    ]
-    for design, config, part in quick:
-        yield Goal(design, config, _PROVE, quick=True, part=part)
-        yield Goal(design, config, _COVER, quick=True, part=part)
-    yield from _proved_in_the_soak(sparqle.ARRAY, array, depth=10)
-    for depth in (1, 2, 4):
-        queue = QueueConfig(width=2, depth=depth)
-        yield Goal(REGLU_FFN, queue, _PROVE, part=Queue)
-        yield Goal(sparqle.ARRAY, queue.replace(storage="registers"), _PROVE, part=Queue)
-    for unit in (sparqle.UNIT, nm.UNIT, anda_compressor.UNIT):
-        tiny = unit.presets["tiny"]
-        yield from (Goal(design, tiny, _PROVE) for design in unit.designs(tiny))
-    yield Goal(sparqle.ARRAY, sparqle.UNIT.presets["tiny"], _PROVE, part=ListDecoder)
-
-
-def _proved_in_the_soak(design: Design, config: Config, depth: int) -> Iterator[Goal]:
-    """Goals of a proof that takes minutes: ``make test`` has its first cycles instead."""
-    yield Goal(design, config, _PROVE)
-    yield Goal(design, config, Settings("bmc", "abc bmc3", depth, seconds=1200), quick=True)
-    yield Goal(design, config, _COVER, quick=True)
-
-
-GOALS = (*_bitmap_goals(), *_handshake_goals())
+GOALS = tuple(goal for _, design in designs() for goal in goals_of(design))
 """What is shown: all goals that belong to ``make soak``; the quick ones to ``make test``, too."""
 
 

@@ -19,7 +19,7 @@ from ...tb.stimuli import stimuli_of
 
 HALT = 1024  # cycles after which every design has come to a halt
 EXTRA = 37  # cycles that a port is closed longer in the second run
-BEATS = (1, 2)  # beats that a source gives before
+BEATS = (1, 2)  # beats that a source gives before, once the design is under way
 
 Play = Callable[[Schedule, Gates], Observation]
 """Runs a schedule with gates."""
@@ -35,18 +35,16 @@ def check_jams(design: Design, config: Config, play: Play, seed: int = 0) -> lis
 
     Results and work events are compared with golden as well.
     """
-    schedule = design.schedule(config, _operands(design, config, seed))
+    stimuli = stimuli_of(design)
+    operands = (stimuli.waiting or stimuli.random)(config, np.random.default_rng(seed))
+    schedule = design.schedule(config, operands)
+    begun = stimuli.under_way(schedule)
     found = []
     for port in design.ports(config):
-        for beats in BEATS if port.direction == "in" else (0,):
+        given = int((schedule.cycles[port.name] < begun).sum())
+        for beats in [given + more for more in BEATS] if port.direction == "in" else [0]:
             found += _check_jam(design, config, play, schedule, port, beats)
     return found
-
-
-def _operands(design: Design, config: Config, seed: int) -> object:
-    """Operands that need every port more than once in the midst of work."""
-    stimuli = stimuli_of(design)
-    return (stimuli.waiting or stimuli.random)(config, np.random.default_rng(seed))
 
 
 def _check_jam(

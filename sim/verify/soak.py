@@ -9,8 +9,9 @@ from ...golden.anda.format import MANTISSA_MAX
 from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.reglu import unit as reglu
-from ...golden.units import UNITS
-from ...tb.stimuli import stimuli_of
+from ...golden.units import UNITS, designs
+from ...tb.goals import Goal
+from ...tb.stimuli import bins_of, stimuli_of
 from .. import demo, demo_ffn
 from ..run.native import Model
 from ..tools.workers import Workers, as_finished
@@ -23,16 +24,50 @@ from .verify import (
     check_harnesses,
     check_lint,
     check_random,
-    missing_bins,
 )
 
-SCALARS = 1_000_000  # values of a unit's design, over all presets, compared with golden
-SEEDS = range(10)  # of the regression in both harnesses
-BIN_SEEDS = range(200)
-CONFIGURATIONS = 60  # random ones of the parameter fuzz
 MUTATED = ("tiny",)  # presets whose Verilog is mutated
-MUTANTS = 40  # of each
 KILLED = 0.95  # share of the mutants that are not equivalent
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of what could go on for ever is run.
+
+    Attributes
+    ----------
+    scalars
+        Values of a unit's design, over all presets, that are compared with golden.
+    seeds, bin_seeds
+        Random operands of the regression in both harnesses, and of the bins.
+    configurations
+        Random ones of the parameter fuzz, all designs together.
+    mutants
+        Of every design.
+    tokens, corner
+        Tokens of the sample's layers in the native harness (None: all), tokens and outputs in
+        cocotb.
+    """
+
+    scalars: int = 1_000_000
+    seeds: int = 10
+    bin_seeds: int = 200
+    configurations: int = 60
+    mutants: int = 40
+    tokens: int | None = None
+    corner: int = 32
+
+
+FULL = Effort()
+BRIEF = Effort(
+    scalars=10_000,
+    seeds=2,
+    configurations=len(tuple(designs())),
+    mutants=10,
+    tokens=16,
+    corner=4,
+)
+"""Some of everything, for a unit under work; not what this project is verified with."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +137,7 @@ def soak(
     names: Sequence[str] | None = None,
     jobs: int = 2,
     progress: Callable[[str, int, int], None] | None = None,
+    effort: Effort = FULL,
 ) -> list[Finding]:
     """Run every verification of these units.
 
@@ -113,6 +149,8 @@ def soak(
         Verifications at once.
     progress
         Called with what has ended.
+    effort
+        How much of each.
 
     Returns
     -------
@@ -122,7 +160,11 @@ def soak(
     names = tuple(UNITS) if names is None else names
     presets = sorted({preset for name in names for preset in UNITS[name].presets})
     chosen = variations(names, presets)
-    tasks = [*_of_variations(chosen), *_of_sample(names), *_of_designs(chosen)]
+    tasks = [
+        *_of_variations(chosen, effort),
+        *_of_sample(names, effort),
+        *_of_designs(chosen, effort),
+    ]
     findings: list[Finding] = []
     with Workers(jobs) as workers:
         running = [workers.start(_timed, task) for task in tasks]
@@ -156,13 +198,14 @@ def _unusual(config: Config, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}={value}"
 
 
-def _of_variations(chosen: Sequence[Variation]) -> Iterator[Task]:
+def _of_variations(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
     """What is verified for every design in every preset."""
     for variation in chosen:
         alike = [v for v in chosen if (v.unit, v.design) == (variation.unit, variation.design)]
-        yield partial(_values, variation, -(-SCALARS // len(alike)))
-    for function in (_harnesses, _bins, _lint):
-        yield from (partial(function, variation) for variation in chosen)
+        yield partial(_values, variation, -(-effort.scalars // len(alike)))
+    yield from (partial(_harnesses, variation, effort.seeds) for variation in chosen)
+    yield from (partial(_bins, variation, effort.bin_seeds) for variation in chosen)
+    yield from (partial(_lint, variation) for variation in chosen)
 
 
 def _values(variation: Variation, least: int) -> Finding:
@@ -175,18 +218,18 @@ def _values(variation: Variation, least: int) -> Finding:
     return Finding("values", variation.name, figure, tuple(total.wrong))
 
 
-def _harnesses(variation: Variation) -> Finding:
+def _harnesses(variation: Variation, seeds: int) -> Finding:
     model = Model(variation.design, variation.config)
-    checked = check_harnesses(variation, model, SEEDS)
-    figure = f"{checked.scalars:,} values of {len(SEEDS)} seeds, {len(checked.wrong)} differences"
+    checked = check_harnesses(variation, model, range(seeds))
+    figure = f"{checked.scalars:,} values of {seeds} seeds, {len(checked.wrong)} differences"
     return Finding("harnesses", variation.name, figure, tuple(checked.wrong))
 
 
-def _bins(variation: Variation) -> Finding:
-    missing = missing_bins(variation, BIN_SEEDS)
-    bins = len(stimuli_of(variation.design).all_bins(variation.config))
-    figure = f"{bins - len(missing)} of {bins} by {len(BIN_SEEDS)} seeds"
-    return Finding("bins", variation.name, figure, tuple(sorted(missing)))
+def _bins(variation: Variation, seeds: int) -> Finding:
+    bins = bins_of(variation.design, variation.config, range(seeds))
+    missing = sorted(name for name, hit in bins.items() if not hit)
+    figure = f"{len(bins) - len(missing)} of {len(bins)} by {seeds} seeds"
+    return Finding("bins", variation.name, figure, tuple(missing))
 
 
 def _lint(variation: Variation) -> Finding:
@@ -194,7 +237,7 @@ def _lint(variation: Variation) -> Finding:
     return Finding("lint", variation.name, f"{len(warnings)} warnings", tuple(warnings))
 
 
-def _of_sample(names: Sequence[str]) -> Iterator[Task]:
+def _of_sample(names: Sequence[str], effort: Effort) -> Iterator[Task]:
     """The embedded sample on every unit that takes tensors."""
     linear = [name for name in names if UNITS[name].simulation and UNITS[name].takes != "ffn"]
     cases = {name: demo.Case(name) for name in linear}
@@ -203,14 +246,16 @@ def _of_sample(names: Sequence[str]) -> Iterator[Task]:
         many = "mantissa" in UNITS[case.unit].settings.model_fields
         every = [{"mantissa": m} for m in range(1, MANTISSA_MAX + 1)] if many else [{}]
         for settings in every:
-            yield partial(_sample, shown, replace(case, settings=settings))
+            chosen = replace(case, settings=settings)
+            scope = demo.Scope({shown: chosen}, tokens=effort.tokens, corner=effort.corner)
+            yield partial(_sample, shown, chosen, scope)
     if any(UNITS[name].takes == "ffn" for name in names):
         yield _sample_of_ffns
 
 
-def _sample(shown: str, case: demo.Case) -> Finding:
+def _sample(shown: str, case: demo.Case, scope: demo.Scope) -> Finding:
     settings = "".join(f" {name}={value}" for name, value in case.settings.items())
-    results = demo.run(jobs=1, scope=demo.Scope({shown: case}), tests="")
+    results = demo.run(jobs=1, scope=scope, tests="")
     return _sampled(shown, results, shown + settings)
 
 
@@ -226,19 +271,18 @@ def _sampled(shown: str, results: list[demo.LayerResult], subject: str) -> Findi
     return Finding("sample", subject, figure, tuple(wrong))
 
 
-def _of_designs(chosen: Sequence[Variation]) -> Iterator[Task]:
+def _of_designs(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
     """What is verified once for every design."""
-    designs = {variation.design.name: variation.design for variation in chosen}
-    for design in designs.values():
+    every = {variation.design.name: variation.design for variation in chosen}
+    for design in every.values():
         yield from (partial(_exhaustive, design, c) for c in stimuli_of(design).small)
     for variation in chosen:
         if variation.preset in MUTATED:
-            yield partial(_mutants, variation.design, variation.config)
-    for goal in formal.GOALS:
-        if goal.design.name in designs:
-            yield partial(_proofs, goal)
-    for seed in range(CONFIGURATIONS):
-        if fuzz.draw(seed)[0].name in designs:
+            yield partial(_mutants, variation.design, variation.config, effort.mutants)
+    for design in every.values():
+        yield from (partial(_proofs, goal) for goal in formal.goals_of(design))
+    for seed in range(effort.configurations):
+        if fuzz.draw(seed)[0].name in every:
             yield partial(_fuzz, seed)
 
 
@@ -255,8 +299,8 @@ def _fuzz(seed: int) -> Finding:
     return Finding("fuzz", named(design, config), figure, tuple(checked.wrong))
 
 
-def _mutants(design: Design, config: Config) -> Finding:
-    campaign = mutate(design, config, MUTANTS, seed=0)
+def _mutants(design: Design, config: Config, mutants: int) -> Finding:
+    campaign = mutate(design, config, mutants, seed=0)
     counts = {status: len(campaign.having(status)) for status in ("killed", "equivalent")}
     figure = (
         f"{counts['killed']} killed, {counts['equivalent']} proved equivalent, "
@@ -267,7 +311,7 @@ def _mutants(design: Design, config: Config) -> Finding:
     return Finding("mutants", named(design, config), figure, () if enough else tuple(survivors))
 
 
-def _proofs(goal: formal.Goal) -> Finding:
+def _proofs(goal: Goal) -> Finding:
     claims = formal.claims(goal)
     depth = claims[0].depth
     bound = "all runs" if depth is None else f"{depth} cycles"

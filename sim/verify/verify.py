@@ -18,7 +18,7 @@ from ...golden.contract.schedule import Schedule
 from ...hw.generate import RESETS, WAIVED, generate
 from ...tb.scoreboard import Observation, check_counts, check_timing, check_values
 from ...tb.stalls import PROFILES, gates
-from ...tb.stimuli import illegal_run, stimuli_of
+from ...tb.stimuli import bins_of, illegal_run, stimuli_of
 from ..run import cocotb, verilator
 from ..run.native import Model
 from ..tools.workers import Workers
@@ -160,11 +160,7 @@ def check_lint(design: Design, config: Config) -> list[str]:
     return warnings
 
 
-def missing_bins(variation: Variation, seeds: Sequence[int]) -> set[str]:
+def missing_bins(variation: Variation, seeds: Sequence[int]) -> list[str]:
     """Functional bins that the random operands of these seeds do not hit."""
-    stimuli = stimuli_of(variation.design)
-    hit: set[str] = set()
-    for seed in seeds:
-        operands = stimuli.random(variation.config, np.random.default_rng(seed))
-        hit |= stimuli.bins(variation.config, operands)
-    return stimuli.all_bins(variation.config) - hit
+    bins = bins_of(variation.design, variation.config, seeds)
+    return [name for name, hit in bins.items() if not hit]

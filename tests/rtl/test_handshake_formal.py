@@ -17,7 +17,7 @@ from nibbleforge.hw.lib.queues import Queue, QueueConfig, place_queue
 from nibbleforge.hw.nm.array import NMArray
 from nibbleforge.hw.sparqle.array import SparqleArray
 from nibbleforge.sim.verify import formal
-from nibbleforge.sim.verify.formal import Settings
+from nibbleforge.tb.goals import Settings
 from nibbleforge.tb.properties import Faulty, HandshakeProperties, QueueProperties
 
 GOALS = [goal for goal in formal.GOALS if goal.design not in (bitmap.DECODER, bitmap.ENCODER)]
@@ -102,7 +102,7 @@ class WrongQueue(Queue):
         for name in ("push", "entry", "pop"):
             m.d.comb += getattr(queue, name).eq(getattr(self, name))
         m.d.sync += newest.eq(Mux(self.push, self.entry, newest))
-        m.d.comb += [self.there.eq(queue.there), self.head.eq(newest), self.room.eq(queue.room)]
+        m.d.comb += [self.valid.eq(queue.valid), self.head.eq(newest), self.room.eq(queue.room)]
         return m
 
 
@@ -124,8 +124,8 @@ class QueueUser(wiring.Component):
         m = Module()
         queue = Queue(QueueConfig(width=1, depth=2))
         place_queue(m, platform, "mine", queue)
-        room, there = (queue.room, queue.there) if self.careful else (1, 1)
-        m.d.comb += [queue.push.eq(self.push & room), queue.pop.eq(self.pop & there)]
+        room, valid = (queue.room, queue.valid) if self.careful else (1, 1)
+        m.d.comb += [queue.push.eq(self.push & room), queue.pop.eq(self.pop & valid)]
         return m
 
 

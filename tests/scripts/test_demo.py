@@ -56,7 +56,7 @@ def test_a_scope(small):
     (layer,) = small.layers
     scope = replace(tiny("dense"), layer="elsewhere")
     assert demo.run(small.path, scope=scope) == []
-    scope = replace(scope, layer=layer[-1], tokens=5, corner=2, optimise="quick")
+    scope = replace(scope, layer=layer[-1], tokens=5, corner=2)
     (result,) = demo.run(small.path, scope=scope)
     assert not result.failures
     assert result.corners == {"dense/dense_array": ""}

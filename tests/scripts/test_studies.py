@@ -8,7 +8,7 @@ from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.scripts import bench, main, show, soak
 from nibbleforge.scripts.studies import anda_models, area, balance, findings, nm_speed, reglu_speed
 from nibbleforge.sim.benchmarks import Figure
-from nibbleforge.sim.studies import area as areas
+from nibbleforge.sim.studies import area_sparqle
 from nibbleforge.sim.studies.balance import VARIANTS, Variant
 from nibbleforge.sim.tensors.files import sample_path
 from nibbleforge.sim.verify.soak import Finding, named
@@ -76,8 +76,8 @@ def test_variants_have_names_of_their_own():
 
 @pytest.mark.needs("osu018")
 def test_areas(tables, monkeypatch):
-    monkeypatch.setattr(areas, "SPARQLE", areas.SPARQLE[:3])
-    monkeypatch.setattr(areas, "GROUP_SCALES", ())
+    monkeypatch.setattr(area_sparqle, "EXTENTS", (area_sparqle.SQUARE[:3],))
+    monkeypatch.setattr(area_sparqle, "GROUP_SCALES", ())
     sizes, elements, speeds = tables(area, "sparqle", sample_path(), "--tokens", 8, "--tiny")
     assert [row[0] for row in sizes[1:]] == [row[0] for row in speeds[1:]]
     dense, dense2k, sparqle = speeds[1:]

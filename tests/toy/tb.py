@@ -33,21 +33,15 @@ def exhaustive_pairs(config: ToyConfig) -> Packets:
     return Packets(x, np.full(len(x) // 2, 2))
 
 
-def bins(config: ToyConfig, operands: Packets) -> set[str]:
+def bins(config: ToyConfig, operands: Packets) -> dict[str, bool]:
     """Which lengths there are."""
-    facts = {
+    return {
         "one element": (operands.length == 1).any(),
         "longest packet": (operands.length == config.longest).any(),
     }
-    return {name for name, hit in facts.items() if hit}
 
 
-def all_bins(config: ToyConfig) -> set[str]:
-    """Both."""
-    return {"one element", "longest packet"}
-
-
-def _stimuli(design: Design) -> Stimuli:
+def _stimuli(design: Design, goals: str) -> Stimuli:
     def illegal(config: ToyConfig, rng: np.random.Generator) -> Schedule:
         operands = random_packets(config, rng)
         packet = int(rng.integers(1, len(operands.length) - 1))
@@ -61,9 +55,10 @@ def _stimuli(design: Design) -> Stimuli:
         small=(ToyConfig(bits=3, longest=2),),
         exhaustive=exhaustive_pairs,
         bins=bins,
-        all_bins=all_bins,
         illegal=illegal,
+        goals=f"toy.goals:{goals}",
     )
 
 
-SUM, MAXIMUM = _stimuli(golden.SUM), _stimuli(golden.MAXIMUM)
+SUM = _stimuli(golden.SUM, "SUM_GOALS")
+MAXIMUM = _stimuli(golden.MAXIMUM, "MAXIMUM_GOALS")
