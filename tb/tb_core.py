@@ -12,7 +12,7 @@ from ..golden.contract.design import Design
 from ..golden.contract.ports import port_of
 from ..golden.contract.schedule import Beats, Schedule
 from ..golden.soc.blocks import LayerBlocks
-from ..golden.soc.config import CoreConfig, ShellConfig
+from ..golden.soc.config import CoreConfig
 from ..golden.soc.memory import PAGE, Rows, config_around
 from ..golden.soc.registers import sides
 from ..golden.soc.unit import CoreRun, all_ports, ports, registers, schedule
@@ -67,29 +67,31 @@ def bins(
     """Functional bins, the unit's and the core's, and whether this run hits them."""
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
     loops = layer.loops(config)
-    facts = {
-        "packet a tile": run.tile_packets,
-        "packet a layer": not run.tile_packets,
-        "single pass": len(loops.passes()) == 1,
+    found = {
+        "core: packet a tile": run.tile_packets,
+        "core: packet a layer": not run.tile_packets,
+        "core: single pass": len(loops.passes()) == 1,
     }
-    if "outputs" in sides(design.ports(config.unit)):
-        facts |= {"tokens stay": not run.outputs_stay, "outputs stay": run.outputs_stay}
-    if layer.image:
-        facts |= _memory_facts(design, config, run)
-    return unit(config.unit, run.operands) | {f"core: {name}": hit for name, hit in facts.items()}
+    ports = design.ports(config.unit)
+    if "outputs" in sides(ports):
+        found |= {
+            "core: tokens stay": not run.outputs_stay,
+            "core: outputs stay": run.outputs_stay,
+        }
+    if rows := Rows.of(ports):
+        found |= _memory_bins(design, config, run, rows)
+    return unit(config.unit, run.operands) | found
 
 
-def _memory_facts(design: Design, config: CoreConfig, run: CoreRun) -> dict[str, bool]:
-    """What the bursts of a run are like."""
+def _memory_bins(design: Design, config: CoreConfig, run: CoreRun, rows: Rows) -> dict[str, bool]:
+    """What memory and the bursts of a run are like."""
     port = port_of(all_ports(design, config), "m_axi_ar")
     bursts = port.unpack(schedule(design, config, run).beats[port.name].words)
-    rows = Rows.of(design.ports(config.unit))
-    assert rows is not None
     ends = bursts["addr"] + (bursts["len"] + 1) * rows.beat_bytes
     return {
-        "same latency": len(run.latency) == 1,
-        "random latency": len(run.latency) > 1,
-        "burst up to the end of a page": bool((ends % PAGE == 0).any()),
+        "core: same latency": len(run.latency) == 1,
+        "core: random latency": len(run.latency) > 1,
+        "core: burst up to the end of a page": bool((ends % PAGE == 0).any()),
     }
 
 
@@ -99,7 +101,7 @@ def _memory_facts(design: Design, config: CoreConfig, run: CoreRun) -> dict[str,
 class _Host:
     """Software at the registers of a core while its streams go on as they are."""
 
-    def __init__(self, harness: Harness, config: ShellConfig):
+    def __init__(self, harness: Harness, config: CoreConfig):
         self.harness = harness
         self.ports = {port.name: port for port in ports(config)}
         sources = {driver.port.name: driver for driver in harness.drivers}
@@ -107,6 +109,7 @@ class _Host:
         self.aw, self.w, self.ar = (sources[f"s_axi_{name}"] for name in ("aw", "w", "ar"))
         self.b, self.r = sinks["s_axi_b"], sinks["s_axi_r"]
         self.stream = sources["s_axis"]
+        self.bursts, self.beats = sinks.get("m_axi_ar"), sources.get("m_axi_r")
 
     async def finish(self) -> None:
         """Begin nothing new; let accesses that are under way come to their end."""
@@ -143,38 +146,42 @@ class _Host:
         answered = len(self.b.accepted)
         await self._until(lambda: len(self.b.accepted) > answered)
 
-    async def read(self, address: int) -> int:
-        """Read a register."""
-        self.ar.load(Beats(self.ports["s_axi_ar"].pack(addr=[address])), {})
-        self.ar.restart(None)
-        answered = len(self.r.accepted)
-        await self._until(lambda: len(self.r.accepted) > answered)
-        return int(self.ports["s_axi_r"].unpack(self.r.words()[-1:])["data"][0])
+    async def memory_is_quiet(self) -> None:
+        """Wait until all bursts that were asked for, if any can be, have been answered."""
+        for _ in range(2):  # one may come with the final beat
+            await self._until(self._all_answered)
+            await self.harness.cycle()
+
+    def _all_answered(self) -> bool:
+        """Whether no burst is offered, and the beats of all that were accepted are taken."""
+        bursts, beats = self.bursts, self.beats
+        if bursts is None or beats is None or beats.answers is None:
+            return True
+        owed = int(np.searchsorted(beats.answers.needs, len(bursts.accepted), side="right"))
+        return not int(bursts.valid.value) and len(beats.accepted) == owed
 
     async def stream_is_empty(self) -> None:
         """Wait until no word waits at the stream in."""
         await self._until(lambda: not self.stream.offers)
 
 
-async def soft_reset(design: Design, config: ShellConfig, harness: Harness) -> None:
+async def soft_reset(design: Design, config: CoreConfig, harness: Harness) -> None:
     """Give the layer up as drivers do: reset, drop a word that waits, forget what was noted."""
     known = registers(design, config)
-    control, status = known["control"], known["status"]
-    memory = sum(1 << bits.lsb for bits in status.fields if bits.name == "waits_memory")
+    control = known["control"]
     host = _Host(harness, config)
     await host.finish()
     await host.write(control.offset, 1 << control.bit("soft_reset"))
     await host.write(known["drain"].offset, 1)
     await host.stream_is_empty()
-    while await host.read(status.offset) & memory:
-        pass  # bursts that memory was asked for outlive a soft reset
+    await host.memory_is_quiet()
     await host.write(known["drain"].offset, 0)
     for register in known.of("sticky"):
         await host.write(register.offset, register.mask)
 
 
 def after(
-    design: Design, config: ShellConfig, schedule: Schedule, totals: dict[str, int]
+    design: Design, config: CoreConfig, schedule: Schedule, totals: dict[str, int]
 ) -> Schedule:
     """The schedule with counters that have gone on from these totals."""
     known = registers(design, config)

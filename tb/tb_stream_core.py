@@ -60,10 +60,7 @@ def random_run(
 
 
 def bins(
-    unit: Callable[[Any, Any], dict[str, bool]],
-    design: Design,
-    config: StreamCoreConfig,
-    run: StreamRun,
+    unit: Callable[[Any, Any], dict[str, bool]], config: StreamCoreConfig, run: StreamRun
 ) -> dict[str, bool]:
     """Functional bins, the unit's and the core's, and whether this run hits them."""
     return unit(config.unit, run.operands) | {
@@ -85,6 +82,6 @@ def around(design: Design) -> Stimuli:
         corners=partial(whole, unit.corners),
         small=(),
         exhaustive=partial(whole, unit.exhaustive),
-        bins=partial(bins, unit.bins, design),
+        bins=partial(bins, unit.bins),
         operands=StreamRun,
     )

@@ -156,15 +156,16 @@ class Driver:
         config = self._layers
         tiling = operands.tiling(config.unit).results
         before = self.counters()
+        tokens_axis, outputs_axis = (0, 1) if in_packets(self.ports) else (-2, -1)
         parts = []
         for tokens in self._calls(tiling.token_blocks, tiling.rows):
             row = [
                 self._sum(operands.part(tokens, outputs), outputs_stay, timeout)
                 for outputs in self._calls(tiling.output_blocks, tiling.columns)
             ]
-            parts.append(_joined(row, axis=1 if in_packets(self.ports) else -1))
+            parts.append(_joined(row, outputs_axis))
         after = self.counters()
-        fields = _joined(parts, axis=0 if in_packets(self.ports) else -2)
+        fields = _joined(parts, tokens_axis)
         return Result(fields, {name: after[name] - before[name] for name in after})
 
     def stream(self, operands: Runs, *, timeout: float = DEFAULT_TIMEOUT) -> StreamResult:
@@ -344,8 +345,8 @@ class Driver:
         ]
         found = {}
         for field in result_port(self.ports).sent.fields:
-            width = 1 if field.count is None else tiling.columns
-            values = rows[field.name].reshape(len(tiling), -1, tiling.rows, width)
+            elements = 1 if field.count is None else tiling.columns
+            values = rows[field.name].reshape(len(tiling), -1, tiling.rows, elements)
             tiles = np.empty_like(values)
             tiles[order] = values
             if field.floating:

@@ -12,7 +12,7 @@ from nibbleforge.sim.run import cocotb, verilator
 from nibbleforge.sim.tools.workers import Workers
 
 HERE = Path(__file__).parent
-NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "sparqle")
+NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
 TILES = 10_000
 
 
