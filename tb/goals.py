@@ -102,11 +102,12 @@ def proved_in_the_soak(
     properties: Callable[[Any], Elaboratable] = HandshakeProperties,
     *,
     depth: int,
+    part: type[Part[Any]] | None = None,
 ) -> Iterator[Goal]:
-    """Of a proof that takes minutes: the default tests have its first cycles instead."""
-    yield Goal(design, config, PROVE, properties=properties)
-    yield Goal(design, config, bounded(depth), quick=True, properties=properties)
-    yield Goal(design, config, COVER, quick=True, properties=properties)
+    """Of a proof that may take minutes: the default tests have its first cycles instead."""
+    yield Goal(design, config, PROVE, False, part, properties)
+    yield Goal(design, config, bounded(depth), True, part, properties)
+    yield Goal(design, config, COVER, True, part, properties)
 
 
 def bounded(depth: int) -> Settings:

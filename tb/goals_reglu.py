@@ -6,7 +6,7 @@ from ..hw.lib.queues import Queue, QueueConfig
 from ..hw.reglu.predictor import NeuronPredictor
 from ..hw.reglu.requests import Requester
 from ..hw.reglu.sums import OutputSums
-from .goals import PROVE, Goal, shown
+from .goals import PROVE, Goal, proved_in_the_soak, shown
 from .properties import QueueProperties
 from .properties_reglu import PredictorProperties, RequesterProperties
 
@@ -17,8 +17,8 @@ MORE = SMALL.replace(max_neurons=8)
 QUEUE = QueueConfig(width=2, depth=3)
 
 GOALS = (
-    *shown(REGLU_FFN, SMALL, RequesterProperties, quick=True, part=Requester),
-    *shown(REGLU_FFN, MORE, PredictorProperties, quick=True, part=NeuronPredictor),
+    *proved_in_the_soak(REGLU_FFN, SMALL, RequesterProperties, depth=10, part=Requester),
+    *proved_in_the_soak(REGLU_FFN, MORE, PredictorProperties, depth=10, part=NeuronPredictor),
     *shown(REGLU_FFN, SMALL, quick=True, part=OutputSums),
     *shown(REGLU_FFN, QUEUE, QueueProperties, quick=True, part=Queue),
     *(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from nibbleforge.golden.bitmap import BitmapConfig
 from nibbleforge.golden.contract.config import Config
-from nibbleforge.golden.contract.design import Design
+from nibbleforge.golden.contract.design import Design, Unit
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dense import ARRAY, DenseConfig
 from nibbleforge.golden.dequantizer import DequantizerConfig
@@ -79,22 +79,17 @@ def _generated(design, config, reset) -> Generated:
     return generate(design, config, reset=reset)
 
 
-SLOW = {
-    *(("fp16", "paper"), ("figna", "paper"), ("figna", "m11"), ("figna", "m8")),
-    *(("anda", "paper"), ("anda", "q4_1"), ("sparqle", "paper"), ("sparqle", "vector")),
-}
-"""Seconds to emit or to lint: once is enough, and that not in every run."""
-
-
-def is_slow(unit: str, preset: str, reset: str) -> bool:
-    """The other level of the reset matters little: one preset of each unit shows it."""
-    return (unit, preset) in SLOW or (reset == "low" and preset != "tiny")
+def is_slow(unit: Unit, design: Design, preset: str, reset: str) -> bool:
+    """Whether a case takes seconds to emit and to lint, and shows little that others do not."""
+    having = [name for name, config in unit.presets.items() if design in unit.designs(config)]
+    quick = [name for name in having if name in ("tiny", "fpga")] or having[-1:]
+    return preset not in quick or (reset == "low" and preset != "tiny")
 
 
 CASES = [
     pytest.param(
         Case(unit.name, preset, design, config, reset),
-        marks=pytest.mark.slow if is_slow(unit.name, preset, reset) else (),
+        marks=pytest.mark.slow if is_slow(unit, design, preset, reset) else (),
         id=f"{unit.name}-{preset}-{design.name}-{reset}",
     )
     for unit in UNITS.values()

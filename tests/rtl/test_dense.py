@@ -26,7 +26,15 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
-@pytest.mark.parametrize("config", tb_dense.SMALL, ids=describe)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(
+            config, marks=pytest.mark.slow if config.columns > 4 else (), id=describe(config)
+        )
+        for config in tb_dense.SMALL
+    ],
+)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]

@@ -49,9 +49,16 @@ JOINED = [
     (COMPRESSED, AndaConfig(group=32, rows=2, columns=4, output="anda")),
 ]
 CASES += JOINED
+QUICK = (*DESIGNS.values(), JOINED[0], JOINED[-1])
 
 
-@pytest.mark.parametrize(("design", "config"), CASES, ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(
+    ("design", "config"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow, id=case[0].name)
+        for case in CASES
+    ],
+)
 def test_waiting_cycles_are_counted_one_for_one(design, config):
     model = Model(design, config, optimise="quick")
     found = check_jams(design, config, lambda s, gates: model.run(s.beats, gates=gates).seen)
