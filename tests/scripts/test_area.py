@@ -137,7 +137,7 @@ def test_interrupted(spawn, tmp_path, name):
     """Neither Yosys nor its ABC outlives the command."""
     (tmp_path / "tmp").mkdir()
     process = spawn(
-        *("area", "bitmap", "--preset", "fpga", "--liberty", TINY, "-o", tmp_path / "out"),
+        *("area", "sparqle", "--preset", "fpga", "--liberty", TINY, "-o", tmp_path / "out"),
         TMPDIR=tmp_path / "tmp",
     )
     deadline = time.monotonic() + PATIENCE
