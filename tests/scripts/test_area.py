@@ -121,11 +121,12 @@ def test_cells_without_area(run, tmp_path):
 
 
 def of(folder) -> dict[int, str]:
-    """Processes with a folder for temporary files: number to name."""
+    """Processes that have a folder for temporary files or work below it: number to name."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str(folder).encode() in (process / "environ").read_bytes():
+            told = str(folder).encode() in (process / "environ").read_bytes()
+            if told or (process / "cwd").readlink().is_relative_to(folder):
                 found[int(process.name)] = (process / "comm").read_text().strip()
         except OSError:  # it has ended
             continue
@@ -137,7 +138,7 @@ def test_interrupted(spawn, tmp_path, name):
     """Neither Yosys nor its ABC outlives the command."""
     (tmp_path / "tmp").mkdir()
     process = spawn(
-        *("area", "sparqle", "--preset", "fpga", "--liberty", TINY, "-o", tmp_path / "out"),
+        *("area", "bitmap", "--preset", "fpga", "--liberty", TINY, "-o", tmp_path / "out"),
         TMPDIR=tmp_path / "tmp",
     )
     deadline = time.monotonic() + PATIENCE
