@@ -1,6 +1,6 @@
 """The core: a unit that runs whole layers from a bus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from amaranth.hdl import (
@@ -14,11 +14,11 @@ from amaranth.hdl import (
     Signal,
     Value,
 )
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
-from ...golden.soc.config import SIDES, CoreConfig, family
+from ...golden.soc.config import SIDES, CoreConfig, ShellConfig, family
 from ...golden.soc.memory import Rows, fetching
 from ...golden.soc.registers import made_ports, result_ports, stored
 from ...golden.soc.unit import PREFIX, core_design, events, result_room
@@ -61,6 +61,33 @@ def store_config(config: CoreConfig, port: Port) -> StoreConfig:
     )
 
 
+def engine_members(
+    config: ShellConfig,
+    unit: Unit,
+    settings: Mapping[str, int],
+    states: Iterable[str],
+    errors: Iterable[str],
+) -> dict[str, Member]:
+    """Ports of an engine: settings, control, streams in and out, what it waits for and notes."""
+    return {
+        **{name: In(width) for name, width in settings.items()},
+        "start": In(1),
+        "busy": In(1),
+        "drain": In(1),
+        "in_valid": In(1),
+        "in_ready": Out(1),
+        "in_data": In(config.bus_width),
+        "out_valid": Out(1),
+        "out_ready": In(1),
+        "out_data": Out(config.bus_width),
+        "out_last": Out(1),
+        "finished": Out(1),
+        **{name: Out(1) for name in states},
+        "events": Out(events_layout(events(unit.design, config))),
+        **{f"error_{name}": Out(1) for name in errors},
+    }
+
+
 class Engine(Part[CoreConfig]):
     """Everything that a soft reset resets: the unit, its buffers, the streams.
 
@@ -92,21 +119,9 @@ class Engine(Part[CoreConfig]):
             config,
             {
                 **memory,
-                **{name: In(width) for name, width in settings.items()},
-                "start": In(1),
-                "busy": In(1),
-                "drain": In(1),
-                "in_valid": In(1),
-                "in_ready": Out(1),
-                "in_data": In(config.bus_width),
-                "out_valid": Out(1),
-                "out_ready": In(1),
-                "out_data": Out(config.bus_width),
-                "out_last": Out(1),
-                "finished": Out(1),
-                **{name: Out(1) for name in _ENGINE_STATES},
-                "events": Out(events_layout(events(unit.design, config))),
-                **{f"error_{name}": Out(1) for name in (*ENGINE_ERRORS, "memory")},
+                **engine_members(
+                    config, unit, settings, _ENGINE_STATES, (*ENGINE_ERRORS, "memory")
+                ),
             },
         )
 

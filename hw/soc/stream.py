@@ -1,16 +1,15 @@
 """The core around a unit of plain streams: blocks pass once, in order."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.ports import Port
 from ...golden.soc.config import STREAM
 from ...golden.soc.registers import STREAM_ERRORS, result_ports, stored
 from ...golden.soc.stream import StreamCoreConfig, stream_core_design
-from ...golden.soc.unit import PREFIX, events
-from ..lib.base import Part, Unit, events_layout
+from ...golden.soc.unit import PREFIX
+from ..lib.base import Part, Unit
 from ..lib.emission import place
-from .core import ENGINE_ERRORS, Core
+from .core import ENGINE_ERRORS, Core, engine_members
 from .loader import LoadedPort, Loader, LoaderConfig, Side, SideConfig, expected
 from .sender import Sender, SenderConfig, SentPort
 from .store import PortStore, StoreConfig
@@ -38,27 +37,8 @@ class StreamEngine(Part[StreamCoreConfig]):
         self.stored = stored(declared)
         self.results = result_ports(declared)
         errors = (*ENGINE_ERRORS, *(name for name, _ in STREAM_ERRORS))
-        super().__init__(
-            config,
-            {
-                **{name: In(width) for name, width in settings.items()},
-                "start": In(1),
-                "busy": In(1),
-                "drain": In(1),
-                "in_valid": In(1),
-                "in_ready": Out(1),
-                "in_data": In(config.bus_width),
-                "out_valid": Out(1),
-                "out_ready": In(1),
-                "out_data": Out(config.bus_width),
-                "out_last": Out(1),
-                "finished": Out(1),
-                "waits_stream": Out(1),
-                "waits_results": Out(1),
-                "events": Out(events_layout(events(unit.design, config))),
-                **{f"error_{name}": Out(1) for name in errors},
-            },
-        )
+        states = ("waits_stream", "waits_results")
+        super().__init__(config, engine_members(config, unit, settings, states, errors))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
