@@ -88,6 +88,37 @@ def engine_members(
     }
 
 
+def connect_loader(
+    m: Module, engine: Any, loader: Loader, ports: list[Value], places: list[Value]
+) -> None:
+    """Packets and errors of a loader; ports and places of blocks that its sides expect."""
+    m.d.comb += [
+        loader.busy.eq(engine.busy),
+        loader.drain.eq(engine.drain),
+        loader.valid.eq(engine.in_valid),
+        loader.data.eq(engine.in_data),
+        engine.in_ready.eq(loader.ready),
+        loader.port_expected.eq(expected(ports, "port")),
+        loader.block_expected.eq(expected(places, "block")),
+        engine.error_unknown_port.eq(loader.unknown_port),
+        engine.error_wrong_block.eq(loader.wrong_block),
+        engine.error_wrong_length.eq(loader.wrong_length),
+    ]
+
+
+def fill(m: Module, store: PortStore, loader: Loader, number: int, side: Side, data: Value) -> None:
+    """A port's buffer from the loader, half by half."""
+    m.d.comb += [
+        store.write.eq(loader.write[number]),
+        store.write_half.eq(side.write_half),
+        store.block.eq(loader.block),
+        store.word.eq(loader.word),
+        store.column.eq(loader.column),
+        store.data.eq(data),
+        store.read_half.eq(side.read_half),
+    ]
+
+
 class Engine(Part[CoreConfig]):
     """Everything that a soft reset resets: the unit, its buffers, the streams.
 
@@ -173,19 +204,10 @@ class Engine(Part[CoreConfig]):
                 side.loaded.eq(loader.loaded[number]),
             ]
             sides.append(side)
-        m.d.comb += [
-            loader.busy.eq(self.busy),
-            loader.drain.eq(self.drain),
-            loader.valid.eq(self.in_valid),
-            loader.data.eq(self.in_data),
-            self.in_ready.eq(loader.ready),
-            loader.room.eq(self._room(m, sides)),
-            loader.port_expected.eq(expected([side.port for side in sides], "port")),
-            loader.block_expected.eq(expected([side.place for side in sides], "block")),
-            self.error_unknown_port.eq(loader.unknown_port),
-            self.error_wrong_block.eq(loader.wrong_block),
-            self.error_wrong_length.eq(loader.wrong_length),
-        ]
+        m.d.comb += loader.room.eq(self._room(m, sides))
+        connect_loader(
+            m, self, loader, [side.port for side in sides], [side.place for side in sides]
+        )
         for i, port in enumerate(self.stored):
             if port.block == "fixed":
                 m.d.comb += getattr(loader, f"beats_{i}").eq(self._beats(port))
@@ -232,15 +254,9 @@ class Engine(Part[CoreConfig]):
             store = PortStore(store_config(self.config, port))
             place(m, platform, f"store_{port.name}", store)
             side = sides[SIDES.index(port.belongs)]
+            fill(m, store, loader, i, side, self.in_data)
             m.d.comb += [
-                store.write.eq(loader.write[i]),
-                store.write_half.eq(side.write_half),
-                store.block.eq(loader.block),
-                store.word.eq(loader.word),
-                store.column.eq(loader.column),
-                store.data.eq(self.in_data),
                 store.go.eq(go),
-                store.read_half.eq(side.read_half),
                 store.token_count.eq(sides[TOKENS].count),
                 store.output_count.eq(sides[OUTPUTS].count),
             ]

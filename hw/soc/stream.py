@@ -9,8 +9,8 @@ from ...golden.soc.stream import StreamCoreConfig, stream_core_design
 from ...golden.soc.unit import PREFIX
 from ..lib.base import Part, Unit
 from ..lib.emission import place
-from .core import ENGINE_ERRORS, Core, engine_members
-from .loader import LoadedPort, Loader, LoaderConfig, Side, SideConfig, expected
+from .core import ENGINE_ERRORS, Core, connect_loader, engine_members, fill
+from .loader import LoadedPort, Loader, LoaderConfig, Side, SideConfig
 from .sender import Sender, SenderConfig, SentPort
 from .store import PortStore, StoreConfig
 
@@ -78,18 +78,9 @@ class StreamEngine(Part[StreamCoreConfig]):
             side.start.eq(self.start),
             side.blocks.eq(getattr(self, STREAM[0])),
             side.loaded.eq(loader.loaded[0]),
-            loader.busy.eq(self.busy),
-            loader.drain.eq(self.drain),
-            loader.valid.eq(self.in_valid),
-            loader.data.eq(self.in_data),
-            self.in_ready.eq(loader.ready),
             loader.room.eq(side.room & ~side.complete),
-            loader.port_expected.eq(expected([side.port, none], "port")),
-            loader.block_expected.eq(expected([side.place, none], "block")),
-            self.error_unknown_port.eq(loader.unknown_port),
-            self.error_wrong_block.eq(loader.wrong_block),
-            self.error_wrong_length.eq(loader.wrong_length),
         ]
+        connect_loader(m, self, loader, [side.port, none], [side.place, none])
         return side, loader
 
     def _store_config(self, port: Port) -> StoreConfig:
@@ -116,15 +107,9 @@ class StreamEngine(Part[StreamCoreConfig]):
             store = PortStore(self._store_config(port))
             place(m, platform, f"store_{port.name}", store)
             stream = getattr(self.unit, port.name)
+            fill(m, store, loader, i, side, self.in_data)
             m.d.comb += [
-                store.write.eq(loader.write[i]),
-                store.write_half.eq(side.write_half),
-                store.block.eq(loader.block),
-                store.word.eq(loader.word),
-                store.column.eq(loader.column),
-                store.data.eq(self.in_data),
                 store.go.eq(go),
-                store.read_half.eq(side.read_half),
                 store.token_count.eq(1),
                 store.output_count.eq(1),
                 store.set_beats.eq(loader.set_beats[i]),
