@@ -1,0 +1,1 @@
+"""Folders for the flows that make something of a core: one file a flow."""
