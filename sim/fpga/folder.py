@@ -1,16 +1,14 @@
 """The folder of a flow: a core, what the flow adds to it, and a README."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import replace as changed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...golden import units
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.soc.config import CoreConfig
-from ...golden.units import core_name
-from ...golden.units import unit as find
 from ...hw.soc.generate import GeneratedCore, generate_core
 
 README = "README.md"
@@ -116,13 +114,13 @@ def export(flow: Flow, unit: str, config: Any, *, name: str | None = None) -> Ex
         The name is no Verilog identifier, or a keyword; the unit has several designs; the flow
         cannot take the core.
     """
-    designs = find(core_name(unit)).designs(config)
+    designs = units.unit(units.core_name(unit)).designs(config)
     if len(designs) != 1:
         raise UserError(f"{unit} has {len(designs)} designs, and a flow takes one.")
     core = generate_core(designs[0], config, unit, name=name)
     added = flow.add(core, designs[0], config)
     documents = {**core.documents, **added.files, README: _readme(flow, core, added)}
-    return Export(changed(core, documents=documents), added.commands)
+    return Export(replace(core, documents=documents), added.commands)
 
 
 def _readme(flow: Flow, core: GeneratedCore, added: Added) -> str:
@@ -130,7 +128,7 @@ def _readme(flow: Flow, core: GeneratedCore, added: Added) -> str:
     manifest = core.manifest
     lines = [
         f"# {core.name}, flow {flow.name}",
-        f"{manifest['summary']}. Config hash {manifest['config_hash'][:16]}, "
+        f"A {manifest['summary']}; config hash {manifest['config_hash'][:16]}, "
         f"made by {manifest['generator']}.",
         "",
         *(f"    {command}" for command in added.commands),

@@ -79,6 +79,7 @@ module @@{top}_tb;
 
   // --- registers: signals change at the falling edge, and are looked at at the rising one -----
 
+  integer read_registers = 0;
   integer wrong_registers = 0;
   reg [31:0] value;
   reg aw_taken;
@@ -138,6 +139,7 @@ module @@{top}_tb;
   task check(input [8*40-1:0] name, input [11:0] address, input [31:0] expected);
     begin
       read(name, address);
+      read_registers = read_registers + 1;
       if (value !== expected) begin
         $display("%0s: reads %h, golden has %h", name, value, expected);
         wrong_registers = wrong_registers + 1;
@@ -184,7 +186,7 @@ module @@{top}_tb;
     check_irq(0);
 
     if (wrong_words + wrong_registers == 0) begin
-      $display("PASS: %0d words and all registers equal golden", received);
+      $display("PASS: %0d words and %0d registers equal golden", received, read_registers);
       $finish;
     end else begin
       $display("FAIL: %0d words and %0d registers differ from golden",

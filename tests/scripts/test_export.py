@@ -6,9 +6,9 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from nibbleforge.golden.contract.design import Unit
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.units import UNITS, core_name, unit
 from nibbleforge.sim.fpga import folder as folders
@@ -52,7 +52,8 @@ def taken(name: str) -> bool:
 
 
 CORES = [name for name in UNITS if taken(name)]
-SMALL = [(name, {}) for name in CORES] + [
+SMALL = [
+    *((name, {}) for name in CORES),
     ("dense2k", {"bus_width": 64}),
     ("nm", {"bus_width": 128}),
 ]
@@ -85,7 +86,7 @@ def typed(folder: Path, line: str) -> "subprocess.CompletedProcess[str]":
 
 def assert_passes(done) -> None:
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^PASS: \d+ words and all registers equal golden$", done.stdout, re.MULTILINE)
+    assert re.search(r"^PASS: \d+ words and \d+ registers equal golden$", done.stdout, re.MULTILINE)
 
 
 def assert_fails(done, sentence: str) -> None:
@@ -162,7 +163,7 @@ def test_verilator_has_no_warnings(tmp_path):
 
 
 @pytest.mark.needs("iverilog")
-@pytest.mark.parametrize(("name", "parameters"), SMALL, ids=lambda part: str(part))
+@pytest.mark.parametrize(("name", "parameters"), SMALL, ids=str)
 def test_icarus_finds_golden(tmp_path, name, parameters):
     line = commands(export_to(tmp_path, name, **parameters))["iverilog"]
     for pauses in ("", " +pauses"):
@@ -247,7 +248,7 @@ def test_the_layer_has_several_tiles(tmp_path):
         (["dense2k", *TINY, "--set", "unit.rows=0"], "unit.rows: input should be greater than or "),
         (["dense2k", *TINY, "--name", "module"], "a module name must not be a keyword of Verilog"),
         (
-            ["anda", *TINY, "--set", "block_beats=2"],
+            ["dense2k", *TINY, "--set", "block_beats=2"],
             "there is no small layer that this core takes: a block of ",
         ),
     ],
@@ -258,12 +259,10 @@ def test_bad_parameters(refused, arguments, sentence):
 
 
 def test_a_unit_of_several_designs(monkeypatch):
-    several = unit(core_name("dense2k"))
-    config = several.presets["tiny"]
-    monkeypatch.setattr(Unit, "designs", lambda config: (None, None), raising=False)
-    monkeypatch.setattr(folders, "find", lambda name: Unit)
+    several = SimpleNamespace(designs=lambda config: (None, None))
+    monkeypatch.setattr("nibbleforge.golden.units.unit", lambda name: several)
     with pytest.raises(UserError, match=r"^dense2k has 2 designs, and a flow takes one\.$"):
-        folders.export(flow("verilog"), "dense2k", config)
+        folders.export(flow("verilog"), "dense2k", None)
 
 
 def test_the_same_again_and_nothing_else(run, refused, tmp_path):
@@ -298,7 +297,8 @@ def test_a_disk_that_fills(full_disk, spawn, tmp_path, share):
     size = sum(path.stat().st_size for path in export_to(tmp_path / "whole", "dense2k").iterdir())
     (tmp_path / "disk").mkdir()
     disk = full_disk(tmp_path / "disk", int(share * size))
-    process = spawn(*DENSE, "-o", disk.directory / "out", TMPDIR=disk.directory, **disk.environment)
+    out = disk.directory / "out"
+    process = spawn(*DENSE, "-o", out, TMPDIR=disk.directory, **disk.environment)
     printed, error = process.communicate()
     assert (process.returncode, printed) == (2, "")
     assert re.fullmatch(
