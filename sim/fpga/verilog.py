@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ...golden.contract.design import Design
 from ...golden.contract.ports import WORD_BITS
 from ...golden.soc.config import CoreConfig
-from ...golden.soc.registers import Register
+from ...golden.soc.registers import ADDRESS_BITS, Register
 from ...golden.soc.unit import SETTLE
 from ...golden.version import VERSION
 from ...hw.soc.axi import signals
 from ...hw.soc.generate import GeneratedCore
 from .folder import Added, Flow
-from .layer import drawn
+from .layer import CoreLayer, drawn
 
 _PATIENCE = 20  # times as long as golden says may a run take: pauses, accesses to registers
 _TEXT = Path(__file__).with_name("testbench.v")
@@ -36,36 +36,14 @@ def add(core: GeneratedCore, design: Design, config: CoreConfig) -> Added:
     """A testbench and the words of its streams."""
     layer = drawn(design, config)
     top = core.name
-    stream, results = (layer.words(config, name) for name in ("s_axis", "m_axis"))
-    tokens, features, outputs = layer.shape
-    text = _Testbench(_TEXT.read_text()).substitute(
-        top=top,
-        version=VERSION,
-        layer=f"{tokens} tokens, {features} in_features, {outputs} outputs",
-        bus=config.bus_width,
-        stream_words=len(stream),
-        result_words=len(results),
-        limit=_PATIENCE * layer.schedule.counts().cycles,
-        settle=SETTLE,
-        counting=layer.known["status"].bit("counting"),
-        status=_hex(layer.known["status"].offset, 12),
-        snapshot=_write(layer.known["control"], 1 << layer.known["control"].bit("snapshot")),
-        declarations=_declarations(config),
-        connections=",\n".join(f"    .{name}({name})" for name in signals(config.bus_width)),
-        before=_lines(_check, layer.session.before, 4),
-        writes=_lines(_write, layer.session.writes, 4),
-        after=_lines(_check, layer.session.after, 4),
-        time_counters=_lines(_check, layer.time_counters, 6),
-        clear=_lines(_write, [(r, r.mask) for r in layer.known.of("sticky")], 4),
-    )
     files = {
-        f"{top}_tb.v": text,
-        f"{top}_stream.hex": _memory(stream, config.bus_width),
-        f"{top}_results.hex": _memory(results, config.bus_width + 1),
+        f"{top}_tb.v": _testbench(top, layer, config),
+        f"{top}_stream.hex": _memory(layer.words(config, "s_axis"), config.bus_width),
+        f"{top}_results.hex": _memory(layer.words(config, "m_axis"), config.bus_width + 1),
     }
     notes = (
-        f"* `{top}_tb.v`: testbench of a layer of {tokens} tokens, {features} in_features and "
-        f"{outputs} outputs; it ends with PASS, or with FAIL and a status that is not 0.",
+        f"* `{top}_tb.v`: testbench of a layer of {_shape(layer)}; it ends with PASS, or with FAIL "
+        "and a status that is not 0.",
         f"* `{top}_stream.hex`, `{top}_results.hex`: its words in, and TLAST and words out. "
         "`+pauses` at the end of a run line makes both streams pause at random.",
     )
@@ -88,6 +66,36 @@ FLOW = Flow("verilog", add)
 # --- text -------------------------------------------------------------------------------------
 
 
+def _testbench(top: str, layer: CoreLayer, config: CoreConfig) -> str:
+    """The testbench of a core of that name."""
+    control, status = layer.known["control"], layer.known["status"]
+    return _Testbench(_TEXT.read_text()).substitute(
+        top=top,
+        version=VERSION,
+        layer=_shape(layer),
+        bus=config.bus_width,
+        stream_words=len(layer.schedule.beats["s_axis"]),
+        result_words=len(layer.schedule.beats["m_axis"]),
+        limit=_PATIENCE * layer.schedule.counts().cycles,
+        declarations=_declarations(config),
+        connections=",\n".join(f"    .{name}({name})" for name in signals(config.bus_width)),
+        before=_lines(_check, layer.session.before, 4),
+        writes=_lines(_write, layer.session.writes, 4),
+        settle=SETTLE,
+        snapshot=_write(control, 1 << control.bit("snapshot")),
+        status=_hex(status.offset, ADDRESS_BITS),
+        counting=status.bit("counting"),
+        after=_lines(_check, layer.session.after, 4),
+        time_counters=_lines(_check, layer.time_counters, 6),
+        clear=_lines(_write, [(r, r.mask) for r in layer.known.of("sticky")], 4),
+    )
+
+
+def _shape(layer: CoreLayer) -> str:
+    tokens, features, outputs = layer.shape
+    return f"{tokens} tokens, {features} in_features and {outputs} outputs"
+
+
 def _declarations(config: CoreConfig) -> str:
     """Signals of the core; what it takes is a register of the testbench."""
     lines = []
@@ -107,11 +115,16 @@ def _lines(
 
 
 def _write(register: Register, value: int) -> str:
-    return f'write("{register.name}", {_hex(register.offset, 12)}, {_hex(value, WORD_BITS)});'
+    return f"write({_access(register, value)});"
 
 
 def _check(register: Register, value: int) -> str:
-    return f'check("{register.name}", {_hex(register.offset, 12)}, {_hex(value, WORD_BITS)});'
+    return f"check({_access(register, value)});"
+
+
+def _access(register: Register, value: int) -> str:
+    """Arguments of a task: name, address, value."""
+    return f'"{register.name}", {_hex(register.offset, ADDRESS_BITS)}, {_hex(value, WORD_BITS)}'
 
 
 def _hex(value: int, bits: int) -> str:
