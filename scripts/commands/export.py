@@ -21,6 +21,9 @@ def command(
     preset: Preset = "fpga",
     config: ConfigFile = None,
     settings: Settings = None,
+    design: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Design of a unit that has several.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
     ] = None,
@@ -32,7 +35,7 @@ def command(
     chosen = flow(flow_name)
     _, configuration, _ = configure(core_name(unit), preset, config, settings)
     with new_files(output) as folder:
-        exported = export(chosen, unit, configuration, name=name)
+        exported = export(chosen, unit, configuration, design=design, name=name)
         exported.check_folder(output, replace=force)
         written = exported.write(folder)
     for path in written:

