@@ -24,14 +24,13 @@ _HALF = COUNTERS.bit_length() - 1
 class RegisterFile(Part[ShellConfig]):
     """AXI4-Lite slave with the registers of a core.
 
-    * A write is taken when address and data are there, not while counters are written out, and
-      answered in the next cycle; one a cycle. It must have all bytes. A write that no register
-      takes is answered with an error and changes nothing; so is one to a setting, or a start, while
-      the core is busy, which is noted as well.
+    * A write is taken when address and data are there and answered in the next cycle; one a cycle.
+      It must have all bytes. A write that no register takes is answered with an error and changes
+      nothing; so is one to a setting, or a start, while the core is busy, which is noted as well.
     * A read is answered two cycles after it was taken, one in three cycles; that of a setting is
       not taken in the cycle in which it is written. Constants, settings and counters are words of a
       block RAM: constants its initial contents, settings written beside their flip-flops, counters
-      at a snapshot.
+      at a snapshot. ``sets``: a setting is written in this cycle, and no counter.
 
     ``start`` and ``soft_reset`` come in the cycle in which the write is taken. ``busy`` lasts from
     the cycle after ``start`` to ``finished``, that cycle included.
@@ -65,6 +64,7 @@ class RegisterFile(Part[ShellConfig]):
                 "counter_write": In(1),
                 "counter_address": In(range(len(counters))),
                 "counter_data": In(BYTES * 8),
+                "sets": Out(1),
                 "start": Out(1),
                 "soft_reset": Out(1),
                 "snapshot": Out(1),
@@ -78,7 +78,6 @@ class RegisterFile(Part[ShellConfig]):
         m = Module()
         self._done = Signal()
         self._kept = {r.name: Signal(r.width, name=r.name) for r in self.map.of("mask", "sticky")}
-        self._sets = Signal()
         self._is_set = {r.name: Signal(name=f"{r.name}_is_set") for r in self.map.of("setting")}
         refused, shapeless = self._writes(m)
         self._states(m, refused, shapeless)
@@ -106,7 +105,7 @@ class RegisterFile(Part[ShellConfig]):
         index, near = self._index(aw.payload.addr)
         starts = (index == self.map["control"].offset // BYTES) & w.payload.data[0]
         m.d.comb += [
-            take.eq(aw.valid & w.valid & (~b.valid | b.ready) & ~self.counter_write),
+            take.eq(aw.valid & w.valid & (~b.valid | b.ready)),
             aw.ready.eq(take),
             w.ready.eq(take),
             possible.eq(near & ~aw.payload.addr[_HALF] & w.payload.strb.all()),
@@ -126,7 +125,7 @@ class RegisterFile(Part[ShellConfig]):
             m.d.comb += written[register.name].eq(here)
         for register in self.map.of("setting", "mask", "sticky"):
             self._write(m, register, written[register.name], w.payload.data[: register.width])
-        m.d.comb += self._sets.eq(take & possible & self._among(index, "setting") & ~self.busy)
+        m.d.comb += self.sets.eq(take & possible & self._among(index, "setting") & ~self.busy)
         return refused, self._command(m, written["control"], w.payload.data)
 
     def _write(self, m: Module, register: Register, written: Signal, data: Value) -> None:
@@ -203,9 +202,7 @@ class RegisterFile(Part[ShellConfig]):
             (index == register.offset // BYTES) & ~self._is_set[register.name]
             for register in self.map.of("setting")
         ).any()
-        is_written = (
-            self._sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
-        )
+        is_written = self.sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
         word = Signal(BYTES * 8, reset_less=True)
         m.d.comb += [
             ar.ready.eq(~fetch & ~r.valid & ~is_written),
@@ -242,9 +239,9 @@ class RegisterFile(Part[ShellConfig]):
         index, _ = self._index(self.s_axi_aw.payload.addr)
         data = self.s_axi_w.payload.data
         m.d.comb += [
-            write.en.eq(self.counter_write | self._sets),
-            write.addr.eq(Mux(self.counter_write, half | self.counter_address, index)),
-            write.data.eq(Mux(self.counter_write, self.counter_data, data & self._having(index))),
+            write.en.eq(self.counter_write | self.sets),
+            write.addr.eq(Mux(self.sets, index, half | self.counter_address)),
+            write.data.eq(Mux(self.sets, data & self._having(index), self.counter_data)),
         ]
         return words.read_port(domain="comb")
 
