@@ -519,6 +519,7 @@ class Core(Unit[CoreConfig]):
             file.counter_address.eq(counters.address),
             file.counter_data.eq(counters.data),
             counters.snapshot.eq(file.snapshot),
+            counters.lost.eq(file.sets),
             counters.events.eq(engine.events.as_value()),
             self.events.eq(engine.events),
             self.irq.eq(file.irq),

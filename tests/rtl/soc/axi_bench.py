@@ -7,6 +7,7 @@ import cocotb
 import numpy as np
 import pytest
 from cocotb.task import bridge
+from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
 from nibbleforge.golden.soc.blocks import LayerBlocks
 from nibbleforge.golden.soc.config import Packing, header
@@ -126,6 +127,32 @@ async def what_may_not_be_written_is_refused(dut):
     await bridge(driver.reset)()
     assert await pins.read(errors.offset) == (0, AxiResp.OKAY)
     await check(driver, JOB["seed"])
+
+
+@cocotb.test()
+async def settings_and_counters_keep_apart(dut):
+    pins, transport = await started(dut)
+    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    await check(driver, JOB["seed"])
+    known, rng = driver.registers, np.random.default_rng(JOB["seed"])
+    counters = known.of("counter")
+    before = [(await pins.read(counter.offset))[0] for counter in counters]
+    written = {r.offset: int(rng.integers(1 << 32)) & r.mask for r in known.of("setting")}
+    snapshot = 1 << known["control"].bit("snapshot")
+    for offset, value in written.items():  # in all cycles of a snapshot
+        await pins.write(known["control"].offset, snapshot)
+        await ClockCycles(dut.axi_aclk, int(rng.integers(1, 4 * len(counters))))
+        old, _ = await pins.read(offset)
+        reading = cocotb.start_soon(pins.read(offset))
+        assert await pins.write(offset, value) == AxiResp.OKAY
+        assert (await reading)[0] in (old, value)
+    await ClockCycles(dut.axi_aclk, 4 * len(counters))
+    for offset, value in written.items():
+        assert await pins.read(offset) == (value, AxiResp.OKAY)
+    assert [(await pins.read(counter.offset))[0] for counter in counters] == before
+    await pins.reset()
+    for offset in written:
+        assert await pins.read(offset) == (0, AxiResp.OKAY)
 
 
 @cocotb.test()
