@@ -1,10 +1,10 @@
 """All flows by name."""
 
 from ...golden.contract.errors import UserError
-from . import verilog
+from . import fusesoc, verilog
 from .folder import Flow
 
-FLOWS = {found.name: found for found in (verilog.FLOW,)}
+FLOWS = {found.name: found for found in (verilog.FLOW, fusesoc.FLOW)}
 
 
 def flow(name: str) -> Flow:
