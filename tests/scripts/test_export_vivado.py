@@ -114,7 +114,21 @@ def test_names_are_those_that_the_driver_looks_for(folder):
     vivado = Vivado()
     vivado.source(script(folder, "pynq"), ZYNQ)
     assert {"core_0", "axi_dma_0"} <= vivado.cells.keys()
-    assert vivado.maps in ({}, {"block registers": "4096"})
+
+
+@pytest.mark.parametrize("known", [{}, {"s_axi": "4096"}], ids=str)
+def test_registers_have_a_map(dense, known):
+    """Made where Vivado does not make it by itself."""
+    vivado = Vivado(maps=dict(known))
+    vivado.source(script(dense, "package"), ZYNQ)
+    assert vivado.maps == (known or {"block registers": "4096"})
+
+
+def test_what_is_yours_is_not_made_anew(dense):
+    for name in ("pynq", "pynq", "synth", "synth", "project"):
+        Vivado().source(script(dense, name), ZYNQ)
+    with pytest.raises(tkinter.TclError, match=r"^create_project: .*there already"):
+        Vivado().source(script(dense, "project"), ZYNQ)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -136,6 +150,7 @@ def test_pynq_needs_a_zynq(dense):
     sentence = f"^{ARTIX} has no processing system that PYNQ runs on: name a Zynq$"
     with pytest.raises(tkinter.TclError, match=sentence):
         Vivado().source(script(dense, "pynq"), ARTIX)
+    assert not (dense / f"{TOP}_pynq").exists()
 
 
 @pytest.mark.parametrize("name", ["synth", "pynq"])

@@ -5,6 +5,7 @@ use. It refuses what it does not know, files that are not there and names that n
 """
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,7 +263,8 @@ class Vivado:
         path = Path(folder)
         assert path.is_absolute()
         assert "-force" in options or not (path / f"{name}.xpr").exists(), "there already"
-        path.mkdir(exist_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
         (path / f"{name}.xpr").touch()
         self.project = Project(name, path, options["-part"])
 

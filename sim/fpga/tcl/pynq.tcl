@@ -1,12 +1,17 @@
-# Block design of a Zynq with @@{top} and a DMA; bitstream and .hwh for PYNQ in the folder @@{top}_overlay:
+# Block design of a Zynq with @@{top} and a DMA, in the folder @@{top}_pynq, which
+# is made anew each time; bitstream and .hwh for PYNQ, in the folder @@{top}_overlay:
 #   vivado -mode batch -source @@{top}_pynq.tcl -tclargs PART ?BOARD_PART?
 
 source [file join [file dirname [file normalize [info script]]] @@{top}_package.tcl]
 set board [lindex $argv 1]
 set design ${top}_design
 set megahertz [expr {1000.0 / [period_of $constraints]}]
+set family [get_property FAMILY [get_parts $part]]
+if {![string match zynq* $family]} {
+  error "$part has no processing system that PYNQ runs on: name a Zynq"
+}
 
-create_project ${top}_pynq [file join $here ${top}_pynq] -part $part
+create_project -force ${top}_pynq [file join $here ${top}_pynq] -part $part
 if {$board ne ""} {
   set_property board_part $board [current_project]
 }
@@ -16,7 +21,7 @@ create_bd_design $design
 
 # The processing system; what its pins are called.
 set preset [expr {$board ne ""}]
-switch -glob [get_property FAMILY [get_parts $part]] {
+switch -glob $family {
   zynquplus* {
     set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e ps_0]
     apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e \
@@ -51,9 +56,6 @@ switch -glob [get_property FAMILY [get_parts $part]] {
       master M_AXI_GP0 master_clock M_AXI_GP0_ACLK
       slave S_AXI_HP0 slave_clock S_AXI_HP0_ACLK
     }
-  }
-  default {
-    error "$part has no processing system that PYNQ runs on: name a Zynq"
   }
 }
 
