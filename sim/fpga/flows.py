@@ -1,10 +1,10 @@
 """All flows by name."""
 
 from ...golden.contract.errors import UserError
-from . import fusesoc, verilog
+from . import fusesoc, verilog, vivado
 from .folder import Flow
 
-FLOWS = {found.name: found for found in (verilog.FLOW, fusesoc.FLOW)}
+FLOWS = {found.name: found for found in (verilog.FLOW, fusesoc.FLOW, vivado.FLOW)}
 
 
 def flow(name: str) -> Flow:
