@@ -22,6 +22,7 @@ from .commands import (
     regress,
     search,
     simulate,
+    timing,
     units,
 )
 from .interrupts import catch_interrupts, ignore_interrupts
@@ -38,7 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (units, generate, simulate, regress, area, capture, search, prune, doctor, demo):
+COMMANDS = (units, generate, simulate, regress, area, timing, capture, search, prune, doctor, demo)
+for module in COMMANDS:
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(predictor.app, name="predictor")
 app.add_typer(cache.app, name="cache")
