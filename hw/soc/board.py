@@ -39,8 +39,8 @@ def board_verilog(
     fixed = {CLOCK: "clk", RESET: "~reset", "s_axi_wstrb": f"{WORD // 8}'hf"}
     joined = [name for name in members if hasattr(bridge, name)]
     core_pins = {
-        name: name if name in joined else fixed.get(name, "0") if way == "in" else ""
-        for name, (way, _) in members.items()
+        name: name if name in joined else fixed.get(name, f"{bits}'d0") if way == "in" else ""
+        for name, (way, bits) in members.items()
     }
     bridge_pins = own | {name: name for name in ("rx", "tx", *joined)}
     top = f"{core}_board"

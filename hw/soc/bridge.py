@@ -32,7 +32,9 @@ class UartBridgeConfig(Config):
 
 
 class UartBridge(Part[UartBridgeConfig]):
-    """Does what a host asks for, as :mod:`nibbleforge.golden.soc.serial` says.
+    """Does what a host asks for over a serial line.
+
+    Commands and answers are those of :mod:`nibbleforge.golden.soc.serial`.
 
     * A write offers address and data at once and waits for the response; a read likewise.
     * A word in is offered to the stream when its last byte is there. If it has not left when the
@@ -209,9 +211,10 @@ class UartBridge(Part[UartBridgeConfig]):
 
     def _give(self, m: Module, queue: Queue, there: Signal) -> None:
         """Words of the stream out; the end of every command."""
-        lane = Signal(range(max(2, self.lanes)))
+        lane = Signal(range(self.lanes))
         shift = self.lanes.bit_length() - 1
         most = self._argument[-BYTE:] >> shift  # words of the bus
+        word = queue.head.word_select(lane, WORD) if shift else queue.head
         with m.State("COUNT"):
             words = Mux(most < there, most, there) << shift
             self._reply(m, words[:BYTE])
@@ -221,9 +224,9 @@ class UartBridge(Part[UartBridgeConfig]):
                 m.next = "COMMAND"
             with m.Else():
                 m.d.sync += [
-                    self._answer.eq(queue.head.word_select(lane, WORD)),
+                    self._answer.eq(word),
                     self._left.eq(WORD // BYTE),
                     self._words.eq(self._words - 1),
-                    lane.eq(Mux(lane == self.lanes - 1, 0, lane + 1)),
+                    lane.eq(lane + 1),
                 ]
                 m.d.comb += queue.pop.eq(lane == self.lanes - 1)
