@@ -16,6 +16,7 @@ from .commands import (
     capture,
     demo,
     doctor,
+    export,
     generate,
     predictor,
     prune,
@@ -39,8 +40,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-COMMANDS = (units, generate, simulate, regress, area, timing, capture, search, prune, doctor, demo)
-for module in COMMANDS:
+for module in (
+    units,
+    generate,
+    export,
+    simulate,
+    regress,
+    area,
+    timing,
+    capture,
+    search,
+    prune,
+    doctor,
+    demo,
+):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(predictor.app, name="predictor")
 app.add_typer(cache.app, name="cache")

@@ -1,1 +1,1 @@
-"""FPGA flows: synthesis, place and route, timing, and folders from which a flow goes on."""
+"""FPGA flows: timing, place and route, and folders from which a flow goes on."""

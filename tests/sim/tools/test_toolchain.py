@@ -119,3 +119,14 @@ def test_versions_name_what_results_depend_on():
 def test_torch_is_not_imported():
     toolchain.report()
     assert "torch" not in sys.modules
+
+
+def test_a_module_in_a_package_that_is_not_there_is_missing():
+    assert toolchain._module("absent_package.module", "absent") is None
+
+
+def test_the_extra_for_fpgas_is_told_as_one(monkeypatch):
+    monkeypatch.setattr(toolchain, "_module", lambda name, package: None)
+    monkeypatch.setattr(toolchain, "_program", lambda *arguments, **more: None)
+    told = {row.tool.name for row in toolchain.report() if "nibbleforge[fpga]" in row.complaint}
+    assert told == {"nextpnr-ecp5", "amaranth-boards", "fusesoc", "cocotbext-axi", "pyserial"}
