@@ -20,8 +20,9 @@
 
 namespace {
 
-constexpr int POLL_CYCLES = 64;          // between looks at the terminal
-constexpr uint64_t REST_CYCLES = 1 << 23;  // without a bit on either line, after which it waits for bytes
+constexpr uint64_t POLL_CYCLES = 64;  // between looks at the terminal
+constexpr uint64_t RESET_CYCLES = 64;  // before the first one, so that the board is out of its reset
+constexpr uint64_t REST_CYCLES = 1 << 23;  // without a bit on either line: then it waits for bytes
 
 [[noreturn]] void fail(const char* what) {
     std::fprintf(stderr, "serial: %s: %s\n", what, std::strerror(errno));
@@ -132,7 +133,7 @@ int main(int count, char** arguments) {
     uint64_t quiet = 0;
     top.rx = 1;
     for (;; ++cycles, ++quiet) {
-        if (cycles % POLL_CYCLES == 0) {
+        if (cycles >= RESET_CYCLES && cycles % POLL_CYCLES == 0) {
             pollfd inputs[] = {{terminal, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
             poll(inputs, 2, quiet > REST_CYCLES ? -1 : 0);
             uint8_t buffer[4096];

@@ -11,7 +11,7 @@ from ...hw.generate import generate
 from ..silicon.synthesis import run_yosys
 from ..tools.workers import Workers
 
-_WORTH = 0.75
+_WORTH = 0.8
 """A parameter helps if half of it leaves at most such a share."""
 _MEMORIES = ("DP16KD", "TRELLIS_RAMW")
 
