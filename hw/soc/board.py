@@ -1,7 +1,9 @@
 """A core on a board whose only connection is a serial line."""
 
 from ...golden.contract.design import Design
+from ...golden.contract.errors import UserError
 from ...golden.soc.config import ShellConfig
+from ...golden.soc.memory import Rows
 from ..lib.emission import to_verilog
 from .axi import CLOCK, RESET, WORD, signals
 from .bridge import UartBridge, UartBridgeConfig
@@ -30,8 +32,18 @@ def board_verilog(
     Returns
     -------
     Name of the top module, and the Verilog.
+
+    Raises
+    ------
+    UserError
+        The unit reads rows from memory.
     """
     assert design.inner is not None
+    if Rows.of(design.inner.ports(config.unit)):
+        raise UserError(
+            f"{design.inner.name} reads rows from memory, and a board with a serial line alone has "
+            "none."
+        )
     members = signals(config, design.inner)
     bridge = UartBridge(UartBridgeConfig(line=line, bus_width=config.bus_width))
     verilog, _ = to_verilog(bridge, f"{core}_bridge")

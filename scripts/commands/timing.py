@@ -69,9 +69,9 @@ def command(
             reports.append(timing(design, configuration, chosen, target, seeds, progress=report))
     for found in reports:
         if isinstance(found, TimingReport):
-            _show(found)
+            show_timing(found)
     if family != XILINX.name:
-        _totals(reports)
+        show_clocks(reports)
     if output is None:
         return
     with new_files(output) as folder:
@@ -89,7 +89,7 @@ def _in_library(design: Design, config: Config, seeds: int, report: Report) -> A
     return found
 
 
-def _show(found: TimingReport) -> None:
+def show_timing(found: TimingReport) -> None:
     """Cells and critical path of one design."""
     name, place = found.design.name, found.target.name if found.target else found.family.name
     rows = [[kind, found.family.memories.get(kind, ""), n] for kind, n in found.cells.items()]
@@ -102,7 +102,7 @@ def _show(found: TimingReport) -> None:
     table(["signal", "cell", "logic", "routing"], steps, title)
 
 
-def _totals(reports: Sequence[TimingReport | AreaReport]) -> None:
+def show_clocks(reports: Sequence[TimingReport | AreaReport]) -> None:
     """A row per design."""
     rows = []
     for found in reports:
