@@ -1,6 +1,6 @@
 """From a serial line to the registers and streams of a core."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
@@ -214,7 +214,7 @@ class UartBridge(Part[UartBridgeConfig]):
         lane = Signal(range(self.lanes))
         shift = self.lanes.bit_length() - 1
         most = self._argument[-BYTE:] >> shift  # words of the bus
-        word = queue.head.word_select(lane, WORD) if shift else queue.head
+        words_of = Array(queue.head.word_select(i, WORD) for i in range(self.lanes))
         with m.State("COUNT"):
             words = Mux(most < there, most, there) << shift
             self._reply(m, words[:BYTE])
@@ -224,7 +224,7 @@ class UartBridge(Part[UartBridgeConfig]):
                 m.next = "COMMAND"
             with m.Else():
                 m.d.sync += [
-                    self._answer.eq(word),
+                    self._answer.eq(words_of[lane]),
                     self._left.eq(WORD // BYTE),
                     self._words.eq(self._words - 1),
                     lane.eq(lane + 1),

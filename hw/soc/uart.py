@@ -28,7 +28,7 @@ class UartConfig(Config):
         if self.clock < _LEAST * self.baud:
             raise ValueError(
                 f"baud must be at most {self.clock // _LEAST:,}, a {_LEAST}th of the clock of "
-                f"{self.clock:,} Hz, got {self.baud:,}"
+                f"{self.clock:,} Hz, got {self.baud:,}."
             )
         return self
 
@@ -61,7 +61,7 @@ class UartReceiver(Part[UartConfig]):
         m.d.comb += tick.eq(phase + bits >= cycles)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [phase.eq(cycles // 2), left.eq(BYTE + 1)]
+                m.d.sync += [phase.eq(cycles // 2 + bits), left.eq(BYTE + 1)]  # a cycle has passed
                 with m.If(~line):
                     m.next = "START"
             with m.State("START"):

@@ -58,7 +58,7 @@ def test_what_does_not_fit(run, tmp_path):
     assert (done.status, done.out) == (2, "")
     assert done.err.splitlines()[-1] == (
         "nibbleforge: dense2k_array: it does not fit an LFE5U-12F: it has 30 MULT18X18D of 28, "
-        "7% too many; lower columns or rows."
+        "7% too many; lower rows or columns."
     )
     assert not (tmp_path / "out").exists()
 
