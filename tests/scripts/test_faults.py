@@ -370,6 +370,8 @@ OTHERS: list[tuple[str, Strike, str, int]] = [
     ("prune", no_package, r"needs the package torch", 2),
     ("generate", interrupted("hw.lib.emission.run_yosys"), "", 130),
     ("generate", interrupted("sim.tools.results._move"), "", 130),
+    ("export", interrupted("hw.lib.emission.run_yosys"), "", 130),
+    ("export", interrupted("sim.fpga.testbench.drawn"), "", 130),
     ("simulate", interrupted("sim.tools.workers.subprocess.Popen"), "", 130),
     ("simulate", interrupted("sim.run.verilator._Model.load"), "", 130),
     ("regress", interrupted("sim.tools.workers.subprocess.Popen"), "", 130),
