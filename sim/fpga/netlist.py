@@ -1,0 +1,65 @@
+"""Netlists of ECP5 cells for simulators: what Yosys makes of a design, and models of its cells."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from ..silicon.synthesis import YosysError, run_yosys
+from ..tools.workers import Workers
+from .synthesis import ECP5, NETLIST, synthesise
+
+CELLS = Path(__file__).with_name("cells.v")
+"""Models of the cells that Yosys has none of."""
+
+_MODELS = {  # of Yosys: file to the cells that synthesis leaves in a netlist
+    "common_sim.vh": ("LUT2", "LUT4", "PFUMX", "L6MUX21", "TRELLIS_FF", "TRELLIS_DPR16X4"),
+    "ccu2c_sim.vh": ("CCU2C",),
+}
+_END = "endmodule\n"
+
+
+def netlist(verilog: str, top: str, workers: Workers, folder: Path) -> str:
+    """Verilog of a design's ECP5 netlist, with the ports of the design and without models.
+
+    Parameters
+    ----------
+    verilog, top
+        The design and the name of its top module.
+    workers, folder
+        Where to run Yosys, and an existing folder for the files.
+
+    Raises
+    ------
+    ToolError
+        Yosys failed, or its netlist is not whole.
+    """
+    synthesise(verilog, top, ECP5, workers, folder)
+    written = folder / "netlist.v"
+    run_yosys((f"read_json {NETLIST}", f"write_verilog -noattr {written.name}"), workers, folder)
+    text = written.read_text()
+    if not text.endswith(_END):
+        raise YosysError(f"{written.name} is not whole")
+    return text
+
+
+def models() -> str:
+    """Verilog of all cells: those that Yosys' package has models of, and ours of the others.
+
+    Raises
+    ------
+    ToolError
+        The package does not have a model.
+    """
+    folder = files("pyosys") / "share" / "lattice"
+    texts = [
+        _module(name, (folder / file).read_text()) for file, names in _MODELS.items() for name in names
+    ]
+    return "\n".join([*texts, CELLS.read_text()])
+
+
+def _module(name: str, text: str) -> str:
+    """A module among others."""
+    found = re.search(rf"^module {name}\b.*?^{_END}", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise YosysError(f"the package pyosys has no model of {name}")
+    return found[0]
