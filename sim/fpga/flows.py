@@ -1,10 +1,10 @@
 """All flows by name."""
 
 from ...golden.contract.errors import UserError
-from . import ecp5, fusesoc, verilog
+from . import ecp5, fusesoc, verilog, vivado
 from .folder import Flow
 
-FLOWS = {found.name: found for found in (verilog.FLOW, ecp5.FLOW, fusesoc.FLOW)}
+FLOWS = {found.name: found for found in (verilog.FLOW, ecp5.FLOW, fusesoc.FLOW, vivado.FLOW)}
 
 
 def flow(name: str, board: str | None = None, baud: int | None = None) -> Flow:

@@ -3,24 +3,21 @@
 Source of the format: FuseSoC's user guide, CAPI2.
 """
 
-from pathlib import Path
-from string import Template
-
 from ...golden.contract.design import Design
 from ...golden.soc.config import ShellConfig
 from ...golden.version import VERSION
 from ...hw.soc.generate import GeneratedCore
 from .folder import Added, Flow
 from .testbench import bench_of
-
-_TEXT = Path(__file__).with_name("fusesoc.core")
+from .text import filled
 
 
 def add(core: GeneratedCore, design: Design, config: ShellConfig) -> Added:
     """The description, and the testbench that it names."""
     top = core.name
     bench = bench_of(core, design, config, f"`--pauses` behind `{top}`")
-    described = Template(_TEXT.read_text()).substitute(
+    described = filled(
+        "fusesoc.core",
         top=top,
         version=VERSION,
         summary=core.manifest["summary"],

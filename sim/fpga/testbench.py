@@ -6,8 +6,6 @@ results, what memory is asked and answers, and the counters of a run without pau
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +19,9 @@ from ...golden.version import VERSION
 from ...hw.soc.axi import signals
 from ...hw.soc.generate import GeneratedCore
 from .run import GoldenRun, drawn
+from .text import filled
 
 _PATIENCE = 20  # times as long as golden says may a run take: pauses, accesses to registers
-_TEXT, _MEMORY = (Path(__file__).with_name(f"{name}.v") for name in ("testbench", "memory"))
-
-
-class _Testbench(Template):
-    """Verilog with ``@@{name}`` where a design's own text goes; Verilog uses ``$`` itself."""
-
-    delimiter = "@@"
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,8 @@ def _testbench(top: str, run: GoldenRun, design: Design, config: ShellConfig) ->
     assert design.inner is not None
     members = signals(config, design.inner)
     control, status = run.known["control"], run.known["status"]
-    return _Testbench(_TEXT.read_text()).substitute(
+    return filled(
+        "testbench.v",
         top=top,
         version=VERSION,
         run=run.described,
@@ -127,7 +120,8 @@ def _memory_model(top: str, run: GoldenRun) -> str:
     """What answers the bursts of a core that reads memory."""
     beat = port_of(run.ports, "m_axi_r")
     data = beat.fields[0]
-    return _Testbench(_MEMORY.read_text()).substitute(
+    return filled(
+        "memory.v",
         top=top,
         bursts=len(run.words("m_axi_ar")),
         beats=len(run.words("m_axi_r")),
