@@ -16,6 +16,7 @@ _MODELS = {  # of Yosys: file to the cells that synthesis leaves in a netlist
     "ccu2c_sim.vh": ("CCU2C",),
 }
 _LINT = "/* verilator lint_off INITIALDLY */"  # how Yosys' models set their initial contents
+_TIMES = re.compile(r"^\s*specify$.*?^\s*endspecify$", re.MULTILINE | re.DOTALL)
 _END = "endmodule\n"
 
 
@@ -54,8 +55,8 @@ def _models() -> list[str]:
 
 
 def _module(name: str, text: str) -> str:
-    """A module among others."""
+    """A module among others, without its times."""
     found = re.search(rf"^module {name}\b.*?^{_END}", text, re.MULTILINE | re.DOTALL)
     if found is None:
         raise YosysError(f"the package pyosys has no model of {name}")
-    return found[0]
+    return _TIMES.sub("", found[0])
