@@ -11,6 +11,7 @@ from .synthesis import ECP5, synthesise
 CELLS = Path(__file__).with_name("cells.v")
 """Models of the cells that Yosys has none of."""
 _MODELS = ("common_sim.vh", "ccu2c_sim.vh")  # of Yosys
+_LINT = "/* verilator lint_off INITIALDLY */"  # how Yosys' models set their initial contents
 _UNUSED = re.compile(r"^\s*specify$.*?^\s*endspecify$|^`include [^\n]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -37,4 +38,4 @@ def simulated_netlist(verilog: str, top: str, workers: Workers, folder: Path) ->
         raise YosysError("netlist.v is not whole")
     share = files("pyosys") / "share" / "lattice"
     models = [_UNUSED.sub("", (share / name).read_text()) for name in _MODELS]
-    return "\n".join([netlist, *models, CELLS.read_text()])
+    return "\n".join([netlist, _LINT, *models, CELLS.read_text()])
