@@ -3,8 +3,8 @@
 // A cell in any other mode ends the simulation with one sentence and a status that is not 0.
 // Verilog 2005 but for $fatal, which does that.
 //
-// Sources: Lattice, ECP5 and ECP5-5G sysDSP Usage Guide (FPGA-TN-02205) and Memory Usage Guide
-// (FPGA-TN-02204); the pins by Yosys' maps dsp_map_18x18.v, brams_16kd.txt and brams_map_16kd.v.
+// Sources: Yosys' maps to these cells, dsp_map_18x18.v, brams_16kd.txt and brams_map_16kd.v.
+// Lattice's own are the sysDSP and Memory Usage Guides (FPGA-TN-02205, FPGA-TN-02204).
 
 // A multiplier, 18 x 18 to 36 bits.
 //
@@ -61,7 +61,8 @@ endmodule
 // initial contents; synchronous reset of what was read, which also keeps its port from writing;
 // one clock for both ports, either edge.
 //
-// What both ports write at once, and what one reads while the other writes it, is unknown (x).
+// Unknown (x): what both ports write at once; what one reads while the other writes it; what a port
+// of less than 9 bits reads while it writes in READBEFOREWRITE: devices have that from 9 bits on.
 //
 // Not modelled: output registers, asynchronous reset, selection by CS, two clocks, GSR, inversion
 // of pins other than clocks.
@@ -173,7 +174,7 @@ module DP16KD (
       ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0
   };
 
-  // --- what a port touches, in words of 36 bits ---------------------------------------------------
+  // --- what a port touches, in words of 36 bits ------------------------------------------------
 
   function [5:0] place(input [13:0] address, input integer width);
     place = width == 36 ? 0
@@ -201,10 +202,12 @@ module DP16KD (
   wire [35:0] written_b = CEB && WEB && !RSTB ? enabled(adb, DATA_WIDTH_B) : 36'd0;
   wire [35:0] data_a = {DATA_WIDTH_A == 36 ? dib : 18'd0, dia} << place_a;
   wire [35:0] data_b = {18'd0, dib} << place_b;
+  wire [35:0] blind_a = DATA_WIDTH_A < 9 && WRITEMODE_A == "READBEFOREWRITE" ? written_a : 36'd0;
+  wire [35:0] blind_b = DATA_WIDTH_B < 9 && WRITEMODE_B == "READBEFOREWRITE" ? written_b : 36'd0;
   wire reads_a = CEA && !(WEA && WRITEMODE_A == "NORMAL");
   wire reads_b = CEB && !(WEB && WRITEMODE_B == "NORMAL");
 
-  // --- memory: both ports work at one edge, in either order ---------------------------------------
+  // --- memory: both ports work at one edge, in either order ------------------------------------
 
   reg [35:0] words [0:511];
   reg [35:0] out_a = 36'd0;
@@ -231,8 +234,8 @@ module DP16KD (
       out_a <= 36'd0;
     else if (reads_a)
       out_a <= with_unknown(
-          WRITEMODE_A == "WRITETHROUGH" ? after_a : before_a, crossed_b) >> place_a
-          & touched_a >> place_a;
+          WRITEMODE_A == "WRITETHROUGH" ? after_a : before_a, crossed_b | blind_a
+      ) >> place_a & touched_a >> place_a;
   end
 
   reg [35:0] before_b;
@@ -247,8 +250,8 @@ module DP16KD (
       out_b <= 36'd0;
     else if (reads_b)
       out_b <= with_unknown(
-          WRITEMODE_B == "WRITETHROUGH" ? after_b : before_b, crossed_a) >> place_b
-          & touched_b >> place_b;
+          WRITEMODE_B == "WRITETHROUGH" ? after_b : before_b, crossed_a | blind_b
+      ) >> place_b & touched_b >> place_b;
   end
 
   wire [35:0] read = DATA_WIDTH_B == 36 ? out_b
@@ -260,7 +263,7 @@ module DP16KD (
         DOA3, DOA2, DOA1, DOA0
   } = read;
 
-  // --- initial contents: 16 words of 18 bits a parameter, each in 20 bits -------------------------
+  // --- initial contents: 16 words of 18 bits a parameter, each in 20 bits ----------------------
 
   wire [20479:0] contents = {
       INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39,
@@ -279,7 +282,7 @@ module DP16KD (
   initial
     for (i = 0; i < 512; i = i + 1) words[i] = {contents[40*i+20+:18], contents[40*i+:18]};
 
-  // --- modes without a model ----------------------------------------------------------------------
+  // --- modes without a model -------------------------------------------------------------------
 
   task stop(input [8*40-1:0] mode);
     begin

@@ -50,7 +50,9 @@ def _models() -> list[str]:
     """Modules of Yosys' package."""
     folder = files("pyosys") / "share" / "lattice"
     return [
-        _module(name, (folder / file).read_text()) for file, names in _MODELS.items() for name in names
+        _module(name, (folder / file).read_text())
+        for file, names in _MODELS.items()
+        for name in names
     ]
 
 
