@@ -198,7 +198,7 @@ def test_memories(wrong_vectors):
     ("old", "new"),
     [
         ("{9{address[1]}}", "{9{address[0]}}"),
-        ("contents[40*i+20+:18]", "contents[40*i+18+:18]"),
+        pytest.param("contents[40*i+20+:18]", "contents[40*i+18+:18]", marks=pytest.mark.slow),
     ],
 )
 def test_another_memory_is_noticed(wrong_vectors, old, new):
