@@ -159,6 +159,7 @@ endmodule
 {memories()}{mapped}"""
 
 
+@pytest.mark.slow
 def test_memories_of_all_widths_and_modes(tmp_path, wrong_vectors):
     netlist = netlist_of(memories(), "memories", tmp_path)
     for width in DEPTHS:
