@@ -62,7 +62,7 @@ endmodule
 // one clock for both ports, either edge.
 //
 // Unknown (x): what both ports write at once; what one reads while the other writes it; what a port
-// of less than 9 bits reads while it writes in READBEFOREWRITE: devices have that from 9 bits on.
+// of less than 9 bits reads while it writes in READBEFOREWRITE, which it may not have.
 //
 // Not modelled: output registers, asynchronous reset, selection by CS, two clocks, GSR, inversion
 // of pins other than clocks.

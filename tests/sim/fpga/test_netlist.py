@@ -22,31 +22,29 @@ def netlist_of(verilog: str, top: str, folder) -> str:
         return simulated_netlist(verilog, top, workers, folder / "work")
 
 
-SIGNED = ((18, 18), (4, 8), (13, 7), (9, 26), (30, 30))
-UNSIGNED = ((18, 18), (5, 4), (17, 11), (24, 18), (20, 33))
+PRODUCTS = [
+    *(("$signed", a, b) for a, b in ((18, 18), (4, 8), (13, 7), (9, 26), (30, 30))),
+    *(("$unsigned", a, b) for a, b in ((18, 18), (5, 4), (17, 11), (24, 18), (20, 33))),
+]
 
 
 def products() -> str:
-    """Products of widths and signs that fill a multiplier, a part of one, or several."""
-    lines = []
-    for sign, widths in (("$signed", SIGNED), ("$unsigned", UNSIGNED)):
-        lines += [
-            f"  assign {sign[1:]}_{a}_{b} = {sign}(a[{a - 1}:0]) * {sign}(b[{b - 1}:0]);"
-            for a, b in widths
-        ]
-    names = [(line.split()[1], sum(map(int, line.split()[1].split("_")[1:]))) for line in lines]
-    declared = "".join(f"  wire [{width - 1}:0] {name};\n" for name, width in names)
-    return (
-        "module products(input [35:0] a, input [35:0] b, output [63:0] y);\n"
-        f"{declared}" + "\n".join(lines) + "\n"
-        f"  assign y = {' ^ '.join(f'({name} << {i})' for i, (name, _) in enumerate(names))};\n"
-        "endmodule\n"
+    """Products that fill a multiplier, a part of one, or several; their sum without carries."""
+    lines = "".join(
+        f"  wire [63:0] y{i} = {sign}(a[{m - 1}:0]) * {sign}(b[{n - 1}:0]);\n"
+        for i, (sign, m, n) in enumerate(PRODUCTS)
     )
+    terms = " ^ ".join(f"(y{i} << {i})" for i in range(len(PRODUCTS)))
+    return f"""
+module products(input [35:0] a, input [35:0] b, output [63:0] y);
+{lines}  assign y = {terms};
+endmodule
+"""
 
 
 def test_products_of_many_widths(tmp_path, wrong_vectors):
     netlist = netlist_of(products(), "products", tmp_path)
-    assert netlist.count("MULT18X18D ") > len(SIGNED) + len(UNSIGNED)
+    assert netlist.count("MULT18X18D ") > len(PRODUCTS)
     mapped = netlist.replace("module products(", "module mapped(")
     bench = f"""
 module bench(input clk, output reg wrong = 0);
