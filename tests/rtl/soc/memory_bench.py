@@ -76,7 +76,7 @@ async def soft_reset_while_rows_are_on_their_way(dut):
     control = driver.registers["control"]
     pins.stall(JOB["seed"], 0.5)
     under_way = 0
-    for _ in range(12):
+    for _ in range(6):
         await pins.write(control.offset, 1 << control.bit("start"))
         await pins.source.send(pins.frame(words.astype("<u4").tobytes()))
         await RisingEdge(dut.m_axi_arvalid)
@@ -87,7 +87,7 @@ async def soft_reset_while_rows_are_on_their_way(dut):
         await bridge(driver.reset)()
         await check(driver, JOB["seed"] + 1)
         await bridge(driver.run)(layer, timeout=LONG)
-    assert under_way > 3
+    assert under_way > 1
 
 
 @cocotb.test()
