@@ -33,17 +33,10 @@ async def watch(dut, bursts):
             bursts.append(offered)
 
 
-def works(layer):
-    """Totals of the unit's work events."""
-    events = UNIT.schedule(CONFIG.unit, layer).counts().events
-    return {e.name: events[e.name] for e in UNIT.events(CONFIG.unit) if e.kind == "work"}
-
-
 async def check(driver, seed):
     layer = operands(seed)
     result = await bridge(driver.run)(layer, timeout=LONG)
     compare(result, layer)
-    assert works(layer).items() <= result.events.items()
     return result
 
 
