@@ -37,7 +37,7 @@ class BitmapConfig(Config):
     beat: int = 8
     """Values a beat of the packed stream."""
     width: int = Parameter(default=1, ge=1, le=8)
-    """(index, value) pairs the gathering decoder yields a cycle (W)."""
+    """(index, value) pairs the gathering decoder yields a cycle."""
     mode: Literal["gather", "scatter"] = "gather"
     """gather: pairs in ascending order; scatter: the dense group in one beat."""
 
@@ -82,9 +82,9 @@ class BitmapSettings(Config):
     recode: Recode = "balanced"
     """Coding of the halves, see :class:`nibbleforge.golden.sparqle.format.HybridFormat`."""
     tau_lo: int = Parameter(default=0, ge=0)
-    """Small negative high halves to give up (:func:`nibbleforge.golden.sparqle.format.enhance`)."""
+    """Values up to this much below those without high halves that are moved there (lossy)."""
     tau_hi: int = Parameter(default=0, ge=0)
-    """Small positive high halves to give up."""
+    """Values up to this much above those without high halves that are moved there (lossy)."""
 
 
 @dataclass(frozen=True)

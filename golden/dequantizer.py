@@ -410,7 +410,8 @@ def _cycles(config: DequantizerConfig, sizes: NDArray[np.integer]) -> Counts:
 DEQUANTIZER = Design(
     name="dequantizer",
     summary="integer sums of weight groups to FP32, scaled and added up over a tile",
-    law="latency + sum over tiles of (passes*groups - 1) * max(R/D, add_latency) + R/D",
+    law="latency + sum over tiles of (passes*groups - 1) * max(out, add_latency) + out, "
+    "out = R/rows_per_beat",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

@@ -38,9 +38,9 @@ class FignaConfig(GroupArrayConfig):
     mantissa: int = Parameter(default=14, ge=4, le=MANTISSA_MAX)
     """Bits of a mantissa (M), hidden one included."""
     lanes: int = Parameter(default=4, ge=1, le=64)
-    """Elements that a processor multiplies a cycle (L)."""
+    """Elements that a processor multiplies a cycle."""
     fp_share: int = Parameter(default=16, ge=1, le=64)
-    """Processors of a row that share a post-processor (S)."""
+    """Processors of a row that share a post-processor."""
     tree: Literal["carry_save", "binary"] = "carry_save"
     """Carry-save adders of all partial products, or multipliers and a tree of signed adders."""
 

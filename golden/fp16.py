@@ -43,7 +43,7 @@ class Fp16Config(Config):
     columns: int = Parameter(default=16, ge=1, le=256)
     """Outputs a tile (C)."""
     lanes: Literal[1, 2, 4, 8] = 4
-    """Input features a beat, and multipliers of a processing element (L)."""
+    """Input features a beat, and multipliers of a processing element."""
     multiply_latency: int = Parameter(default=1, ge=1, le=3)
     """Cycles of a multiplication."""
     add_latency: int = Parameter(default=1, ge=1, le=4)
@@ -271,9 +271,9 @@ def cycles(config: Fp16Config, workload: Workload) -> Counts:
 ARRAY = Design(
     name="fp16_array",
     summary="output-stationary array, FP16 operands, FP32 sums, several features a cycle",
-    law="1 + T + (tiles - 1) * max(T, rows) + rows + multiply_latency + "
+    law="1 + steps + (tiles - 1) * max(steps, rows) + rows + multiply_latency + "
     "add_latency * (1 + ceil(log2(lanes*add_latency))), "
-    "T = ceil(ceil(K/lanes) / add_latency) * add_latency",
+    "steps = ceil(ceil(K/lanes) / add_latency) * add_latency",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

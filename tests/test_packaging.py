@@ -184,7 +184,8 @@ def test_wheel(tmp_path):
     modules = [path for layer in LAYERS for path in (source / layer).rglob("*.py")]
     shipped = {str(path.relative_to(source)) for path in modules}
     shipped |= {str(path.relative_to(ROOT)) for path in package_data()}
-    assert {"sim/cxx/driver.cpp", "sim/sample/smollm2.npz"} <= shipped
+    code = {f"sim/cxx/{name}" for name in ("driver.cpp", "driver.h", "main.cpp")}
+    assert code | {"sim/sample/smollm2.npz"} <= shipped
     assert installed == {f"nibbleforge/{name}" for name in shipped}
     (entry,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("entry_points.txt")]
     text = zipfile.ZipFile(wheel).read(entry).decode()

@@ -353,8 +353,8 @@ def cycles(config: CompressorConfig, workload: Workload) -> Counts:
 COMPRESSOR = Design(
     name="anda_compressor",
     summary="FP16 activations to Anda's sign words, group exponents and bit planes",
-    law="B + sum over groups but the final one of max(B, M) + M of the final one, "
-    "B = group/beat * lanes/lanes_per_beat",
+    law="beats + sum over groups but the final one of max(beats, M) + M of the final one, "
+    "beats = group/beat * lanes/lanes_per_beat",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

@@ -29,7 +29,7 @@ class GroupArrayConfig(AndaFormat, FloatLatencies):
     columns: int = Parameter(default=16, ge=1, le=64)
     """Outputs a tile (C)."""
     fp_share: int = Parameter(default=4, ge=1, le=64)
-    """Processors of a row that share a post-processor (S)."""
+    """Processors of a row that share a post-processor."""
     asymmetric: bool = False
     """Whether weights have a minimum beside their scale."""
 

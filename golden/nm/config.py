@@ -30,11 +30,11 @@ class NMConfig(GroupedConfig):
     columns: int = Parameter(default=16, ge=1, le=64)
     """Outputs a tile (C)."""
     m: Literal[4, 8, 16] = 4
-    """Weights of a block (M), of which any N are stored; N is known at run time."""
+    """Weights of a block, of which any n are stored; n is known at run time."""
     span: int = Parameter(default=4, ge=1, le=64)
-    """Rows and columns that share a pipeline register (P): 1 is the textbook's systolic array."""
+    """Rows and columns that share a pipeline register: 1 is the textbook's systolic array."""
     dequant_rows: int = Parameter(default=1, ge=1, le=16)
-    """Rows of sums that leave, and are dequantised, in a cycle (D)."""
+    """Rows of sums that leave, and are dequantised, in a cycle."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
     """Largest in_features; sizes the accumulators."""
 
@@ -127,7 +127,7 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
         Field(
             "n",
             n_bits,
-            "N, on the first beat of packed rows; outside 1..M an error, taken as M",
+            "n, on the first beat of packed rows; outside 1..m an error, taken as m",
             made="setting",
         ),
     )
@@ -143,7 +143,7 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
         Field(
             "error",
             1,
-            "a block of this weight group, or N of its rows, was no legal one",
+            "a block of this weight group, or n of its rows, was no legal one",
             made="error",
         ),
     )
@@ -190,6 +190,6 @@ class NMSettings(Config):
     """What the hardware takes as it runs, and how weights are prepared for it."""
 
     n: int = Parameter(default=2, ge=1, le=16)
-    """Weights of a block that are stored (N), 1..M; N = M is dense."""
+    """Weights of a block that are stored, 1..m; n = m is dense."""
     method: Literal["magnitude", "wanda"] = "magnitude"
     """How weights are chosen: by size, or by size times the norm of the given activations."""

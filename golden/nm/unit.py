@@ -14,8 +14,8 @@ from .values import group_sums
 ARRAY = Design(
     name="nm_array",
     summary="systolic array on N:M-sparse INT4 weights, read packed",
-    law="ceil(L/8) + sum over weight groups of max(blocks*N, R/D) + R/P + C/P + R/D, "
-    "L bits of a block; the first group without its maximum",
+    law="ceil(block_bits/8) + sum over weight groups of max(blocks*n, out) + R/span + C/span + "
+    "out, out = R/dequant_rows; the first group counts blocks*n even where out is larger",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

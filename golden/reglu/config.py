@@ -39,7 +39,7 @@ class RegluConfig(Config):
     """Parameters of the neuron-skipping FFN."""
 
     lanes: int = Parameter(default=16, ge=1, le=256)
-    """Elements of a row that are read and multiplied in a cycle (L)."""
+    """Elements of a row that are read and multiplied in a cycle."""
     max_features: int = Parameter(default=4096, ge=1, le=1 << 16)
     """Largest d: features of x and y."""
     max_neurons: int = Parameter(default=11008, ge=1, le=1 << 16)
@@ -51,11 +51,11 @@ class RegluConfig(Config):
     double_relu: bool = False
     """Whether a neuron also ends where its up is not positive."""
     in_flight: int = Parameter(default=16, ge=1, le=256)
-    """Rows of gate, up and down that are asked for ahead (F)."""
+    """Rows of gate, up and down that are asked for ahead."""
     survivors: int = Parameter(default=256, ge=1, le=1 << 14)
-    """Neurons between the request of their gate row and that of their up row (S)."""
+    """Neurons between the request of their gate row and that of their up row."""
     mask_group: Literal[4, 8, 16, 32, 64, 128] = 64
-    """Neurons of a word of the mask, which is decoded to indices (G)."""
+    """Neurons of a word of the mask, which is decoded to indices."""
 
     @property
     def idle(self) -> frozenset[str]:

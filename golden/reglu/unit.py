@@ -11,8 +11,8 @@ from .timing import cycles, workload
 REGLU_FFN = Design(
     name="reglu_ffn",
     summary="ReGLU FFN that reads the rows of predicted neurons only",
-    law="ceil(d/L) * (r + P + S_gate + S_down) + D*ceil(r/L) a token (P neurons predicted), "
-    "2*ceil(d/L) for x and y, and cycles without a row: latency at the start and the end",
+    law="ceil(d/lanes) * (r + gate + up + down rows) + D * ceil(r/lanes) a token, "
+    "2 * ceil(d/lanes) for x and y, and cycles without a row: latency at the start and the end",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

@@ -29,11 +29,11 @@ class SparqleConfig(HybridFormat, GroupedConfig):
     columns: int = Parameter(default=16, ge=1, le=256)
     """Outputs a tile (C)."""
     chunk: int = 64
-    """Input features that a row works off, low halves first, before it goes on (Kc)."""
+    """Input features that a row works off, low halves first, before it goes on."""
     weight_banks: int = Parameter(default=2, ge=2, le=4)
-    """Chunks of weights held, so that rows may be that far apart (B)."""
+    """Chunks of weights held, so that rows may be that far apart."""
     sharing: int = Parameter(default=1, ge=1)
-    """Rows that share weight banks and one list of indices (g)."""
+    """Rows that share weight banks and one list of indices."""
     queue: Annotated[int, Parameter(ge=1, le=64)] = 4
     """Decoded high halves that wait for their row."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
@@ -133,9 +133,9 @@ class SparqleSettings(Config):
     """How activations are prepared for the array, and in which order tokens come."""
 
     tau_lo: int = Parameter(default=0, ge=0)
-    """Small negative high halves to give up (:func:`nibbleforge.golden.sparqle.format.enhance`)."""
+    """Values up to this much below those without high halves that are moved there (lossy)."""
     tau_hi: int = Parameter(default=0, ge=0)
-    """Small positive high halves to give up."""
+    """Values up to this much above those without high halves that are moved there (lossy)."""
     sort: bool = True
     """Deal tokens to tiles in the order of their number of high halves; undone at the output."""
 

@@ -25,7 +25,8 @@ class Counters(Part[CountersConfig]):
     The low bits of every total are counted at once. Event after event, ``TURNS`` cycles each, the
     totals in memory follow: the low word grows by what its low bits lack, the high one by its
     carry. ``snapshot`` has the next whole round write out all totals, low words at even addresses;
-    ``counting`` until then. A snapshot while events fire is spread over a round.
+    ``counting`` until then. A word written in a cycle with ``lost`` does not arrive: another round
+    follows. A snapshot while events fire is spread over a round.
     """
 
     def __init__(self, config: CountersConfig):
@@ -35,6 +36,7 @@ class Counters(Part[CountersConfig]):
             {
                 "events": In(sum(config.widths)),
                 "snapshot": In(1),
+                "lost": In(1),
                 "counting": Out(1),
                 "write": Out(1),
                 "address": Out(range(words), init=words - 1),
@@ -108,9 +110,12 @@ class Counters(Part[CountersConfig]):
         """Write out a whole round; what is read in a cycle is written in the next one."""
         asked = Signal()
         begins_round = Signal()
-        m.d.sync += begins_round.eq(ends_round)
+        again = Signal()
+        seen = Signal()
+        m.d.comb += again.eq(self.write & (self.lost | seen))
+        m.d.sync += [begins_round.eq(ends_round), seen.eq(again)]
         with m.If(begins_round):
-            m.d.sync += [self.write.eq(asked), asked.eq(0)]
+            m.d.sync += [self.write.eq(asked | again), asked.eq(0), seen.eq(0)]
         with m.If(self.snapshot):
             m.d.sync += asked.eq(1)
         m.d.comb += self.counting.eq(asked | self.write)

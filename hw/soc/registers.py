@@ -1,6 +1,6 @@
 """Registers of a core behind an AXI4-Lite slave, from golden's list."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
@@ -27,8 +27,10 @@ class RegisterFile(Part[ShellConfig]):
     * A write is taken when address and data are there and answered in the next cycle; one a cycle.
       It must have all bytes. A write that no register takes is answered with an error and changes
       nothing; so is one to a setting, or a start, while the core is busy, which is noted as well.
-    * A read is answered two cycles after it was taken, one in three cycles. Constants and counters
-      are words of a block RAM: constants its initial contents, counters written at a snapshot.
+    * A read is answered two cycles after it was taken, one in three cycles; that of a setting is
+      not taken in the cycle in which it is written. Constants, settings and counters are words of a
+      block RAM: constants its initial contents, settings written beside their flip-flops, counters
+      at a snapshot. ``sets``: a setting is written in this cycle, and no counter.
 
     ``start`` and ``soft_reset`` come in the cycle in which the write is taken. ``busy`` lasts from
     the cycle after ``start`` to ``finished``, that cycle included.
@@ -62,6 +64,7 @@ class RegisterFile(Part[ShellConfig]):
                 "counter_write": In(1),
                 "counter_address": In(range(len(counters))),
                 "counter_data": In(BYTES * 8),
+                "sets": Out(1),
                 "start": Out(1),
                 "soft_reset": Out(1),
                 "snapshot": Out(1),
@@ -75,6 +78,7 @@ class RegisterFile(Part[ShellConfig]):
         m = Module()
         self._done = Signal()
         self._kept = {r.name: Signal(r.width, name=r.name) for r in self.map.of("mask", "sticky")}
+        self._is_set = {r.name: Signal(name=f"{r.name}_is_set") for r in self.map.of("setting")}
         refused, shapeless = self._writes(m)
         self._states(m, refused, shapeless)
         self._reads(m)
@@ -121,13 +125,17 @@ class RegisterFile(Part[ShellConfig]):
             m.d.comb += written[register.name].eq(here)
         for register in self.map.of("setting", "mask", "sticky"):
             self._write(m, register, written[register.name], w.payload.data[: register.width])
+        m.d.comb += self.sets.eq(take & possible & self._among(index, "setting") & ~self.busy)
         return refused, self._command(m, written["control"], w.payload.data)
 
     def _write(self, m: Module, register: Register, written: Signal, data: Value) -> None:
         """What a write to a register that keeps something does."""
         if register.access == "setting":
             with m.If(written & ~self.busy):
-                m.d.sync += getattr(self, register.name).eq(data)
+                m.d.sync += [
+                    getattr(self, register.name).eq(data),
+                    self._is_set[register.name].eq(1),
+                ]
         else:
             kept = self._kept[register.name]
             with m.If(written):
@@ -175,7 +183,8 @@ class RegisterFile(Part[ShellConfig]):
     def _reads(self, m: Module) -> None:
         """Answer reads: in the first cycle all but what is asked for becomes 0, then all is joined.
 
-        Constants and counters are words of one memory; where other registers are, words are 0.
+        Constants, settings and counters are words of one memory; where other registers are, words
+        are 0, and so are settings that were not written since a reset.
         """
         ar, r = self.s_axi_ar, self.s_axi_r
         fetch = Signal()
@@ -189,19 +198,24 @@ class RegisterFile(Part[ShellConfig]):
             self._among(index, "constant", "status", *_WRITTEN),
         )
         memory = self._words(m)
+        unset = Cat(
+            (index == register.offset // BYTES) & ~self._is_set[register.name]
+            for register in self.map.of("setting")
+        ).any()
+        is_written = self.sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
         word = Signal(BYTES * 8, reset_less=True)
         m.d.comb += [
-            ar.ready.eq(~fetch & ~r.valid),
+            ar.ready.eq(~fetch & ~r.valid & ~is_written),
             found.eq(near & inside),
             memory.addr.eq(Cat(index, is_counter)),
         ]
         m.d.sync += [
             fetch.eq(ar.valid & ar.ready),
             known.eq(found),
-            word.eq(Mux(found, memory.data, 0)),
+            word.eq(Mux(found & (is_counter | ~unset), memory.data, 0)),
         ]
         data = word
-        for register in self.map.of("status", "sticky", "setting", "mask"):
+        for register in self.map.of("status", "sticky", "mask"):
             value = Signal(register.width, name=f"read_{register.name}", reset_less=True)
             here = near & ~is_counter & (index == register.offset // BYTES)
             m.d.sync += value.eq(Mux(here, self._value(register), 0))
@@ -216,23 +230,35 @@ class RegisterFile(Part[ShellConfig]):
             m.d.sync += r.valid.eq(0)
 
     def _words(self, m: Module) -> ReadPort:
-        """The memory of constants, its initial contents, and counters, in its upper half."""
+        """The memory: constants, its initial contents, and settings, below counters."""
         constants = {r.offset // BYTES: r.value for r in self.map.of("constant")}
         half = 1 << self.index_bits
         init = [constants.get(i, 0) for i in range(half)]
         words = buffer_of(m, "words", BYTES * 8, 2 * half, init)
         write = words.write_port()
+        index, _ = self._index(self.s_axi_aw.payload.addr)
+        data = self.s_axi_w.payload.data
         m.d.comb += [
-            write.en.eq(self.counter_write),
-            write.addr.eq(half | self.counter_address),
-            write.data.eq(self.counter_data),
+            write.en.eq(self.counter_write | self.sets),
+            write.addr.eq(Mux(self.sets, index, half | self.counter_address)),
+            write.data.eq(Mux(self.sets, data & self._having(index), self.counter_data)),
         ]
         return words.read_port(domain="comb")
 
+    def _having(self, index: Value) -> Value:
+        """Bits that a setting has."""
+        settings = self.map.of("setting")
+        wide = {
+            width: Cat(index == r.offset // BYTES for r in settings if r.width >= width).any()
+            for width in {register.width for register in settings}
+        }
+        return Cat(
+            wide[min(width for width in wide if width > bit)] if bit < max(wide) else Const(0)
+            for bit in range(BYTES * 8)
+        )
+
     def _value(self, register: Register) -> Value:
         """What a register that changes reads as."""
-        if register.access == "setting":
-            return getattr(self, register.name)
         if register.access == "status":
             states = {"busy": self.busy, "done": self._done}
             return Cat(*(states.get(name, getattr(self, name, 0)) for name in self.states))

@@ -188,6 +188,7 @@ class RowFetcher(Part[RowFetcherConfig]):
         row = Signal(config.row_bits)
         rows_left = Signal(config.count_bits)
         start = Signal(self._address())  # of the row
+        stride = Signal(self._address())
         address = Signal(self._address())
         beats_left = Signal(range(config.most_beats + 1))
         active = Signal()
@@ -198,7 +199,7 @@ class RowFetcher(Part[RowFetcherConfig]):
         burst = Signal(range(config.burst + 1))
         first = Signal(self._address())
         first_beats, beats = (self._of(m, code, "beats") for code in (head.matrix, matrix))
-        first_stride, stride = (self._of(m, code, "stride") for code in (head.matrix, matrix))
+        first_stride = self._of(m, head.matrix, "stride")
         following = Signal(self._address())
         in_page = Mux(beats_left < page_left, beats_left, page_left)
         m.d.comb += [
@@ -223,6 +224,7 @@ class RowFetcher(Part[RowFetcherConfig]):
                 row.eq(head.row),
                 rows_left.eq(head.count),
                 start.eq(first),
+                stride.eq(first_stride),
                 address.eq(first),
                 beats_left.eq(first_beats + 1),
                 begins.eq(1),

@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def command(markdown: Markdown = False) -> None:
     """Compare the four systems with their rivals in cycles."""
     rows = [[found.what, found.rival, found.speedup, found.limits] for found in findings()]
-    columns = ["system", "compared with", "times fewer cycles", "but"]
+    columns = ["system", "compared with", "times fewer cycles", "remarks"]
     (markdown_table if markdown else table)(columns, rows)
 
 

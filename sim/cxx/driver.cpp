@@ -1,12 +1,4 @@
 // Native driver: plays files of beats into a Verilated design and records what comes out.
-//
-// `ports.h`, generated from the design's declarations, lists its ports and events:
-//   FOR_INPUTS(X), FOR_OUTPUTS(X)  X(name)                      streams
-//   FOR_EVENTS(X)                  X(index, offset, width)      fields of the port `events`
-//   FOR_CONSTANTS(X)               X(name)                      inputs that are held
-//   RESET, RESET_ACTIVE            reset input and its active level
-//
-// Usage: simulate JOB RESULT. JOB is a text file, see `Job` below; RESULT becomes JSON.
 
 #include <cerrno>
 #include <chrono>
@@ -15,13 +7,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "Vtop.h"
-#include "ports.h"
-#include "verilated.h"
+#include "driver.h"
 
 namespace {
 
@@ -53,6 +42,30 @@ void write_file(const std::string& path, const std::vector<T>& content) {
         fail("cannot write " + path + ": " + std::strerror(errno));
 }
 
+constexpr size_t words_of(size_t bits) { return (bits + 31) / 32; }
+
+std::vector<uint32_t> mask_of(size_t bits) {
+    std::vector<uint32_t> mask(words_of(bits), 0xFFFFFFFFu);
+    if (bits % 32) mask.back() = (1u << (bits % 32)) - 1;
+    return mask;
+}
+
+uint64_t random_state = 0x9E3779B97F4A7C15u;
+
+uint64_t random_word() {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+// Value of some bits of a payload, at most 64 in two neighbouring words.
+uint64_t bits_of(const uint32_t* words, size_t offset, size_t width) {
+    uint64_t value = words[offset / 32] >> (offset % 32);
+    if (offset % 32 + width > 32) value |= static_cast<uint64_t>(words[offset / 32 + 1]) << (32 - offset % 32);
+    return width < 64 ? value & ((uint64_t{1} << width) - 1) : value;
+}
+
 // Repeating pattern of cycles in which a channel may act; empty: always.
 struct Gate {
     std::vector<uint8_t> pattern;
@@ -66,24 +79,12 @@ struct Gate {
     }
 };
 
-struct Memory;
-
-struct Output {
-    std::vector<uint32_t> words;
-    std::vector<uint64_t> cycles;
-    std::vector<uint64_t> requests;  // cycles of beats that inputs answer
-    std::vector<uint32_t> waiting;   // payload that was not accepted in the cycle before
-    Gate gate;
-    size_t stride = 0;
-    uint64_t expected = 0;
-    uint64_t received = 0;
-    bool waits = false;
-    bool asks = false;
-    Memory* memory = nullptr;  // that beats are bursts for
-    std::string path;
-};
+struct Output;
 
 struct Input {
+    Port port;
+    size_t stride = words_of(port.bits);  // words of a beat
+    std::vector<uint32_t> mask = mask_of(port.bits);
     std::vector<uint32_t> words;
     std::vector<int64_t> segments;  // start and length of each, in beats
     std::vector<uint64_t> cycles;
@@ -92,7 +93,6 @@ struct Input {
     const Output* asked = nullptr;
     Gate gate;
     size_t sent = 0;     // beats
-    size_t stride = 0;   // words of a beat
     size_t segment = 0;  // index into `segments`
     int64_t left = 0;    // beats left in the segment, the current one included
     const uint32_t* beat = nullptr;
@@ -100,7 +100,13 @@ struct Input {
     bool from_memory = false;
     std::vector<uint64_t> ready;  // of beats from memory, the cycle from which each is offered
 
+    explicit Input(const Port& of) : port(of) {}
+
     void start() {
+        segment = sent = gate.at = 0;
+        left = 0;
+        cycles.clear();
+        *port.valid = valid = false;
         if (from_memory) {
             words.clear();
             ready.clear();
@@ -108,15 +114,32 @@ struct Input {
             open_segment();
         }
     }
-    bool answered(uint64_t cycle) const {
-        if (from_memory) return cycle >= ready[sent];
-        if (needs.empty()) return true;
-        const size_t last = static_cast<size_t>(needs[sent]);
-        if (last == 0) return true;
-        return asked->requests.size() >= last && cycle >= asked->requests[last - 1] + latency[last - 1];
-    }
     bool finished() const { return from_memory ? sent == ready.size() : left == 0; }
-    const uint32_t* payload() const { return from_memory ? words.data() + sent * stride : beat; }
+    void set(const uint32_t* payload) { std::memcpy(port.payload, payload, port.bytes); }
+
+    // Offers the next beat if there is one and the gate is open.
+    void drive(uint64_t cycle, bool garbage) {
+        if (valid) return;
+        if (!finished() && answered(cycle) && gate.open()) {
+            set(from_memory ? words.data() + sent * stride : beat);
+            valid = true;
+        } else if (garbage) {
+            randomise();
+        }
+        *port.valid = valid;
+    }
+
+    // Whether the beat that is offered passes in this cycle.
+    bool observe(uint64_t cycle, bool trace) {
+        if (!valid || !*port.ready) return false;
+        if (trace) cycles.push_back(cycle);
+        advance();
+        valid = false;
+        return true;
+    }
+
+  private:
+    bool answered(uint64_t cycle) const;
     void advance() {
         ++sent;
         if (from_memory) return;
@@ -126,24 +149,19 @@ struct Input {
             open_segment();
         }
     }
-
-  private:
     void open_segment() {
         while (segment < segments.size() && segments[segment + 1] == 0) segment += 2;
         if (segment == segments.size()) return;
         beat = words.data() + static_cast<size_t>(segments[segment]) * stride;
         left = segments[segment + 1];
     }
-};
-
-uint64_t bits_of(const uint32_t* words, size_t offset, size_t width) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < width; ++i) {
-        const size_t at = offset + i;
-        value |= static_cast<uint64_t>(words[at / 32] >> (at % 32) & 1) << i;
+    // Payload bits above the port's width must stay 0 for Verilator.
+    void randomise() {
+        std::vector<uint32_t> drawn(mask);
+        for (uint32_t& word : drawn) word &= static_cast<uint32_t>(random_word());
+        set(drawn.data());
     }
-    return value;
-}
+};
 
 // Answers bursts (address, length - 1) with beats (data, response of 2 bits, last).
 struct Memory {
@@ -172,8 +190,60 @@ struct Memory {
     }
 };
 
+struct Output {
+    Port port;
+    size_t stride = words_of(port.bits);  // words of a beat
+    std::vector<uint32_t> words;
+    std::vector<uint64_t> cycles;
+    std::vector<uint64_t> requests;  // cycles of beats that inputs answer
+    std::vector<uint32_t> waiting = std::vector<uint32_t>(stride);  // not accepted the cycle before
+    Gate gate;
+    uint64_t expected = 0;
+    uint64_t received = 0;
+    bool waits = false;
+    bool asks = false;
+    Memory* memory = nullptr;  // that beats are bursts for
+    std::string path;
+
+    explicit Output(const Port& of) : port(of) {}
+
+    void start() {
+        words.clear();
+        cycles.clear();
+        requests.clear();
+        gate.at = 0;
+        received = 0;
+        *port.ready = waits = false;
+    }
+    bool changed_while_it_waited() const {
+        return waits && (!*port.valid || std::memcmp(waiting.data(), port.payload, port.bytes));
+    }
+
+    // Whether a beat passes in this cycle.
+    bool observe(uint64_t cycle, bool trace) {
+        waits = *port.valid && !*port.ready;
+        if (waits) std::memcpy(waiting.data(), port.payload, port.bytes);
+        if (waits || !*port.valid) return false;
+        const size_t end = words.size();
+        words.resize(end + stride);
+        std::memcpy(&words[end], port.payload, port.bytes);
+        if (trace) cycles.push_back(cycle);
+        if (asks) requests.push_back(cycle);
+        if (memory) memory->burst(&words[end], cycle);
+        ++received;
+        return true;
+    }
+};
+
+bool Input::answered(uint64_t cycle) const {
+    if (from_memory) return cycle >= ready[sent];
+    if (needs.empty()) return true;
+    const size_t last = static_cast<size_t>(needs[sent]);
+    if (last == 0) return true;
+    return asked->requests.size() >= last && cycle >= asked->requests[last - 1] + latency[last - 1];
+}
+
 struct Job {
-    std::string folder;
     bool trace = false;         // record cycles of beats and events
     bool garbage = false;       // random payload while valid is 0
     uint64_t tail = 64;         // cycles after the final expected beat
@@ -183,77 +253,42 @@ struct Job {
 };
 
 struct EventLog {
+    Event event;
     uint64_t total = 0;
     std::vector<uint64_t> cycles;
     std::vector<uint64_t> increments;
 };
 
-uint64_t random_state = 0x9E3779B97F4A7C15u;
-
-uint64_t random_word() {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
+template <typename Named>
+Named& named(std::vector<Named>& ports, const char* name) {
+    for (Named& found : ports)
+        if (!std::strcmp(found.port.name, name)) return found;
+    fail(std::string("no port ") + name);
 }
 
-template <typename Payload>
-void set_payload(Payload& port, const uint32_t* beat) {
-    std::memcpy(&port, beat, sizeof(Payload));
-}
+class Bench {
+  public:
+    explicit Bench(Design& of);
+    void load(const char* path);
+    void simulate();
+    void store(const char* path);
 
-// Payload bits above the port's width must stay 0 for Verilator.
-template <typename Payload>
-void randomise(Payload& port, const std::vector<uint32_t>& mask) {
-    std::vector<uint32_t> words(mask);
-    for (uint32_t& word : words) word &= static_cast<uint32_t>(random_word());
-    std::memcpy(&port, words.data(), sizeof(Payload));
-}
+  private:
+    void load_option(const std::string& name, uint64_t value);
+    void cold_start();
+    void clock_edge();
+    void run();
+    void free_run();
+    bool step(bool& moved);
+    void record_events();
 
-std::vector<uint32_t> mask_of(size_t bits) {
-    std::vector<uint32_t> mask((bits + 31) / 32, 0xFFFFFFFFu);
-    if (bits % 32) mask.back() = (1u << (bits % 32)) - 1;
-    return mask;
-}
-
-constexpr size_t words_of(size_t bits) { return (bits + 31) / 32; }
-
-template <typename Source>
-uint64_t bits_of(const Source& source, size_t offset, size_t width) {
-    if constexpr (sizeof(Source) <= 8 && std::is_integral_v<Source>) {
-        return (static_cast<uint64_t>(source) >> offset) & ((uint64_t{1} << width) - 1);
-    } else {
-        const uint32_t* words = source.data();
-        uint64_t value = words[offset / 32] >> (offset % 32);
-        if (offset % 32 + width > 32) value |= static_cast<uint64_t>(words[offset / 32 + 1]) << (32 - offset % 32);
-        return value & ((uint64_t{1} << width) - 1);
-    }
-}
-
-template <typename Source>
-bool any(const Source& source) {
-    if constexpr (std::is_integral_v<Source>) {
-        return source != 0;
-    } else {
-        uint32_t all = 0;
-        for (size_t i = 0; i < sizeof(Source) / 4; ++i) all |= source.data()[i];
-        return all != 0;
-    }
-}
-
-#define COUNT(...) +1
-constexpr size_t event_count = 0 FOR_EVENTS(COUNT);
-#define DECLARE_INPUT(name, bits) Input name;
-#define DECLARE_OUTPUT(name, bits) Output name;
-
-struct Bench {
-    VerilatedContext context;
-    std::unique_ptr<Vtop> top;
+    Design& design;
     Job job;
-    FOR_INPUTS(DECLARE_INPUT)
-    FOR_OUTPUTS(DECLARE_OUTPUT)
+    std::vector<Input> inputs;
+    std::vector<Output> outputs;
     Memory memory;
-    EventLog events[event_count + 1];
+    std::vector<EventLog> events;
+    std::vector<uint32_t> counted;  // by events in this cycle
     uint64_t cycle = 0;
     uint64_t received = 0;
     uint64_t first_beat = 0;  // cycles of the first and the latest handshake
@@ -261,15 +296,15 @@ struct Bench {
     bool started = false;
     std::string violation;
     double seconds = 0;
-
-    void load(const char* path);
-    void cold_start();
-    void clock_edge();
-    void run();
-    void free_run();
-    void record_events();
-    void store(const char* path);
 };
+
+Bench::Bench(Design& of)
+    : design(of),
+      inputs(of.inputs.begin(), of.inputs.end()),
+      outputs(of.outputs.begin(), of.outputs.end()),
+      counted(of.counted_bytes / 4 + 1) {
+    for (const Event& event : of.events) events.push_back({event, 0, {}, {}});
+}
 
 void Bench::load(const char* path) {
     std::FILE* file = std::fopen(path, "r");
@@ -280,67 +315,36 @@ void Bench::load(const char* path) {
         const std::string kind = key;
         if (kind == "input") {
             if (std::fscanf(file, "%127s %4095s %4095s %4095s", name, first, second, third) != 4) fail("bad input line");
-#define LOAD_INPUT(port, bits)                         \
-    if (std::string(#port) == name) {                  \
-        port.stride = words_of(bits);                  \
-        port.words = read_file<uint32_t>(first);       \
-        port.segments = read_file<int64_t>(second);    \
-        port.gate.pattern = read_file<uint8_t>(third); \
-    }
-            FOR_INPUTS(LOAD_INPUT)
+            Input& input = named(inputs, name);
+            input.words = read_file<uint32_t>(first);
+            input.segments = read_file<int64_t>(second);
+            input.gate.pattern = read_file<uint8_t>(third);
         } else if (kind == "output") {
             if (std::fscanf(file, "%127s %llu %4095s %4095s", name, &number, first, second) != 4) fail("bad output line");
-#define LOAD_OUTPUT(port, bits)                         \
-    if (std::string(#port) == name) {                   \
-        port.stride = words_of(bits);                   \
-        port.expected = number;                         \
-        port.words.reserve(number * port.stride);       \
-        port.gate.pattern = read_file<uint8_t>(first);  \
-        port.path = second;                             \
-    }
-            FOR_OUTPUTS(LOAD_OUTPUT)
+            Output& output = named(outputs, name);
+            output.expected = number;
+            output.words.reserve(number * output.stride);
+            output.gate.pattern = read_file<uint8_t>(first);
+            output.path = second;
         } else if (kind == "answers") {
             if (std::fscanf(file, "%127s %4095s %4095s %4095s", name, first, second, third) != 4) fail("bad answers line");
-            Output* asked = nullptr;
-#define FIND_OUTPUT(port, bits) \
-    if (std::string(#port) == first) asked = &port;
-            FOR_OUTPUTS(FIND_OUTPUT)
-            if (!asked) fail(std::string("no output ") + first);
-            asked->asks = true;
-#define LOAD_ANSWERS(port, bits)                    \
-    if (std::string(#port) == name) {               \
-        port.asked = asked;                         \
-        port.needs = read_file<int64_t>(second);    \
-        port.latency = read_file<int64_t>(third);   \
-    }
-            FOR_INPUTS(LOAD_ANSWERS)
+            Output& asked = named(outputs, first);
+            asked.asks = true;
+            Input& input = named(inputs, name);
+            input.asked = &asked;
+            input.needs = read_file<int64_t>(second);
+            input.latency = read_file<int64_t>(third);
         } else if (kind == "memory") {
             if (std::fscanf(file, "%127s %4095s %4095s", name, first, second) != 3) fail("bad memory line");
             if (std::fscanf(file, "%" SCNu64 " %zu %zu %" SCNu64, &memory.address, &memory.address_bits,
                             &memory.data_bytes, &memory.latency) != 4)
                 fail("bad memory line");
             memory.content = read_file<uint8_t>(second);
-#define FIND_ANSWERS(port, bits)         \
-    if (std::string(#port) == name) {    \
-        port.stride = words_of(bits);    \
-        port.from_memory = true;         \
-        memory.answers = &port;          \
-    }
-#define FIND_BURSTS(port, bits) \
-    if (std::string(#port) == first) port.memory = &memory;
-            FOR_INPUTS(FIND_ANSWERS)
-            FOR_OUTPUTS(FIND_BURSTS)
-        } else if (std::fscanf(file, "%127s %llu", name, &number) == 2 && kind == "set") {
-            const std::string option = name;
-            if (option == "trace") job.trace = number;
-            if (option == "garbage") job.garbage = number;
-            if (option == "tail") job.tail = number;
-            if (option == "idle_limit") job.idle_limit = number;
-            if (option == "free_cycles") job.free_cycles = number;
-            if (option == "reset_after") job.reset_after = number;
-#define LOAD_CONSTANT(port) \
-    if (option == "constant_" #port) top->port = number;
-            FOR_CONSTANTS(LOAD_CONSTANT)
+            memory.answers = &named(inputs, name);
+            memory.answers->from_memory = true;
+            named(outputs, first).memory = &memory;
+        } else if (kind == "set" && std::fscanf(file, "%127s %llu", name, &number) == 2) {
+            load_option(name, number);
         } else {
             fail("bad job line " + kind);
         }
@@ -348,113 +352,95 @@ void Bench::load(const char* path) {
     std::fclose(file);
 }
 
+void Bench::load_option(const std::string& name, uint64_t value) {
+    if (name == "trace") job.trace = value;
+    if (name == "garbage") job.garbage = value;
+    if (name == "tail") job.tail = value;
+    if (name == "idle_limit") job.idle_limit = value;
+    if (name == "free_cycles") job.free_cycles = value;
+    if (name == "reset_after") job.reset_after = value;
+    for (const Constant& constant : design.constants)
+        if (name == std::string("constant_") + constant.name) std::memcpy(constant.value, &value, constant.bytes);
+}
+
+void Bench::simulate() {
+    cold_start();
+    const auto start = Clock::now();
+    if (job.free_cycles) {
+        free_run();
+    } else {
+        run();
+    }
+    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 void Bench::clock_edge() {
-    top->clk = 1;
-    top->eval();
-    top->clk = 0;
+    *design.clock = 1;
+    design.evaluate();
+    *design.clock = 0;
 }
 
 void Bench::cold_start() {
-#define QUIET_INPUT(port, bits) \
-    port.segment = 0;           \
-    port.sent = 0;              \
-    port.left = 0;              \
-    port.valid = false;         \
-    port.cycles.clear();        \
-    port.gate.at = 0;           \
-    port.start();               \
-    top->port##_valid = 0;
-#define QUIET_OUTPUT(port, bits) \
-    port.words.clear();          \
-    port.cycles.clear();         \
-    port.requests.clear();       \
-    port.gate.at = 0;            \
-    port.received = 0;           \
-    port.waits = false;          \
-    top->port##_ready = 0;
-    FOR_INPUTS(QUIET_INPUT)
-    FOR_OUTPUTS(QUIET_OUTPUT)
-    for (EventLog& log : events) log = EventLog{};
+    for (Input& input : inputs) input.start();
+    for (Output& output : outputs) output.start();
+    for (EventLog& log : events) log = EventLog{log.event, 0, {}, {}};
     received = 0;
     started = false;
-    top->RESET = RESET_ACTIVE;
+    *design.reset = design.reset_active;
     for (int i = 0; i < 2; ++i) {
-        top->clk = 0;
-        top->eval();
+        *design.clock = 0;
+        design.evaluate();
         clock_edge();
     }
-    top->RESET = !RESET_ACTIVE;
+    *design.reset = !design.reset_active;
     cycle = 0;
 }
 
 void Bench::record_events() {
-    if (!any(top->events)) return;
-#define RECORD_EVENT(index, offset, width)                              \
-    if (const uint64_t value = bits_of(top->events, offset, width)) {   \
-        events[index].total += value;                                   \
-        if (job.trace) {                                                \
-            events[index].cycles.push_back(cycle);                      \
-            events[index].increments.push_back(value);                  \
-        }                                                               \
+    std::memcpy(counted.data(), design.counted, design.counted_bytes);
+    uint32_t any = 0;
+    for (const uint32_t word : counted) any |= word;
+    if (!any) return;
+    for (EventLog& log : events) {
+        const uint64_t value = bits_of(counted.data(), log.event.offset, log.event.width);
+        if (!value) continue;
+        log.total += value;
+        if (job.trace) {
+            log.cycles.push_back(cycle);
+            log.increments.push_back(value);
+        }
     }
-    FOR_EVENTS(RECORD_EVENT)
+}
+
+// A cycle up to its clock edge: whether a beat moved, and whether some are still to come.
+bool Bench::step(bool& moved) {
+    bool pending = false;
+    for (Input& input : inputs) {
+        input.drive(cycle, job.garbage);
+        pending |= input.valid || !input.finished();
+    }
+    for (Output& output : outputs) *output.port.ready = output.gate.open();
+    design.evaluate();
+    for (Input& input : inputs) moved |= input.observe(cycle, job.trace);
+    for (Output& output : outputs) {
+        if (violation.empty() && output.changed_while_it_waited())
+            violation = std::string(output.port.name) + " changed in cycle " + std::to_string(cycle) +
+                        " before it was accepted";
+        if (output.observe(cycle, job.trace)) {
+            ++received;
+            moved = true;
+        }
+        pending |= output.received < output.expected;
+    }
+    record_events();
+    return pending;
 }
 
 void Bench::run() {
-    const auto start = Clock::now();
     uint64_t quiet = 0, after = 0, next_progress = 1 << 16;
     while (true) {
-        bool pending = false;
-#define DRIVE_INPUT(port, bits)                                           \
-    if (!port.valid) {                                                    \
-        if (!port.finished() && port.answered(cycle) && port.gate.open()) { \
-            set_payload(top->port##_payload, port.payload());            \
-            port.valid = true;                                            \
-        } else if (job.garbage) {                                         \
-            static const std::vector<uint32_t> mask = mask_of(bits);      \
-            randomise(top->port##_payload, mask);                        \
-        }                                                                 \
-        top->port##_valid = port.valid;                                  \
-    }                                                                     \
-    pending |= port.valid || !port.finished();
-        FOR_INPUTS(DRIVE_INPUT)
-#define DRIVE_OUTPUT(port, bits) top->port##_ready = port.gate.open();
-        FOR_OUTPUTS(DRIVE_OUTPUT)
-        top->eval();
-
         bool moved = false;
-#define OBSERVE_INPUT(port, bits)                          \
-    if (port.valid && top->port##_ready) {                \
-        if (job.trace) port.cycles.push_back(cycle);       \
-        port.advance();                                    \
-        port.valid = false;                                \
-        moved = true;                                      \
-    }
-        FOR_INPUTS(OBSERVE_INPUT)
-#define OBSERVE_OUTPUT(port, bits)                                                                      \
-    if (port.waits && (!top->port##_valid || std::memcmp(port.waiting.data(), &top->port##_payload,   \
-                                                          sizeof(top->port##_payload)))) {             \
-        if (violation.empty())                                                                          \
-            violation = #port " changed in cycle " + std::to_string(cycle) + " before it was accepted"; \
-    }                                                                                                   \
-    port.waits = top->port##_valid && !top->port##_ready;                                             \
-    if (port.waits) {                                                                                   \
-        port.waiting.assign(port.stride, 0);                                                            \
-        std::memcpy(port.waiting.data(), &top->port##_payload, sizeof(top->port##_payload));          \
-    } else if (top->port##_valid) {                                                                    \
-        const size_t end = port.words.size();                                                           \
-        port.words.resize(end + port.stride);                                                           \
-        std::memcpy(port.words.data() + end, &top->port##_payload, sizeof(top->port##_payload));      \
-        if (job.trace) port.cycles.push_back(cycle);                                                    \
-        if (port.asks) port.requests.push_back(cycle);                                                  \
-        if (port.memory) port.memory->burst(&port.words[end], cycle);                                   \
-        ++port.received;                                                                                \
-        ++received;                                                                                     \
-        moved = true;                                                                                   \
-    }                                                                                                   \
-    pending |= port.received < port.expected;
-        FOR_OUTPUTS(OBSERVE_OUTPUT)
-        record_events();
+        const bool pending = step(moved);
         if (job.reset_after && cycle == job.reset_after) {
             job.reset_after = 0;
             cold_start();
@@ -477,23 +463,19 @@ void Bench::run() {
             next_progress = received + (1 << 16);
         }
     }
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 // The same model with all inputs held valid and all outputs ready: the cost of the model alone.
 void Bench::free_run() {
-#define HOLD_INPUT(port, bits)                                                     \
-    if (!port.finished()) set_payload(top->port##_payload, port.beat);            \
-    top->port##_valid = !port.finished();
-#define HOLD_OUTPUT(port, bits) top->port##_ready = 1;
-    FOR_INPUTS(HOLD_INPUT)
-    FOR_OUTPUTS(HOLD_OUTPUT)
-    const auto start = Clock::now();
+    for (Input& input : inputs) {
+        if (!input.finished()) input.set(input.beat);
+        *input.port.valid = !input.finished();
+    }
+    for (Output& output : outputs) *output.port.ready = 1;
     for (cycle = 0; cycle < job.free_cycles; ++cycle) {
-        top->eval();
+        design.evaluate();
         clock_edge();
     }
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 void Bench::store(const char* path) {
@@ -501,20 +483,18 @@ void Bench::store(const char* path) {
     if (!file) fail(std::string("cannot write ") + path + ": " + std::strerror(errno));
     std::fprintf(file, "{\"cycles\": %" PRIu64 ", \"span\": %" PRIu64 ", \"seconds\": %.6f, \"violation\": \"%s\", \"events\": [", cycle,
                  started ? last_beat - first_beat + 1 : 0, seconds, violation.c_str());
-    for (size_t i = 0; i < event_count; ++i) std::fprintf(file, "%s%" PRIu64, i ? ", " : "", events[i].total);
+    for (size_t i = 0; i < events.size(); ++i) std::fprintf(file, "%s%" PRIu64, i ? ", " : "", events[i].total);
     std::fprintf(file, "]}\n");
     if (std::ferror(file) || std::fclose(file)) fail(std::string("cannot write ") + path + ": " + std::strerror(errno));
-#define STORE_OUTPUT(port, bits)                              \
-    if (!port.path.empty()) {                                 \
-        write_file(port.path + ".words", port.words);         \
-        if (job.trace) write_file(port.path + ".cycles", port.cycles); \
+    for (const Output& output : outputs) {
+        if (output.path.empty()) continue;
+        write_file(output.path + ".words", output.words);
+        if (job.trace) write_file(output.path + ".cycles", output.cycles);
     }
-    FOR_OUTPUTS(STORE_OUTPUT)
     if (!job.trace) return;
     const std::string base = std::string(path) + ".";
-#define STORE_INPUT(port, bits) write_file(base + #port + ".cycles", port.cycles);
-    FOR_INPUTS(STORE_INPUT)
-    for (size_t i = 0; i < event_count; ++i) {
+    for (const Input& input : inputs) write_file(base + input.port.name + ".cycles", input.cycles);
+    for (size_t i = 0; i < events.size(); ++i) {
         write_file(base + std::to_string(i) + ".cycles", events[i].cycles);
         write_file(base + std::to_string(i) + ".increments", events[i].increments);
     }
@@ -522,19 +502,11 @@ void Bench::store(const char* path) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int drive(Design& design, int argc, char** argv) {
     if (argc != 3) fail("usage: simulate JOB RESULT");
-    Bench bench;
-    bench.context.randReset(0);
-    bench.top = std::make_unique<Vtop>(&bench.context, "");
+    Bench bench(design);
     bench.load(argv[1]);
-    bench.cold_start();
-    if (bench.job.free_cycles) {
-        bench.free_run();
-    } else {
-        bench.run();
-    }
+    bench.simulate();
     bench.store(argv[2]);
-    bench.top->final();
     return 0;
 }

@@ -18,7 +18,7 @@ from ..tools.workers import Workers
 from .native import Model, Run
 from .verilator import Optimise
 
-_SHORT = 20_000  # cycles that a simulator takes no longer for than a compiler to make it faster
+_SHORT = 50_000  # cycles that a simulator takes no longer for than a compiler to make it faster
 
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, how much is done, and how much there is."""

@@ -23,7 +23,7 @@ from ..tools.workers import Workers
 from . import verilator
 from .emitted import emitted
 
-DRIVER = Path(__file__).parents[1] / "cxx" / "driver.cpp"
+MAIN, DRIVER = (Path(__file__).parents[1] / "cxx" / name for name in ("main.cpp", "driver.cpp"))
 TAIL = 64  # cycles a run goes on after the final expected beat, to catch surplus ones
 IDLE_LIMIT = 100_000  # cycles without any handshake after which a run is given up
 
@@ -130,7 +130,8 @@ class Model:
             self.executable = verilator.build(
                 [source],
                 generated.name,
-                DRIVER,
+                MAIN,
+                library=[DRIVER],
                 includes=[Path(folder)],
                 verilator_args=(*_ARGUMENTS, *wide_arguments(design)),
                 optimise=optimise,
@@ -293,8 +294,7 @@ def _glue(generated: Generated, ports: tuple[Port, ...], constants: tuple[str, .
     inputs = " ".join(f"X({port.name}, {port.width})" for port in ports if port.direction == "in")
     outputs = " ".join(f"X({port.name}, {port.width})" for port in ports if port.direction == "out")
     events = " ".join(
-        f"X({i}, {event['offset']}, {event['width']})"
-        for i, event in enumerate(manifest["events"]["fields"])
+        f"X({event['offset']}, {event['width']})" for event in manifest["events"]["fields"]
     )
     held = " ".join(f"X({name})" for name in constants)
     return (

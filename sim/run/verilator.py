@@ -37,7 +37,7 @@ EXECUTABLE = "simulate"
 
 _FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), "quick": ("-O0",)}
 _SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarations of traces
-_RUNTIME_FLAGS = ("-O2",)
+_SHARED_FLAGS = ("-O2",)
 _RUNTIME_HEADERS = ("verilated.h", "verilated_vpi.h", "verilated_dpi.h")
 _QUIET = ("-Wno-lint", "-Wno-style")
 _NOTHING = 100_000  # bytes; a device that takes no more than this is full
@@ -63,6 +63,7 @@ def build(
     top: str,
     main: Path,
     *,
+    library: Sequence[Path] = (),
     includes: Sequence[Path] = (),
     verilator_args: Sequence[str] = (),
     cxxflags: Sequence[str] = (),
@@ -83,6 +84,9 @@ def build(
         Top module; its C++ class is always ``Vtop``.
     main
         C++ file with ``main``, which includes ``Vtop.h``; headers beside it are tracked.
+    library
+        C++ files that do not depend on the model, compiled once for all; headers beside them are
+        tracked.
     includes
         Directories searched by Verilator and by the compiler.
     verilator_args, cxxflags, ldflags
@@ -123,7 +127,8 @@ def build(
     key = {
         **_identity(verilator, compiler, [*_FLAGS[optimise], *cxxflags]),
         "files": _digest([*control, *sources, *headers]),
-        "main": _digest([main, *_headers(main.parent)]),
+        "main": _digest(_with_headers([main])),
+        "library": _digest(_with_headers(library)),
         "arguments": json.dumps([arguments, ldflags]),
         "recipe": _digest([Path(__file__)]),
     }
@@ -140,7 +145,7 @@ def build(
             workers.run([*verilator.command, *command], verilator.environment, cwd=Path(work))
             model = _Model.load(Path(work))
             compilation = _Compilation(model, verilator, compiler, searched, workers, cache)
-            objects = compilation.objects(main.absolute(), optimise, cxxflags)
+            objects = compilation.objects(main.absolute(), library, optimise, cxxflags)
             compilation.link(objects, ldflags, directory / EXECUTABLE)
 
     return cache.build("simulation", key, builder) / EXECUTABLE
@@ -338,8 +343,14 @@ class _Compilation:
     workers: Workers
     cache: Cache
 
-    def objects(self, main: Path, optimise: Optimise, cxxflags: Sequence[str]) -> list[Path]:
-        """Compile model, main and runtime side by side.
+    def objects(
+        self,
+        main: Path,
+        library: Sequence[Path],
+        optimise: Optimise,
+        cxxflags: Sequence[str],
+    ) -> list[Path]:
+        """Compile model, main, library and runtime side by side.
 
         The fast objects come first: of an inline function compiled several times the linker
         keeps the first. Without optimisation most of the time goes into headers: there are few
@@ -356,8 +367,10 @@ class _Compilation:
             units = [(unit, flags) for unit in (*fast, main)]
             units += [(unit, [*_SLOW_FLAGS]) for unit in slow]
         model = [self._start(unit, flags) for unit, flags in units]
-        runtime = [self.workers.start(self._runtime, source) for source in self.model.runtime]
-        return [result_of(task) for task in (*model, *runtime)]
+        once = [(source, [source]) for source in self.model.runtime]
+        once += [(source.absolute(), _with_headers([source])) for source in library]
+        shared = [self.workers.start(self._shared, *source) for source in once]
+        return [result_of(task) for task in (*model, *shared)]
 
     def link(self, objects: Iterable[Path], ldflags: Sequence[str], target: Path) -> None:
         """Link objects into an executable."""
@@ -401,14 +414,17 @@ class _Compilation:
 
         return self.cache.build("runtime", key, builder) / name
 
-    def _runtime(self, source: Path) -> Path:
-        """Compile a file of Verilator's runtime, which no definition concerns, or find it."""
-        flags = [*self.model.language, *_RUNTIME_FLAGS]
-        key = {**_identity(self.verilator, self.compiler, flags), "files": _digest([source])}
+    def _shared(self, source: Path, files: Iterable[Path]) -> Path:
+        """Compile a file that does not depend on the model, or find it.
+
+        It is made from `files`; for Verilator's own its version stands.
+        """
+        flags = [*self.model.language, *_SHARED_FLAGS]
+        key = {**_identity(self.verilator, self.compiler, flags), "files": _digest(files)}
         name = f"{source.stem}.o"
 
         def builder(directory: Path) -> None:
-            self._compile(source, directory / name, _RUNTIME_FLAGS)
+            self._compile(source, directory / name, _SHARED_FLAGS)
 
         return self.cache.build("runtime", key, builder) / name
 
@@ -480,6 +496,11 @@ def _libpython() -> str:
             "with --enable-shared."
         )
     return path
+
+
+def _with_headers(sources: Iterable[Path]) -> list[Path]:
+    """Sources, and the headers beside them."""
+    return [file for source in sources for file in (source, *_headers(source.parent))]
 
 
 def _headers(directory: Path) -> list[Path]:

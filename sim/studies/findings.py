@@ -42,17 +42,18 @@ def findings() -> Iterator[Finding]:
     """All of them, a system after the other."""
     (hybrid,) = balance(Capture.open(sample_path()), [Variant(SparqleConfig(), TOKENS)])
     layers = "SPARQLe, four layers of SmolLM2"
-    yield Finding(layers, "`dense`", hybrid.over_dense, "the multipliers are as small as here")
-    yield Finding(layers, "`dense2k`", hybrid.over_dense2k, "**slower**: it has larger multipliers")
+    yield Finding(layers, "`dense`", hybrid.over_dense, "`dense` has 4-bit multipliers, too")
+    limits = "**slower**: `dense2k` has 8-bit multipliers"
+    yield Finding(layers, "`dense2k`", hybrid.over_dense2k, limits)
     _, means = anda_models.geometric_means(list(anda_models.speeds()))
     layers = f"Anda, nine LLMs, loss {anda_models.LOSSES[-1]}"
-    yield Finding(layers, "`fp16`", means[-1], "mantissas are the paper's, per model")
+    yield Finding(layers, "`fp16`", means[-1], "lengths of mantissas are the paper's")
     half = nm_speed.speed(Pattern(2, 4), LAYER)
-    limits = "pruning to 2:4 ruined the small model we tried"
+    limits = "SmolLM2 pruned to 2:4 became unusable"
     yield Finding("N:M at 2:4, one large layer", "`dense2k`", half.speedup, limits)
     for dropped, limits in (
-        (0.5, "needs a model whose gates are often negative"),
-        (0.0, "**slower**: the predictor costs, and drops nothing"),
+        (0.5, "most gates of the model must be negative"),
+        (0.0, "**slower**: the predictor costs cycles and drops nothing"),
     ):
         found = reglu_speed.speed(RegluConfig(), FFN, NATURAL, dropped, LATENCY)
         gain = found.early_exit / found.counts.cycles

@@ -99,7 +99,7 @@ ROWS = {
     "values": (
         "Values, events and cycles",
         "All equal golden's under every stall profile, with garbage while valid is 0, and after a "
-        "reset in mid-work.",
+        "reset in mid-work. A line is a unit, a preset and a design of the unit.",
     ),
     "harnesses": (
         "Both harnesses",
@@ -112,12 +112,22 @@ ROWS = {
         "tokens and outputs in cocotb under every stall profile; with every mantissa where it is "
         "a run-time setting.",
     ),
-    "exhaustive": ("Small spaces in full", "Every product, every bitmap of 16 elements."),
+    "exhaustive": (
+        "Small spaces in full",
+        "Every product of two operands, every bitmap of 16 elements.",
+    ),
     "bins": ("Bins", "Situations that random tests must reach, and how many they reach."),
-    "formal": ("Formal proofs", "Properties that hold in all runs, or in all runs of some cycles."),
+    "formal": (
+        "Formal proofs",
+        "Claims of `prove` hold in all runs, those of `bmc` in all runs of so many cycles. `cover` "
+        "finds a run that reaches each situation. `paths` are seen in the netlist: `valid` and "
+        "`payload` of outputs come from registers, and `ready` of an input does not depend on what "
+        "is offered there.",
+    ),
     "mutants": (
         "Mutants",
-        "Copies of the emitted Verilog with one random change each, killed by the regression.",
+        "Copies of the emitted Verilog with one random change each. The regression must notice "
+        f"(kill) at least {KILLED:.0%} of those not proved equivalent to the original.",
     ),
     "lint": (
         "Lint",

@@ -30,6 +30,7 @@ def test_both_harnesses_equal_golden_and_each_other():
     assert checked.scalars > 10_000
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(COMPRESSED, config, optimise="quick"), seeds=range(3))

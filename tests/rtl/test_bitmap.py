@@ -31,7 +31,7 @@ def describe(case):
     return f"{case[0].name}-{case[1].config_hash[:6]}"
 
 
-@pytest.mark.quick("tiny", "scatter")
+@pytest.mark.quick("tiny")
 @pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")

@@ -161,6 +161,7 @@ def test_waiting_cycles_are_counted_one_for_one(name):
         assert not found, found[0]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("config", tb_figna.SMALL, ids=lambda c: c.tree)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))

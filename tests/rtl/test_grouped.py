@@ -49,6 +49,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize(("design", "values"), ODD_SHAPES)
 def test_extreme_parameters(design, values):
     config = CONFIGS[design.name](**values, max_k=3 * values["dequant"].weight_group)

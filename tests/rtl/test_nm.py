@@ -46,6 +46,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(design(config), config, optimise="quick"), seeds=range(5))

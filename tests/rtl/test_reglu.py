@@ -62,7 +62,7 @@ def draw(config=TINY, seed=0, share=0.5, latency=(3,)):
     return replace(found, latency=np.array(latency, np.int64))
 
 
-@pytest.mark.quick("tiny", "one beat a row")
+@pytest.mark.quick("tiny")
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")

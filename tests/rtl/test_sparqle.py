@@ -35,7 +35,7 @@ def describe(config):
     return config.config_hash[:6]
 
 
-@pytest.mark.quick("tiny", "fpga")
+@pytest.mark.quick("tiny")
 @pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_both_harnesses_equal_golden_and_each_other(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -45,6 +45,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(sparqle.ARRAY, config, optimise="quick"), seeds=range(5))

@@ -8,9 +8,10 @@ from nibbleforge.golden.soc.unit import TURNS
 from nibbleforge.hw.soc.counters import Counters, CountersConfig
 
 
-def counted(widths, increments, snapshots):
-    """What the counters show after snapshots in these cycles."""
+def counted(widths, increments, snapshots, share):
+    """What the counters show after snapshots in these cycles, of whose words some are lost."""
     part = Counters(CountersConfig(widths=widths))
+    rng = np.random.default_rng(len(increments))
     found = []
 
     async def play(context):
@@ -30,9 +31,12 @@ def counted(widths, increments, snapshots):
     async def totals(context):
         words = [None] * 2 * len(widths)
         while context.get(part.counting):
-            if context.get(part.write):
+            lost = bool(rng.random() < share)
+            context.set(part.lost, lost)
+            if context.get(part.write) and not lost:
                 words[context.get(part.address)] = context.get(part.data)
             await context.tick()
+        context.set(part.lost, 0)
         return [low | high << 32 for low, high in zip(words[::2], words[1::2], strict=True)]
 
     simulator = Simulator(part)
@@ -43,14 +47,14 @@ def counted(widths, increments, snapshots):
 
 
 @pytest.mark.parametrize("widths", [(1,), (5, 1, 1), (24, 1, 9), (1,) * 13])
-@pytest.mark.parametrize("rate", [0.1, 1.0])
-def test_nothing_is_lost(widths, rate):
+@pytest.mark.parametrize(("rate", "share"), [(0.1, 0.0), (1.0, 0.0), (0.4, 0.1)])
+def test_nothing_is_lost(widths, rate, share):
     """Random and largest increments; totals beyond 32 bits where increments are wide."""
     rng = np.random.default_rng(len(widths))
     most = (1 << np.array(widths)) - 1
     increments = np.where(rng.random((1500, len(widths))) < rate, most, 0)
     snapshots = {7, 400, 1499}
-    found = counted(widths, increments, snapshots)
+    found = counted(widths, increments, snapshots, share)
     assert np.array_equal(
         found, [increments[: cycle + 1].sum(axis=0) for cycle in sorted(snapshots)]
     )
