@@ -5,10 +5,10 @@ from typing import Any
 from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.errors import UserError
+from .designs import core_design, packet_core_design, stream_core_design
 from .memory import Rows, config_around
 from .registers import check_supported, in_packets, is_stream
-from .stream import stream_config_around, stream_core_design
-from .unit import core_design, packet_core_design
+from .stream import stream_config_around
 
 _EXTENT: dict[str, dict[str, Any]] = {
     "tiny": {"token_blocks": 2, "output_blocks": 1, "block_beats": 64, "result_beats": 64},

@@ -6,7 +6,6 @@ is the one that the docstring of :class:`nibbleforge.hw.soc.stream.StreamCore` s
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -16,14 +15,13 @@ from pydantic import Field as Parameter
 from ..contract.config import Config
 from ..contract.design import Design
 from ..contract.errors import UserError
-from ..contract.events import Counts
 from ..contract.ports import Port
-from ..contract.schedule import Beats, Pulses, Schedule, Traffic
-from ..contract.workload import Profile, Workload
+from ..contract.schedule import Beats, Pulses, Schedule
+from ..contract.workload import Workload
 from .config import Packing, ShellConfig, family, header
 from .packets import joined_packets, result_packets
 from .registers import LENGTH_BITS, result_ports, stored
-from .unit import CHECK, PREFIX, PRIME, Session, bandwidth, events, ports, registers
+from .unit import CHECK, PREFIX, PRIME, RunProfile, Session, ports, registers
 
 C = TypeVar("C", bound=Config)
 
@@ -72,8 +70,8 @@ class StreamRun:
 
 
 @dataclass(frozen=True, eq=False)
-class StreamProfile(Profile):
-    """The run that a workload stands for; its shape is that of the unit's own workload."""
+class StreamProfile(RunProfile):
+    """A run of streams; its shape is that of the unit's own workload."""
 
     run: StreamRun
 
@@ -330,38 +328,7 @@ def schedule(design: Design, config: StreamCoreConfig, run: StreamRun) -> Schedu
     )
 
 
-def traffic(design: Design, config: StreamCoreConfig, run: StreamRun) -> Traffic:
-    """Payloads of every port."""
-    return schedule(design, config, run).beats
-
-
 def workload(design: Design, config: StreamCoreConfig, run: StreamRun) -> Workload:
     """Workload of a run: that of the unit, and the run itself, whose packets decide."""
     own = design.workload(config.unit, run.operands)
     return replace(own, profile=StreamProfile(run))
-
-
-def cycles(design: Design, config: StreamCoreConfig, workload: Workload) -> Counts:
-    """Counts of a run from its first setting to its final read."""
-    return schedule(design, config, workload.profile_as(StreamProfile).run).counts()
-
-
-@cache
-def stream_core_design(design: Design) -> Design:
-    """The core around the design of a unit of plain streams."""
-    return Design(
-        name=PREFIX + design.name,
-        summary=f"core that passes streams through {design.name}",
-        law="per block max(load, compute, drain), first load and last drain outside; "
-        f"compute is that of {design.name} and quiet + {PRIME + 1} cycles more",
-        ports=ports,
-        events=partial(events, design),
-        bandwidth=partial(bandwidth, design),
-        schedule=partial(schedule, design),
-        traffic=partial(traffic, design),
-        workload=partial(workload, design),
-        cycles=partial(cycles, design),
-        hardware="nibbleforge.hw.soc.stream:StreamCore",
-        stimuli="nibbleforge.tb.tb_stream_core:around",
-        inner=design,
-    )

@@ -3,16 +3,16 @@
 The schedule is the one that the docstring of :class:`nibbleforge.hw.soc.core.Core` states.
 """
 
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.design import Design
 from ..contract.errors import UserError
-from ..contract.events import Counts, Event
+from ..contract.events import Event
 from ..contract.ports import WORD_BITS, Field, Port
 from ..contract.schedule import Answers, Beats, Pulses, Schedule, Traffic, ranges
 from ..contract.workload import Profile, Workload
@@ -71,8 +71,15 @@ class CoreRun:
 
 
 @dataclass(frozen=True, eq=False)
-class CoreProfile(Profile):
+class RunProfile(Profile):
     """The run that a workload stands for."""
+
+    run: Any
+
+
+@dataclass(frozen=True, eq=False)
+class CoreProfile(RunProfile):
+    """A layer."""
 
     run: CoreRun
 
@@ -466,48 +473,8 @@ def _fetched(
     return FetchedRows(*fetched, layer.image, run.address, run.latency)
 
 
-def traffic(design: Design, config: CoreConfig, run: CoreRun) -> Traffic:
-    """Payloads of every port."""
-    return schedule(design, config, run).beats
-
-
 def workload(config: CoreConfig, run: CoreRun) -> Workload:
     """Workload of a layer: the run itself, since packets of any length decide."""
     tiling = run.operands.tiling(config.unit).results
     features = run.operands.x.shape[1]
     return Workload(tiling.tokens, features, tiling.outputs, profile=CoreProfile(run))
-
-
-def cycles(design: Design, config: CoreConfig, workload: Workload) -> Counts:
-    """Counts of a layer from its first setting to its final read."""
-    return schedule(design, config, workload.profile_as(CoreProfile).run).counts()
-
-
-# --- design -----------------------------------------------------------------------------------
-
-
-@cache
-def core_design(design: Design) -> Design:
-    """The core around a unit's design."""
-    return Design(
-        name=PREFIX + design.name,
-        summary=f"core that runs whole layers on {design.name}, from streams",
-        law="per pass max(load, compute, drain), first load and last drain outside; "
-        f"compute is that of {design.name} and {PRIME + 1} cycles more",
-        ports=partial(all_ports, design),
-        events=partial(events, design),
-        bandwidth=partial(bandwidth, design),
-        schedule=partial(schedule, design),
-        traffic=partial(traffic, design),
-        workload=workload,
-        cycles=partial(cycles, design),
-        hardware="nibbleforge.hw.soc.core:Core",
-        stimuli="nibbleforge.tb.tb_core:around",
-        inner=design,
-    )
-
-
-@cache
-def packet_core_design(design: Design) -> Design:
-    """The same around a design whose results have several ports."""
-    return replace(core_design(design), hardware="nibbleforge.hw.soc.packets:PacketCore")

@@ -19,9 +19,10 @@ from amaranth.lib.wiring import In, Member, Out
 from ...golden.contract.design import Design
 from ...golden.contract.ports import Port
 from ...golden.soc.config import SIDES, CoreConfig, ShellConfig, family
+from ...golden.soc.designs import core_design
 from ...golden.soc.memory import Rows, fetching
 from ...golden.soc.registers import made_ports, result_ports, stored
-from ...golden.soc.unit import PREFIX, core_design, events, result_room
+from ...golden.soc.unit import PREFIX, events, result_room
 from ..lib.base import Part, Unit, connect, events_layout
 from ..lib.emission import place
 from ..units import component

@@ -5,7 +5,8 @@ from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
 from ...golden.contract.config import Config
-from ...golden.soc.unit import packet_core_design, pass_beats
+from ...golden.soc.designs import packet_core_design
+from ...golden.soc.unit import pass_beats
 from ..lib.base import Part
 from ..lib.emission import place
 from .core import Core, Engine

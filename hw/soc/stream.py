@@ -4,8 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from ...golden.contract.ports import Port
 from ...golden.soc.config import STREAM
+from ...golden.soc.designs import stream_core_design
 from ...golden.soc.registers import STREAM_ERRORS, result_ports, stored
-from ...golden.soc.stream import StreamCoreConfig, stream_core_design
+from ...golden.soc.stream import StreamCoreConfig
 from ...golden.soc.unit import PREFIX
 from ..lib.base import Part, Unit
 from ..lib.emission import place

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ...golden.soc.stream import StreamRun, stream_core_design
+from ...golden.soc.designs import stream_core_design
+from ...golden.soc.stream import StreamRun
 from ...golden.units import core_name, unit
 from ..tensors.files import Capture, sample_path
 from ..units.simulate import Tensors, prepare

@@ -7,6 +7,7 @@ import pytest
 from nibbleforge.golden.bitmap import BitmapConfig, Groups
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dequantizer import DequantizerConfig, GroupSums
+from nibbleforge.golden.soc.designs import stream_core_design
 from nibbleforge.golden.soc.packets import parted, result_packets
 from nibbleforge.golden.soc.registers import result_ports
 from nibbleforge.golden.soc.stream import (
@@ -14,7 +15,6 @@ from nibbleforge.golden.soc.stream import (
     StreamRun,
     cut,
     stream_config_around,
-    stream_core_design,
 )
 from nibbleforge.golden.soc.unit import registers
 from nibbleforge.golden.units import core_name, unit

@@ -6,8 +6,9 @@ from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.contract.layer import Layer
 from nibbleforge.golden.dense import DenseConfig
 from nibbleforge.golden.soc.blocks import LayerBlocks
+from nibbleforge.golden.soc.designs import core_design
 from nibbleforge.golden.soc.memory import config_around
-from nibbleforge.golden.soc.unit import CoreRun, core_design
+from nibbleforge.golden.soc.unit import CoreRun
 from nibbleforge.golden.units import core_name, unit
 
 

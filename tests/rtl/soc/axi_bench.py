@@ -1,82 +1,81 @@
 """cocotb tests of a core with AXI names: cocotbext-axi plays host. The simulator loads them."""
 
-import json
-import os
-
 import cocotb
 import numpy as np
 import pytest
 from cocotb.task import bridge
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
+from job import CONFIG, DESIGN, JOB, LONG, PORTS, UNIT, bits, started
 from nibbleforge.golden.soc.blocks import LayerBlocks
 from nibbleforge.golden.soc.config import Packing, header
-from nibbleforge.golden.soc.registers import result_port, sides, stored
-from nibbleforge.golden.units import unit
+from nibbleforge.golden.soc.registers import in_packets, result_port, result_ports, sides, stored
 from nibbleforge.sim.soc.driver import CoreError, Driver
-from nibbleforge.sim.soc.transport import TimeOutError, refused
-from nibbleforge.tb.axi import AxiPins, AxiTransport
 from nibbleforge.tb.stimuli import stimuli_of
 
-JOB = json.loads(os.environ["NIBBLEFORGE_AXI"])
-OWNER = unit(JOB["unit"])
-CONFIG = OWNER.config(**JOB["config"])
-(DESIGN,) = OWNER.designs(CONFIG)
-UNIT = DESIGN.inner
-RESULTS = next(port for port in UNIT.ports(CONFIG.unit) if port.belongs == "results")
-SIDES = sides(UNIT.ports(CONFIG.unit))
-LONG = 1e-3  # simulated seconds
-
-
-async def started(dut):
-    pins = AxiPins(dut)
-    await pins.reset()
-    return pins, AxiTransport(pins, refused, TimeOutError)
+SIDES = sides(PORTS)
 
 
 def operands(seed):
     return stimuli_of(UNIT).random(CONFIG.unit, np.random.default_rng(seed))
 
 
-def expected(layer):
-    """Results as the unit's own payloads have them, put together here anew."""
-    beats = RESULTS.unpack(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name].expand())["value"]
+def compare(result, layer):
+    """Results and work are the unit's own; results of one port are put together here anew."""
+    assert works(layer).items() <= result.events.items()
+    traffic = UNIT.traffic(CONFIG.unit, layer)
+    given = {port.name: port.unpack(traffic[port.name].expand()) for port in result_ports(PORTS)}
+    if not in_packets(PORTS):
+        assert np.array_equal(bits(result.y), _matrix(given[result_port(PORTS).name], layer))
+        return
+    for name, found in result.fields.items():
+        port, field = name.split(".")
+        assert np.array_equal(bits(found).ravel(), given[port][field].ravel()), name
+
+
+def works(layer):
+    """Totals of the unit's work events."""
+    events = UNIT.schedule(CONFIG.unit, layer).counts().events
+    return {e.name: events[e.name] for e in UNIT.events(CONFIG.unit) if e.kind == "work"}
+
+
+def _matrix(fields, layer):
+    """Tiles of results side by side."""
     tiling = layer.tiling(CONFIG.unit).results
     grid = (tiling.token_blocks, tiling.output_blocks, -1, tiling.rows, tiling.columns)
     tokens, outputs = (tiling.token_blocks * tiling.rows, tiling.output_blocks * tiling.columns)
-    groups = beats.reshape(grid).transpose(2, 0, 3, 1, 4).reshape(-1, tokens, outputs)
+    groups = fields["value"].reshape(grid).transpose(2, 0, 3, 1, 4).reshape(-1, tokens, outputs)
     groups = groups[:, : tiling.tokens, : tiling.outputs]
     return groups[0] if len(groups) == 1 else groups
 
 
-def bits(values):
-    return values.view(f"u{values.itemsize}") if values.dtype.kind == "f" else values
+def gives(layer):
+    """Words that a layer gives."""
+    if in_packets(PORTS):
+        passes = layer.loops(CONFIG).passes()
+        return sum(len(layer.result_packets(CONFIG, result_ports(PORTS), one)) for one in passes)
+    return sum(map(len, layer.result_words(CONFIG, result_port(PORTS))))
 
 
 async def check(driver, seed, **options):
     layer = operands(seed)
     result = await bridge(driver.run)(layer, timeout=LONG, **options)
-    assert np.array_equal(bits(result.y), expected(layer)), seed
-    golden = len(UNIT.traffic(CONFIG.unit, layer)[RESULTS.name])
-    assert result.events[f"{RESULTS.name}_beats"] == golden
-    return result
+    compare(result, layer)
 
 
 @cocotb.test()
 @cocotb.parametrize(share=[0.0, 0.3, 0.7])
 async def layers_one_after_the_other(dut, share):
-    pins, transport = await started(dut)
+    pins, driver = await started(dut)
     if share:
         pins.stall(JOB["seed"], share)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
     for seed in range(JOB["seed"], JOB["seed"] + 4):
         await check(driver, seed, outputs_stay=bool(seed % 2))
 
 
 @cocotb.test()
 async def soft_reset_within_a_layer(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    pins, driver = await started(dut)
     layer = LayerBlocks.of(UNIT, CONFIG, operands(JOB["seed"]))
     words = layer.stream(CONFIG)
     await bridge(driver.run)(operands(JOB["seed"]), timeout=LONG)  # leaves the settings there
@@ -90,8 +89,7 @@ async def soft_reset_within_a_layer(dut):
 
 @cocotb.test()
 async def what_may_not_be_written_is_refused(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    pins, driver = await started(dut)
     known = driver.registers
     offsets = {register.offset for register in known.registers}
     unknown = [address for address in range(0, 0x1000, 4) if address not in offsets]
@@ -131,8 +129,7 @@ async def what_may_not_be_written_is_refused(dut):
 
 @cocotb.test()
 async def settings_and_counters_keep_apart(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    pins, driver = await started(dut)
     await check(driver, JOB["seed"])
     known, rng = driver.registers, np.random.default_rng(JOB["seed"])
     counters = known.of("counter")
@@ -157,8 +154,7 @@ async def settings_and_counters_keep_apart(dut):
 
 @cocotb.test()
 async def a_start_without_a_shape_is_noted(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    pins, driver = await started(dut)
     control, errors = (driver.registers[name] for name in ("control", "errors"))
     await pins.write(driver.registers["tokens"].offset, 0)
     await pins.write(control.offset, 1 << control.bit("start"))
@@ -168,12 +164,11 @@ async def a_start_without_a_shape_is_noted(dut):
 
 @cocotb.test()
 async def wrong_packets_are_noted_and_drained(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    pins, driver = await started(dut)
     layer = LayerBlocks.of(UNIT, CONFIG, operands(JOB["seed"]))
     load = next(layer.loops(CONFIG).loads())
     first = layer.packets(CONFIG, load)[0]
-    ports = stored(UNIT.ports(CONFIG.unit))
+    ports = stored(PORTS)
     number = next(i for i, port in enumerate(ports) if port.belongs == load.side)
     beats = int(first[0, 0] >> 16)
 
@@ -199,8 +194,7 @@ async def wrong_packets_are_noted_and_drained(dut):
         state = (await pins.read(status.offset))[0]
         assert state & 1 << status.bit("waits_tokens")  # drained: the next packet may come
         # the core stays usable: the layer that was begun runs as if nothing had been
-        rows = sum(map(len, layer.result_words(CONFIG, result_port(UNIT.ports(CONFIG.unit)))))
-        found, whole = await pins.exchange(layer.stream(CONFIG), rows, LONG)
+        found, whole = await pins.exchange(layer.stream(CONFIG), gives(layer), LONG)
         assert whole
         await pins.write(errors.offset, errors.mask)
         await check(driver, JOB["seed"] + 1)
@@ -213,10 +207,9 @@ def _words(port):
 
 @cocotb.test()
 async def sentences_say_what_went_wrong(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
-    other = CONFIG.replace(output_blocks=CONFIG.output_blocks + 1)
-    await refuses(bridge(Driver)(transport, DESIGN, other), "from another configuration: ")
+    pins, driver = await started(dut)
+    other = CONFIG.replace(output_blocks=2 * CONFIG.output_blocks)
+    await refuses(bridge(Driver)(driver.transport, DESIGN, other), "from another configuration: ")
 
     send = pins.exchange
 
@@ -250,8 +243,7 @@ async def refuses(call, sentence):
 
 @cocotb.test()
 async def irq_is_raised_and_taken_back(dut):
-    pins, transport = await started(dut)
-    driver = await bridge(Driver)(transport, DESIGN, CONFIG)
+    pins, driver = await started(dut)
     enable, pending = (driver.registers[name] for name in ("irq_enable", "irq_pending"))
     await check(driver, JOB["seed"])
     assert int(dut.irq.value) == 0

@@ -6,26 +6,37 @@ import re
 from pathlib import Path
 
 import pytest
-from nibbleforge.golden.units import core_name, unit
+from nibbleforge.golden.soc.registers import is_stream
+from nibbleforge.golden.units import UNITS, core_name, unit
 from nibbleforge.hw.soc.generate import generate_core
 from nibbleforge.sim.run import cocotb, verilator
 from nibbleforge.sim.tools.workers import Workers
 
 HERE = Path(__file__).parent
-NAMES = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
+DESIGNS = [
+    (name, preset, number)
+    for name, owner in UNITS.items()
+    for preset in ("tiny", "chained")
+    if preset in owner.presets
+    for number in range(len(owner.designs(owner.presets[preset])))
+]
+QUICK = [("axi", "dense2k", "tiny", 0), ("memory", "reglu", "tiny", 0),
+         ("stream", "bitmap", "tiny", 0)]  # fmt: skip
 TILES = 10_000
+FEW = 250
 
 
-def run_bench(bench, name, folder, **options):
+def run_bench(bench, name, preset, number, folder, **options):
     """Verdicts of a bench on the core around a unit, and what it printed."""
     owner = unit(core_name(name))
-    config = owner.presets["tiny"]
-    (design,) = owner.designs(config)
+    config = owner.presets[preset]
+    design = owner.designs(config)[number]
     generated = generate_core(design, config, name)
     source = generated.write(folder)[0]
     executable = verilator.build_cocotb([source], generated.name)
     report = folder / "results.xml"
-    job = {"unit": owner.name, "config": config.model_dump(mode="json"), "seed": 3, **options}
+    config_json = config.model_dump(mode="json")
+    job = {"unit": owner.name, "design": design.name, "config": config_json, "seed": 3, **options}
     environment = verilator.cocotb_environment(
         bench,
         generated.name,
@@ -38,24 +49,37 @@ def run_bench(bench, name, folder, **options):
     return cocotb.read_verdicts(report, log), log
 
 
+def kind(name, preset, number):
+    """Of what a core takes."""
+    owner = UNITS[name]
+    config = owner.presets[preset]
+    return "stream" if is_stream(owner.designs(config)[number].ports(config)) else "axi"
+
+
+def cases(jobs, quick):
+    """Jobs of which all but the quick ones are slow."""
+    return [pytest.param(*job, marks=() if job in quick else pytest.mark.slow) for job in jobs]
+
+
 @pytest.mark.parametrize(
-    ("bench", "name"),
-    [("axi_bench", "dense2k"), ("axi_bench", "sparqle"), ("axi_bench", "reglu"),
-     ("memory_bench", "reglu")],
-)  # fmt: skip
-def test_core_behind_axi(bench, name, tmp_path):
-    verdicts, _ = run_bench(bench, name, tmp_path)
+    ("bench", "name", "preset", "number"),
+    cases([*((kind(*of), *of) for of in DESIGNS), ("memory", "reglu", "tiny", 0)], QUICK),
+)
+def test_core_behind_axi(bench, name, preset, number, tmp_path):
+    verdicts, _ = run_bench(f"{bench}_bench", name, preset, number, tmp_path)
     assert [str(verdict) for verdict in verdicts if not verdict.passed] == []
-    tests = re.findall(r"^@cocotb.test", (HERE / f"{bench}.py").read_text(), re.MULTILINE)
+    tests = re.findall(r"^@cocotb.test", (HERE / f"{bench}_bench.py").read_text(), re.MULTILINE)
     assert len(verdicts) == len(tests) + 2  # one of them runs three times
 
 
 @pytest.mark.parametrize(
-    ("name", "tiles"),
-    [("dense2k", 250), *(pytest.param(name, TILES, marks=pytest.mark.slow) for name in NAMES)],
-)
-def test_many_tiles_behind_axi(name, tiles, tmp_path):
-    verdicts, log = run_bench("axi_soak", name, tmp_path, tiles=tiles)
+    ("tiles", "name", "preset", "number"),
+    [(FEW, "dense2k", "tiny", 0),
+     *(pytest.param(TILES, *of, marks=pytest.mark.slow) for of in DESIGNS)],
+)  # fmt: skip
+def test_many_tiles_behind_axi(tiles, name, preset, number, tmp_path):
+    bench = f"{kind(name, preset, number)}_soak"
+    verdicts, log = run_bench(bench, name, preset, number, tmp_path, tiles=tiles)
     assert [str(verdict) for verdict in verdicts if not verdict.passed] == []
     assert len(verdicts) == 1
     done = json.loads(next(line for line in log.splitlines() if line.startswith("{")))
