@@ -23,6 +23,7 @@ from .commands import (
     regress,
     search,
     simulate,
+    timing,
     units,
 )
 from .interrupts import catch_interrupts, ignore_interrupts
@@ -46,6 +47,7 @@ for module in (
     simulate,
     regress,
     area,
+    timing,
     capture,
     search,
     prune,

@@ -214,9 +214,26 @@ def merge_registers(module: Module) -> None:
             statement.body = body
         statements.append(statement)
     for frame, (process, runs) in merged.items():
-        rest = iter(runs)
-        process.body = [part for line in frame for part in ([line] if line else next(rest))]
+        process.body = list(_merged(frame, iter(runs)))
     module.statements = statements
+
+
+def _merged(frame: tuple[str, ...], runs: Iterator[list[str]]) -> Iterator[str]:
+    """Lines of a process, assignments in their places; several below a label are a block."""
+    label = ""
+    for line in frame:
+        run = [] if line else next(runs)
+        if label:
+            block = len(run) > 1
+            yield f"{label} begin" if block else label
+            yield from run
+            if block:
+                yield f"{label[: -len(label.lstrip())]}end"
+        else:
+            yield from run
+        label = line if _LABEL.fullmatch(line) else ""
+        if line and not label:
+            yield line
 
 
 def _without_repetition(body: list[str]) -> list[str]:

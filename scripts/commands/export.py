@@ -4,12 +4,15 @@ from typing import Annotated
 
 import typer
 
+from ...golden.contract.errors import RequirementError, UserError
 from ...golden.units import core_name
+from ...sim.fpga.boards import BOARDS
 from ...sim.fpga.flows import FLOWS, flow
-from ...sim.fpga.folder import export
+from ...sim.fpga.folder import Built, export
 from ...sim.tools.results import new_files
-from ..options import ConfigFile, Output, Preset, Settings, UnitName, configure
-from ..show import console
+from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_number, configure
+from ..show import console, progress, table
+from .timing import MOST_SEEDS, show_clocks, show_timing
 
 
 def command(
@@ -30,16 +33,59 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of another design or configuration.")
     ] = False,
+    board: Annotated[
+        str | None, typer.Option(metavar="|".join(BOARDS), help="Board of --flow ecp5.")
+    ] = None,
+    baud: Annotated[
+        int | None, typer.Option(metavar="N", help="Bits a second of the board's serial line.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="Runs of the placer; the fastest is taken.")
+    ] = None,
+    require_timing: Annotated[
+        bool, typer.Option("--require-timing", help="End with 3 where the clock is not met.")
+    ] = False,
 ) -> None:
     """Export the core around a unit, for simulators or an FPGA flow."""
-    chosen = flow(flow_name)
+    chosen = flow(flow_name, board, baud)
+    if chosen.build is None and (seeds is not None or require_timing):
+        raise UserError(f"--seeds and --require-timing are for bitstreams, {flow_name} makes none.")
+    runs = 1 if seeds is None else seeds
+    check_number("--seeds", runs, 1, MOST_SEEDS)
     _, configuration, _ = configure(core_name(unit), preset, config, settings)
     with new_files(output) as folder:
         exported = export(chosen, unit, configuration, design=design, name=name)
         exported.check_folder(output, replace=force)
         written = exported.write(folder)
+        built = None
+        if chosen.build:
+            with progress() as report:
+                built = chosen.build(exported, folder, runs, report)
+            written += built.files
     for path in written:
         console.print(str(output / path.name), markup=False)
     console.print(f"\nIn {output}:", markup=False)
     for line in exported.commands:
         console.print(line, markup=False, soft_wrap=True)
+    if built:
+        _show(built, require_timing)
+
+
+def _show(built: Built, required: bool) -> None:
+    """Cells, resources, critical path and whether the clock of the board is met."""
+    console.print()
+    show_timing(built.report)
+    used = built.fastest.used.items()
+    rows = [[kind, number, of, f"{number / of:.0%}"] for kind, (number, of) in used]
+    table(["resource", "used", "of", "share"], rows, "device")
+    show_clocks([built.report])
+    target = built.report.target
+    assert target is not None
+    clock, fastest = target.megahertz, built.fastest
+    if fastest.megahertz >= clock:
+        console.print(f"The clock of {clock:g} MHz is met, by seed {fastest.seed}.")
+        return
+    sentence = f"the clock of {clock:g} MHz is not met: at most {fastest.megahertz:.1f} MHz."
+    if required:
+        raise RequirementError(sentence)
+    console.print(f"Warning: {sentence}")

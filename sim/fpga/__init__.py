@@ -1,1 +1,1 @@
-"""Folders for the flows that make something of a core: one file a flow."""
+"""FPGA flows: timing, place and route, and folders from which a flow goes on."""

@@ -10,6 +10,8 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.soc.config import ShellConfig
 from ...hw.soc.generate import GeneratedCore, generate_core
+from .place import Placed
+from .timing import Progress, TimingReport
 
 README = "README.md"
 
@@ -34,6 +36,25 @@ class Added:
 
 
 @dataclass(frozen=True)
+class Built:
+    """What a flow made of a folder.
+
+    Attributes
+    ----------
+    report
+        Clocks of all seeds, cells, critical path.
+    fastest
+        The seed that was taken.
+    files
+        Everything that was written.
+    """
+
+    report: TimingReport
+    fastest: Placed
+    files: list[Path]
+
+
+@dataclass(frozen=True)
 class Flow:
     """A way to go on from a core.
 
@@ -43,10 +64,18 @@ class Flow:
         As the command line has it.
     add
         ``add(core, design, config)``: what the folder holds beyond the generated core.
+    build
+        ``build(exported, folder, seeds, progress)``: runs the tools of the flow in a folder that
+        was written; None where that is for the user to do.
+    on
+        ``on(board, baud)``: the same flow for a board and a rate of its serial line, None for the
+        usual ones; None where there is no board.
     """
 
     name: str
     add: Callable[[GeneratedCore, Design, ShellConfig], Added]
+    build: Callable[["Export", Path, int, Progress], Built] | None = None
+    on: "Callable[[str | None, int | None], Flow] | None" = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +86,15 @@ class Export:
     ----------
     core
         All files; those of the flow are documents of the core.
+    design, config
+        What the core is of.
     commands
         What the user types in the folder.
     """
 
     core: GeneratedCore
+    design: Design
+    config: ShellConfig
     commands: tuple[str, ...]
 
     def check_folder(self, folder: Path, *, replace: bool = False) -> None:
@@ -122,7 +155,7 @@ def export(
     core = generate_core(chosen, config, unit, name=name)
     added = flow.add(core, chosen, config)
     documents = {**core.documents, **added.files, README: _readme(flow, core, added)}
-    return Export(replace(core, documents=documents), added.commands)
+    return Export(replace(core, documents=documents), chosen, config, added.commands)
 
 
 def _chosen(unit: str, designs: tuple[Design, ...], name: str | None) -> Design:

@@ -1,15 +1,6 @@
 """Transport of a driver over a serial line to a bridge beside the core.
 
-What the host sends, numbers least significant byte first; the bridge answers each in turn:
-
-=====  =====================================  ================================================
-``R``  address, 2 bytes                       status (0: done, else refused), value of 4 bytes
-``W``  address, 2 bytes; value, 4 bytes       status
-``S``  words of 32 bits, 1 byte; the words    words taken, 1 byte
-``G``  most words of 32 bits, 1 byte          words there are, 1 byte; the words
-=====  =====================================  ================================================
-
-``S`` takes what the stream in has room for and drops the rest; ``G`` waits for nothing.
+What they say to each other is in :mod:`nibbleforge.golden.soc.serial`.
 """
 
 import time
@@ -20,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.contract.errors import UserError
+from ...golden.soc.serial import BAUD, MOST_WORDS
 from .transport import CoreError, TimeOutError, refused
-
-MOST_WORDS = 32  # of a command
 
 
 class UartTransport:
@@ -38,7 +28,7 @@ class UartTransport:
         self.line = line
 
     @classmethod
-    def open(cls, port: str, baud: int = 1_000_000, timeout: float = 1.0) -> Self:
+    def open(cls, port: str, baud: int = BAUD, timeout: float = 1.0) -> Self:
         """Open a serial port, for example ``/dev/ttyUSB0``."""
         try:
             serial = import_module("serial")

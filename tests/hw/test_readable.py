@@ -1,5 +1,6 @@
 """Readable Verilog against what Yosys wrote: equal in every cycle, proved by Yosys."""
 
+import re
 import subprocess
 import sys
 
@@ -204,3 +205,28 @@ def test_zeros_of_a_buffer_are_not_even_written_for_yosys(monkeypatch):
     (text,) = written
     assert text.count("cell $meminit_v2") == 2
     assert text.count("connect \\DATA 256'") == 1
+
+
+class Chosen(Part[Drawing]):
+    """Two registers that one label of a case sets."""
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"way": In(2), "sum": Out(4), "last": Out(4)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        with m.Switch(self.way):
+            with m.Case(1):
+                m.d.sync += [self.sum.eq(self.sum + 3), self.last.eq(self.sum)]
+            with m.Case(2):
+                m.d.sync += [self.sum.eq(self.last), self.last.eq(1)]
+        return m
+
+
+def test_registers_that_one_label_sets_are_a_block(tmp_path):
+    emitter = emission.Emitter("one")
+    module = emitter.convert(Chosen(Drawing(seed=0)), "one")
+    text = emission._yosys([module])
+    found = readable(text, {"one": module.description})
+    assert len(re.findall(r"'h[12]: begin\n +sum <= .*\n +last <= .*\n +end\n", found)) == 2
+    assert equal(tmp_path, text, found.replace("module one ", "module other "))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +117,24 @@ def save(tmp_path) -> Callable[..., "os.PathLike[str]"]:
         return tmp_path / f"{name}.npy"
 
     return writer
+
+
+@pytest.fixture
+def processes_of() -> Callable[[Path], dict[int, str]]:
+    """``processes_of(folder)``: those that use or work in a folder, number to name.
+
+    Using it means having it for temporary files.
+    """
+
+    def found(folder: Path) -> dict[int, str]:
+        numbers = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                told = str(folder).encode() in (process / "environ").read_bytes()
+                if told or (process / "cwd").readlink().is_relative_to(folder):
+                    numbers[int(process.name)] = (process / "comm").read_text().strip()
+            except OSError:  # it has ended
+                continue
+        return numbers
+
+    return found

@@ -120,21 +120,8 @@ def test_cells_without_area(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def of(folder) -> dict[int, str]:
-    """Processes that have a folder for temporary files or work below it: number to name."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            told = str(folder).encode() in (process / "environ").read_bytes()
-            if told or (process / "cwd").readlink().is_relative_to(folder):
-                found[int(process.name)] = (process / "comm").read_text().strip()
-        except OSError:  # it has ended
-            continue
-    return found
-
-
 @pytest.mark.parametrize("name", ["yosys-abc", "python"])
-def test_interrupted(spawn, tmp_path, name):
+def test_interrupted(spawn, processes_of, tmp_path, name):
     """Neither Yosys nor its ABC outlives the command."""
     (tmp_path / "tmp").mkdir()
     process = spawn(
@@ -144,7 +131,7 @@ def test_interrupted(spawn, tmp_path, name):
     deadline = time.monotonic() + PATIENCE
     while not any(
         comm.startswith(name) and number != process.pid
-        for number, comm in of(tmp_path / "tmp").items()
+        for number, comm in processes_of(tmp_path / "tmp").items()
     ):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -153,6 +140,6 @@ def test_interrupted(spawn, tmp_path, name):
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "interrupted"
-    assert of(tmp_path / "tmp") == {}
+    assert processes_of(tmp_path / "tmp") == {}
     assert list((tmp_path / "tmp").iterdir()) == []
     assert not (tmp_path / "out").exists()

@@ -21,6 +21,7 @@ COMMANDS = (
     "export",
     "simulate",
     "regress",
+    "timing",
     "capture",
     "predictor",
     "prune",

@@ -129,4 +129,5 @@ def test_the_extra_for_fpgas_is_told_as_one(monkeypatch):
     monkeypatch.setattr(toolchain, "_module", lambda name, package: None)
     monkeypatch.setattr(toolchain, "_program", lambda *arguments, **more: None)
     told = {row.tool.name for row in toolchain.report() if "nibbleforge[fpga]" in row.complaint}
-    assert told == {"nextpnr-ecp5", "amaranth-boards", "fusesoc", "cocotbext-axi", "pyserial"}
+    bitstreams = {"nextpnr-ecp5", "ecppack", "amaranth-boards"}
+    assert told == {*bitstreams, "fusesoc", "cocotbext-axi", "pyserial"}
