@@ -203,7 +203,9 @@ def wake(module: Module) -> None:
     body = []
     while sleeping:
         waiting = set(map(id, sleeping))
-        found = {name: [p for p in processes if id(p) in waiting] for name, processes in served.items()}
+        found = {
+            name: [p for p in processes if id(p) in waiting] for name, processes in served.items()
+        }
         name = max(found, key=lambda name: len(found[name]), default="")
         if not name or not found[name]:
             name = _add_start(module, sleeping)

@@ -82,12 +82,12 @@ class Assign:
 
 @dataclass
 class Process:
-    """``always`` or ``initial``; the body without its ``begin`` and ``end``, and a line above it."""
+    """``always`` or ``initial``; the body without its ``begin`` and ``end``."""
 
     start: str
     body: list[str]
     label: str = ""
-    comment: str = ""
+    comment: str = ""  # a line above it
 
 
 @dataclass
@@ -337,8 +337,7 @@ def _choices(value: str) -> list[str]:
 
 def _top(text: str, wanted: str) -> int:
     """Where something comes outside of brackets; 0 if it does not."""
-    depth, place = 0, text.find(wanted)
-    start = 0
+    depth, start, place = 0, 0, text.find(wanted)
     while place >= 0:
         passed = text[start:place]
         depth += passed.count("(") + passed.count("{") - passed.count(")") - passed.count("}")
