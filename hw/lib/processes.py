@@ -192,29 +192,24 @@ def wake(module: Module) -> None:
     then no wire need change either. So every process reads a register that an ``initial`` block
     sets: one of those that it reads anyway, as few as there can be, else one for that purpose.
     """
-    sleeping: list[Process] = []
-    served: dict[str, list[Process]] = {}
-    for process in module.statements:
-        if isinstance(process, Process) and _is_combinational(process):
-            sleeping.append(process)
-            for name in dict.fromkeys(NAME.findall("\n".join(process.body))):
-                if name in module.nets and module.nets[name].initialised:
-                    served.setdefault(name, []).append(process)
+    processes = [s for s in module.statements if isinstance(s, Process) and _is_combinational(s)]
+    readers: dict[str, set[int]] = {}
+    for number, process in enumerate(processes):
+        for name in NAME.findall("\n".join(process.body)):
+            if name in module.nets and module.nets[name].initialised:
+                readers.setdefault(name, set()).add(number)
+    asleep = set(range(len(processes)))
+    chosen: list[str] = []
+    while any(asleep & numbers for numbers in readers.values()):
+        chosen.append(max(readers, key=lambda name: len(readers[name] & asleep)))
+        asleep -= readers[chosen[-1]]
+    if asleep:
+        chosen.append(_add_start(module, [processes[number] for number in asleep]))
     body = []
-    while sleeping:
-        waiting = set(map(id, sleeping))
-        found = {
-            name: [p for p in processes if id(p) in waiting] for name, processes in served.items()
-        }
-        name = max(found, key=lambda name: len(found[name]), default="")
-        if not name or not found[name]:
-            name = _add_start(module, sleeping)
-            found[name] = sleeping
+    for name in chosen:
         net = module.nets[name]
         body.append(f"    {name} = {net.init};")
         net.init = ""
-        woken = set(map(id, found[name]))
-        sleeping = [process for process in sleeping if id(process) not in woken]
     if body:
         module.statements.append(Process("  initial", body, comment=_AWAITED))
 
