@@ -12,7 +12,7 @@ from .verilog_module import NAME, STEP, Assign, Module, Net, Process, Statement
 
 _CLEARED = 4  # equal words of a memory from which on a loop sets them
 _CHOICES = 5  # conditions of a process that are too many for an expression
-_LABELS = 8  # labels of a case that an expression may have at most
+_LABELS = 3  # labels of a case that are too many
 
 _IF = re.compile(r" *(?:end else )?if \((.*)\) begin")
 _CASE = re.compile(r" *casez \((.*)\)")
@@ -98,12 +98,6 @@ def to_expressions(module: Module) -> None:
     module.statements = [s for old in module.statements for s in found.get(id(old), [old])]
 
 
-def _wakes(module: Module, body: list[str]) -> bool:
-    """Whether a process reads a register that can make simulators run it at first."""
-    names = NAME.findall("\n".join(body))
-    return any(name in module.nets and module.nets[name].initialised for name in names)
-
-
 class _Value:
     """What a process computes, read line by line into one expression."""
 
@@ -118,8 +112,7 @@ class _Value:
         places = {step[2] for step in map(STEP.fullmatch, self.body) if step}
         choices = sum(_IF.fullmatch(line) is not None for line in self.body)
         labels = sum(_LABEL.fullmatch(line) is not None for line in self.body)
-        long = choices >= _CHOICES or labels > 2
-        if len(places) > 1 or labels > _LABELS or (long and _wakes(self.module, self.body)):
+        if len(places) > 1 or choices >= _CHOICES or labels >= _LABELS:
             return []
         value = self._last()
         return [*self.steps, Assign(places.pop(), value)] if value else []
