@@ -132,7 +132,7 @@ class RegisterFile(Part[ShellConfig]):
             m.d.comb += written[register.name].eq(accepted & chosen[register.name])
         for register in self.map.of("setting", "mask", "sticky"):
             self._write(m, register, written[register.name], w.payload.data[: register.width])
-        m.d.comb += self.sets.eq(take & possible & self._among(index, "setting") & ~self.busy)
+        m.d.comb += self.sets.eq(accepted & settings.any() & ~self.busy)
         return refused, self._command(m, written["control"], w.payload.data)
 
     def _write(self, m: Module, register: Register, written: Signal, data: Value) -> None:
@@ -207,7 +207,7 @@ class RegisterFile(Part[ShellConfig]):
         )
         memory = self._words(m)
         unset = Cat(
-            (index == register.offset // BYTES) & ~self._is_set[register.name]
+            chosen[register.name] & ~self._is_set[register.name]
             for register in self.map.of("setting")
         ).any()
         is_written = self.sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
