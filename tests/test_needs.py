@@ -24,6 +24,8 @@ OTHER_REASONS = {  # a file, and what its tests cannot do on some machines that 
     "test_capture.py": "SmolLM2 is not in the cache",
     "test_reglu_perplexity.py": "numpy without OpenBLAS",
     "test_results.py": "no /dev/full",
+    "test_export_litex.py": "LiteX is not installed",
+    "vivado.py": "Python without tkinter",
 }
 EXTRA = {text.partition(">")[0] for text in PROJECT["project"]["optional-dependencies"]["llm"]}
 

@@ -11,7 +11,8 @@ What the host sends, numbers least significant byte first; the bridge answers ea
 
 ``S`` takes what the stream in has room for and drops the rest; ``G`` waits for nothing. Both move
 whole words of the core's streams. A command that is not complete :data:`PATIENCE` cycles after its
-latest byte is forgotten, and so is a byte that begins none.
+latest byte is forgotten, and so is a byte that begins none. What a layer that was given up has left
+in the bridge is for the host to take and drop.
 
 Bytes are sent with a start bit, eight bits of data, the least significant first, and a stop bit.
 """

@@ -6,7 +6,8 @@ import typer
 
 from ...sim.studies.bitstreams import bitstreams
 from ..main import run_app
-from ..show import console, progress, table
+from ..options import Markdown
+from ..show import console, markdown_table, progress, table
 
 app = typer.Typer(add_completion=False)
 
@@ -18,6 +19,7 @@ def command(
     unit: Annotated[
         list[str] | None, typer.Option(help="Unit, several times for several; default: all.")
     ] = None,
+    markdown: Markdown = False,
 ) -> None:
     """Time, cells and clock of the flow ecp5, preset fpga, one seed."""
     rows: list[list[object]] = []
@@ -29,7 +31,8 @@ def command(
             counts = [cells.get(kind, 0) if found.built else None for kind in CELLS]
             rows.append([found.design, *counts, clock, round(found.seconds)])
             reasons += [found.reason] if found.reason else []
-    table(["core", *CELLS, "MHz", "s"], rows, "bitstreams for the ULX3S with an LFE5U-85F, 25 MHz")
+    write = markdown_table if markdown else table
+    write(["core", *CELLS, "MHz", "s"], rows, "Bitstreams for the ULX3S with an LFE5U-85F, 25 MHz")
     for reason in reasons:
         console.print(reason, markup=False)
 

@@ -1,4 +1,4 @@
-// A board whose serial line is a pseudo-terminal: bits at the pins rx and tx, bytes at the terminal.
+// A board whose serial line is a pseudo-terminal: bits at pins rx and tx, bytes at the terminal.
 //
 // Usage: simulate CLOCK BAUD. Prints the terminal's name and runs until standard input ends.
 

@@ -1,8 +1,8 @@
 // Cells of the ECP5 that Yosys has no models of, in the modes that its synth_ecp5 uses.
 //
 // MULT18X18D: no registers, operands from its pins (SOURCEA and SOURCEB 0).
-// DP16KD: no output registers (NOREG), chip selects 0, resets at the clock; all widths, 36 where port
-// A writes and port B reads. Other modes end a simulation at once.
+// DP16KD: no output registers (NOREG), chip selects 0, resets at the clock; all widths, 36 where
+// port A writes and port B reads. Other modes end a simulation at once.
 
 module MULT18X18D (
     input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
@@ -40,18 +40,18 @@ module MULT18X18D (
 endmodule
 
 module DP16KD (
-    input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4,
-        DIA3, DIA2, DIA1, DIA0,
+    input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5,
+        DIA4, DIA3, DIA2, DIA1, DIA0,
     input ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0,
     input CEA, OCEA, CLKA, WEA, RSTA, CSA2, CSA1, CSA0,
-    output DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4,
-        DOA3, DOA2, DOA1, DOA0,
-    input DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4,
-        DIB3, DIB2, DIB1, DIB0,
+    output DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5,
+        DOA4, DOA3, DOA2, DOA1, DOA0,
+    input DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5,
+        DIB4, DIB3, DIB2, DIB1, DIB0,
     input ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0,
     input CEB, OCEB, CLKB, WEB, RSTB, CSB2, CSB1, CSB0,
-    output DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4,
-        DOB3, DOB2, DOB1, DOB0
+    output DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5,
+        DOB4, DOB3, DOB2, DOB1, DOB0
 );
     parameter DATA_WIDTH_A = 18;
     parameter DATA_WIDTH_B = 18;
@@ -168,7 +168,8 @@ module DP16KD (
     endfunction
 
     wire [35:0] in_a = {DATA_WIDTH_A == 36 ? dib : 18'd0, dia};
-    wire [3:0] bytes_a = DATA_WIDTH_A == 36 ? ada[3:0] : DATA_WIDTH_A == 18 ? {2'd0, ada[1:0]} : 4'd1;
+    wire [3:0] bytes_a = DATA_WIDTH_A == 36 ? ada[3:0]
+        : DATA_WIDTH_A == 18 ? {2'd0, ada[1:0]} : 4'd1;
     wire [3:0] bytes_b = DATA_WIDTH_B == 18 ? {2'd0, adb[1:0]} : 4'd1;
     wire [10:0] line_a = line_of(ada, DATA_WIDTH_A);
     wire [10:0] line_b = line_of(adb, DATA_WIDTH_B);

@@ -59,6 +59,8 @@ class UartTransport:
         width = words.shape[1]
         waiting = words.astype("<u4").ravel()
         found = bytearray()
+        while self._get(MOST_WORDS):
+            pass  # a layer that was given up has left words in the bridge
         while len(found) < 4 * count * width:
             if time.monotonic() > end:
                 raise TimeOutError(len(found) // (4 * width))
@@ -67,13 +69,17 @@ class UartTransport:
                 (taken,) = self._ask(b"S" + bytes([len(some)]) + some.tobytes(), 1)
                 waiting = waiting[taken:]
             wanted = min(MOST_WORDS, count * width - len(found) // 4)
-            (there,) = self._ask(b"G" + bytes([wanted]), 1)
-            found += self._receive(4 * there)
+            found += self._get(wanted)
         return np.frombuffer(bytes(found), "<u4").reshape(count, width)
 
     def put(self, content: NDArray[np.uint8]) -> int:
         """The bridge has no way to memory."""
         raise CoreError("a serial line reaches no memory: rows need another transport.")
+
+    def _get(self, most: int) -> bytes:
+        """Words that there are, at most so many."""
+        (there,) = self._ask(b"G" + bytes([most]), 1)
+        return self._receive(4 * there)
 
     def _ask(self, command: bytes, size: int) -> bytes:
         self.line.write(command)

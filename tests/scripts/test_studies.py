@@ -6,7 +6,15 @@ import pytest
 from nibbleforge.golden.bitmap import DECODER, BitmapConfig
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.scripts import bench, main, show, soak
-from nibbleforge.scripts.studies import anda_models, area, balance, findings, nm_speed, reglu_speed
+from nibbleforge.scripts.studies import (
+    anda_models,
+    area,
+    balance,
+    bitstreams,
+    findings,
+    nm_speed,
+    reglu_speed,
+)
 from nibbleforge.sim.benchmarks import Figure
 from nibbleforge.sim.studies import area_sparqle
 from nibbleforge.sim.studies.balance import VARIANTS, Variant
@@ -59,6 +67,13 @@ def test_findings(tables):
     ((_, *rows),) = tables(findings)
     for _, _, gain, but in rows:
         assert (float(gain) < 1) == but.startswith("**slower**")
+
+
+@pytest.mark.needs("amaranth-boards")
+def test_a_core_without_a_bitstream(tables):
+    ((columns, row),) = tables(bitstreams, "--unit", "reglu")
+    assert columns == ["core", "LUT4", "TRELLIS_FF", "MULT18X18D", "DP16KD", "MHz", "s"]
+    assert row[:-1] == ["core_reglu_ffn", *["-"] * 5]
 
 
 def test_balance(tables, monkeypatch):

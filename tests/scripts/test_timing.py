@@ -78,13 +78,16 @@ def test_bad_options(refused, options, sentence):
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [("ecp5", "nextpnr-ecp5"), ("cells", "liberty"), ("cells", "sta")]
+    ("family", "name"),
+    [
+        ("ecp5", "nextpnr-ecp5"),
+        ("cells", "liberty"),
+        pytest.param("cells", "sta", marks=pytest.mark.needs("liberty")),
+    ],
 )
 def test_missing_tools(refused, monkeypatch, family, name):
     tool = toolchain.TOOLS[name]
     missing = type(tool)(tool.name, tool.purpose, tool.remedy, lambda: None)
-    if name == "sta" and toolchain.find("liberty") is None:
-        pytest.skip(toolchain.TOOLS["liberty"].missing)
     monkeypatch.setitem(toolchain.TOOLS, name, missing)
     assert refused(*SMALL, "--family", family, "-o", "out") == tool.missing
 

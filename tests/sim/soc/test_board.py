@@ -52,7 +52,7 @@ def test_a_layer_of_the_sample():
     ],
 )
 def test_layers_one_after_the_other(name, baud, parameters):
-    """A reset in between, and an access that is refused; any bus, also the slowest line."""
+    """A layer given up in between, an access that is refused; any bus, also the slowest line."""
     board, design, config = board_of(name, "tiny", baud, **parameters)
     with board.running() as port:
         transport = UartTransport.open(port, baud, PATIENCE)
@@ -63,6 +63,8 @@ def test_layers_one_after_the_other(name, baud, parameters):
             assert np.array_equal(found, layer.x.astype(int) @ layer.w.T.astype(int))
             with pytest.raises(CoreError, match=r"refused to read .* 0xffc\.$"):
                 transport.read(0xFFC)
+            with pytest.raises(CoreError):
+                driver.run(layer, timeout=0)
             driver.reset()
 
 

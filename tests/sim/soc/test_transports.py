@@ -139,6 +139,17 @@ def test_layers_over_a_serial_line(name):
             assert np.array_equal(found, layer.x.astype(int) @ layer.w.T.astype(int))
 
 
+def test_what_a_layer_left_in_the_bridge_is_dropped():
+    design, config = core_of("dense2k")
+    core = twin.TwinCore(design, config)
+    driver = Driver(UartTransport(Bridge(core)), design, config)
+    core.results = np.arange(7, dtype=np.uint32)[:, None]
+    layer = small(design, config, 0)
+    core.will_run(layer, outputs_stay=False)
+    found = driver.run(layer, outputs_stay=False).y
+    assert np.array_equal(found, layer.x.astype(int) @ layer.w.T.astype(int))
+
+
 def test_a_silent_line_is_said():
     line = types.SimpleNamespace(write=lambda command: None, read=lambda size: b"")
     design, config = core_of("dense2k")
