@@ -14,6 +14,7 @@ from itertools import groupby
 from .verilog_module import NAME, SLICE, STEP, Assign, Module, Process, part_of
 
 _LONGEST = 72  # characters of an expression that moves into another
+_LONGEST_CHAIN = 500  # of a choice that moves to the end of another: each has lines of its own
 
 _ATOM = r"\d+'s?[bdh]\w+|[A-Za-z_]\w*(?:\[\d+(?::\d+)?\])?"
 _GROUP = r"\{ [^{}]* \}"
@@ -110,6 +111,7 @@ class Expressions:
         }
         self.moved: set[str] = set()
         self.limit: int | None = None  # width of the target, where it takes low bits only
+        self.last = ""  # the last alternative of a choice
 
     def _inverts(self, value: str, reads: Mapping[str, int], results: Mapping[str, str]) -> bool:
         """Whether it is the inverse of a net that stays: as short as a name for it would be."""
@@ -225,8 +227,10 @@ class Expressions:
         ):
             return whole
         if text in self.values:
+            chained = text == self.last and _TERNARY.fullmatch(self.values[text])
+            longest = _LONGEST_CHAIN if chained else _LONGEST
             found = self._expression(self.values[text], width)
-            if found is not None and not found.signed and len(found.text) <= _LONGEST:
+            if found is not None and not found.signed and len(found.text) <= longest:
                 exact = found.bits == width
                 fits = exact if bits is None else bits == width and (exact or not compared)
                 limit = self.limit or 0  # no other bits of it matter
@@ -355,7 +359,9 @@ class Expressions:
         return int(literal[1]) if literal else self.module.bits(text)
 
     def _ternary(self, condition: str, one: str, other: str, bits: int) -> Expression | None:
-        chosen, branches = self._operand(condition, None), self._context([one, other], bits)
+        chosen = self._operand(condition, None)
+        self.last = other
+        branches = self._context([one, other], bits)
         if chosen is None or branches is None:
             return None
         text = f"{chosen.operand} ? {branches[0].operand} : {branches[1].operand}"

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from .verilog_module import NAME, STEP, Assign, Module, Net, Process, Statement
 
 _CLEARED = 4  # equal words of a memory from which on a loop sets them
-_CHOICES = 3  # conditions of a process that are too many for an expression
-_LABELS = 4  # labels of a case that an expression may have at most
+_CHOICES = 5  # conditions of a process that are too many for an expression
+_LABELS = 3  # labels of a case that are too many
 
 _IF = re.compile(r" *(?:end else )?if \((.*)\) begin")
 _CASE = re.compile(r" *casez \((.*)\)")
@@ -95,26 +95,7 @@ def to_expressions(module: Module) -> None:
         if all(assigned):
             module.nets[target].register = False
             found.update(zip(map(id, processes), assigned, strict=True))
-        else:
-            for process in processes:
-                _wake(module, process)
     module.statements = [s for old in module.statements for s in found.get(id(old), [old])]
-
-
-def _wakes(module: Module, body: list[str]) -> bool:
-    """Whether simulators are sure to run a process at first, as a wire that it reads changes."""
-    names = NAME.findall("\n".join(body))
-    return any(name in module.nets and not module.nets[name].register for name in names)
-
-
-def _wake(module: Module, process: Process) -> None:
-    """See to it that simulators run a process at first, even if it reads registers alone."""
-    if not _wakes(module, process.body):
-        name = "at_start"
-        while name in module.nets and module.nets[name].init != "0":
-            name += "_"
-        module.nets[name] = Net(name, register=True, init="0")
-        process.body.insert(0, f"    if ({name}) begin end")
 
 
 class _Value:
@@ -131,8 +112,7 @@ class _Value:
         places = {step[2] for step in map(STEP.fullmatch, self.body) if step}
         choices = sum(_IF.fullmatch(line) is not None for line in self.body)
         labels = sum(_LABEL.fullmatch(line) is not None for line in self.body)
-        long = choices >= _CHOICES or labels
-        if len(places) > 1 or labels > _LABELS or (long and _wakes(self.module, self.body)):
+        if len(places) > 1 or choices >= _CHOICES or labels >= _LABELS:
             return []
         value = self._last()
         return [*self.steps, Assign(places.pop(), value)] if value else []
@@ -191,6 +171,51 @@ class _Value:
         self.module.nets[name] = Net(name, width)
         self.steps.append(Assign(name, value))
         return name
+
+
+# --- the first run ----------------------------------------------------------------------------
+
+_AWAITED = "Changes at time 0, on which every always @* waits."
+
+
+def wake(module: Module) -> None:
+    """See to it that simulators run every process at first, which waits for a change.
+
+    SystemVerilog gives registers the values of their declarations before any process waits, and
+    then no wire need change either. So every process reads a register that an ``initial`` block
+    sets: one of those that it reads anyway, as few as there can be, else one for that purpose.
+    """
+    processes = [s for s in module.statements if isinstance(s, Process) and _is_combinational(s)]
+    readers: dict[str, set[int]] = {}
+    for number, process in enumerate(processes):
+        for name in NAME.findall("\n".join(process.body)):
+            if name in module.nets and module.nets[name].initialised:
+                readers.setdefault(name, set()).add(number)
+    asleep = set(range(len(processes)))
+    chosen: list[str] = []
+    while any(asleep & numbers for numbers in readers.values()):
+        chosen.append(max(readers, key=lambda name: len(readers[name] & asleep)))
+        asleep -= readers[chosen[-1]]
+    if asleep:
+        chosen.append(_add_start(module, [processes[number] for number in asleep]))
+    body = []
+    for name in chosen:
+        net = module.nets[name]
+        body.append(f"    {name} = {net.init};")
+        net.init = ""
+    if body:
+        module.statements.append(Process("  initial", body, comment=_AWAITED))
+
+
+def _add_start(module: Module, processes: list[Process]) -> str:
+    """A register that processes read to no other end."""
+    name = "at_start"
+    while name in module.nets:
+        name += "_"
+    module.nets[name] = Net(name, register=True, init="1'b0")
+    for process in processes:
+        process.body.insert(0, f"    if ({name}) begin end")
+    return name
 
 
 # --- what is left of them ---------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .expressions import Expressions
-from .processes import join_registers, merge_registers, shorten, to_expressions
+from .processes import join_registers, merge_registers, shorten, to_expressions, wake
 from .verilog_module import (
     NAME,
     SLICE,
@@ -68,6 +68,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
             elif isinstance(statement, Instance):
                 ports = [port.name for port in modules[statement.module].ports]
                 statement.pins = {p: statement.pins[p] for p in ports if p in statement.pins}
+        wake(module)
     text = "\n".join(
         write(modules[name], description.summary) for name, description in descriptions.items()
     )

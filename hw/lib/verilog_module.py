@@ -59,6 +59,11 @@ class Net:
         """Whether Yosys had no name for it."""
         return self.name[0] == "_" and self.name[-1] == "_"
 
+    @property
+    def initialised(self) -> bool:
+        """Whether it is a register that has a value from the start."""
+        return self.register and bool(self.init) and not self.words
+
     def declaration(self) -> str:
         """As in a port list or, with a semicolon, as a statement."""
         kind = "reg" if self.register else "" if self.direction else "wire"
@@ -82,6 +87,7 @@ class Process:
     start: str
     body: list[str]
     label: str = ""
+    comment: str = ""  # a line above it
 
 
 @dataclass
@@ -293,21 +299,52 @@ def write(module: Module, comment: str) -> str:
 
 def _lines(statement: Statement) -> list[str]:
     if isinstance(statement, Assign):
+        choices = _choices(statement.value)
+        if len(choices) >= _CHAIN:
+            lines = [f"  assign {statement.target} =", *(f"    {choice}" for choice in choices)]
+            return [part for line in lines for part in _wrap(line)]
         return _wrap(f"  assign {statement.target} = {statement.value};")
     if isinstance(statement, Process):
+        comment = [f"  // {statement.comment}"] if statement.comment else []
         body = [part for line in statement.body for part in _wrap(line)]
         first, *others = [line for line in statement.body if line[4:5] != " "]
         if not others or (
             first.startswith(("    if (", "    case"))
             and all(line.startswith("    end") for line in others)
         ):  # it is a single statement
-            return [statement.start, *body]
+            return [*comment, statement.start, *body]
         label = f" : {statement.label}" if statement.label else ""
-        return [f"{statement.start} begin{label}", *body, "  end"]
+        return [*comment, f"{statement.start} begin{label}", *body, "  end"]
     pins = [part for pin, net in statement.pins.items() for part in _wrap(f"    .{pin}({net}),")]
     if pins:
         pins[-1] = pins[-1].removesuffix(",")
     return [f"  {statement.module} {statement.name} (", *pins, "  );"]
+
+
+def _choices(value: str) -> list[str]:
+    """A choice whose last alternative is a choice again, as a line for each."""
+    lines = []
+    while " : " in value:
+        end = _top(value, " : ")
+        if not end:
+            break
+        lines.append(value[: end + 2])
+        value = value[end + 3 :]
+        if value[0] == "(" and _top(value + " ", " ") == len(value):
+            value = value[1:-1]
+    return [*lines, f"{value};"]
+
+
+def _top(text: str, wanted: str) -> int:
+    """Where something comes outside of brackets; 0 if it does not."""
+    depth, start, place = 0, 0, text.find(wanted)
+    while place >= 0:
+        passed = text[start:place]
+        depth += passed.count("(") + passed.count("{") - passed.count(")") - passed.count("}")
+        if not depth:
+            return place
+        start, place = place, text.find(wanted, place + 1)
+    return 0
 
 
 def _wrap(line: str) -> list[str]:
@@ -325,6 +362,8 @@ def _wrap(line: str) -> list[str]:
     )
     return [part.replace(_TIE, " ") for part in lines]
 
+
+_CHAIN = 4  # lines of choices that are one each
 
 _TIE = "\0"  # a space at which no line ends
 _TOGETHER = re.compile(r" (?:[=!<>]=|<<|>>>?|[<>*]) |(?<= )[-+&|^?:] |\{ | \}")

@@ -72,8 +72,9 @@ class Collector(Part[CollectorConfig]):
         fetch = Signal()
         sent = Signal()
         index = Signal(range(max(2, self.words)))
-        final_word = index == self.words - 1
+        final_word = Signal()
         m.d.comb += [
+            final_word.eq(index == self.words - 1),
             write.en.eq(self.push),
             write.addr.eq(write_pointer),
             write.data.eq(Cat(self.row, self.ends_tile, self.ends_layer)),

@@ -224,7 +224,8 @@ class Engine(Part[CoreConfig]):
         m.d.sync += stays_loaded.eq(stays_loaded + ends_stay - ends_sweep)
         with m.If(self.start):
             m.d.sync += stays_loaded.eq(0)
-        may_pass = stays_loaded != 0
+        may_pass = Signal()
+        m.d.comb += may_pass.eq(stays_loaded != 0)
         return Cat(
             tokens.room & Mux(outputs_stay, may_pass, ~tokens.complete),
             outputs.room & Mux(outputs_stay, ~outputs.complete, may_pass),
@@ -351,18 +352,20 @@ class Engine(Part[CoreConfig]):
         most = config.tile_beats(port)
         size = Const(port.beats) if port.beats else getattr(self, f"{port.name}_beats")
         beat = Signal(range(max(2, most)))
-        token = Signal(range(max(2, config.token_blocks)))
-        output = Signal(range(max(2, config.output_blocks)))
+        token_block = Signal(range(max(2, config.token_blocks)))
+        output_block = Signal(range(max(2, config.output_blocks)))
         push = Signal()
         ends_tile = Signal()
-        final_output = output + 1 == sides[OUTPUTS].count
-        final_token = token + 1 == sides[TOKENS].count
-        ends_layer = sides[TOKENS].final & sides[OUTPUTS].final
+        final_output = Signal()
+        final_token = Signal()
+        ends_layer = sides[TOKENS].holds_final & sides[OUTPUTS].holds_final
         row = [
             Value.cast(getattr(y.payload, field.name)) for field in port.fields if not field.made
         ]
         m.d.comb += [
             y.ready.eq(1),  # a pass begins only when all its results have room
+            final_output.eq(output_block + 1 == sides[OUTPUTS].count),
+            final_token.eq(token_block + 1 == sides[TOKENS].count),
             push.eq(y.valid),
             ends_tile.eq(push & (beat + 1 == size)),
             ends_pass.eq(ends_tile & final_output & final_token),
@@ -382,9 +385,9 @@ class Engine(Part[CoreConfig]):
         with m.If(push):
             m.d.sync += beat.eq(Mux(ends_tile, 0, beat + 1))
         with m.If(ends_tile):
-            m.d.sync += output.eq(Mux(final_output, 0, output + 1))
+            m.d.sync += output_block.eq(Mux(final_output, 0, output_block + 1))
             with m.If(final_output):
-                m.d.sync += token.eq(Mux(final_token, 0, token + 1))
+                m.d.sync += token_block.eq(Mux(final_token, 0, token_block + 1))
         return collector.roomy, ends_layer
 
     def _sequence(
@@ -410,8 +413,8 @@ class Engine(Part[CoreConfig]):
             self.waits_tokens.eq(waits & ~tokens.full),
             self.waits_outputs.eq(waits & ~outputs.full),
             self.waits_results.eq(waits & loaded & ~room),
-            tokens.release.eq(ends_pass & Mux(outputs_stay, 1, outputs.final)),
-            outputs.release.eq(ends_pass & Mux(outputs_stay, tokens.final, 1)),
+            tokens.free.eq(ends_pass & Mux(outputs_stay, 1, outputs.holds_final)),
+            outputs.free.eq(ends_pass & Mux(outputs_stay, tokens.holds_final, 1)),
         ]
         with m.If(go):
             m.d.sync += idle.eq(0)

@@ -47,19 +47,19 @@ class Counters(Part[CountersConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         events = len(self.config.widths)
-        event = Signal(range(max(2, events)))
+        index = Signal(range(max(2, events)))
         turn = Signal(events, init=1)  # the same with a bit an event
         high = Signal()
         ends_round = Signal()
         first_round = Signal(init=1)  # memory holds anything
-        before = Signal(WORD)
+        previous = Signal(WORD)
         total = Signal(WORD + 1)
         carry = Signal()
         m.d.comb += ends_round.eq(high & turn[-1])
         m.d.sync += high.eq(~high)
         with m.If(high):
             m.d.sync += [
-                event.eq(Mux(ends_round, 0, event + 1)),
+                index.eq(Mux(ends_round, 0, index + 1)),
                 turn.eq(turn.rotate_left(1)),
             ]
         with m.If(ends_round):
@@ -68,13 +68,13 @@ class Counters(Part[CountersConfig]):
         totals = buffer_of(m, "totals", WORD, 2 * events)
         write, read = totals.write_port(), totals.read_port(domain="comb")
         with m.If(first_round):  # a reset that block RAM has
-            m.d.sync += before.eq(0)
+            m.d.sync += previous.eq(0)
         with m.Else():
-            m.d.sync += before.eq(read.data)
+            m.d.sync += previous.eq(read.data)
         m.d.sync += [self.address.eq(read.addr), carry.eq(total[-1])]
         m.d.comb += [
-            read.addr.eq(Cat(high, event)),
-            total.eq(before + Mux(high, self._advance(m, turn, before), carry)),
+            read.addr.eq(Cat(high, index)),
+            total.eq(previous + Mux(high, self._advance(m, turn, previous), carry)),
             write.en.eq(1),
             write.addr.eq(self.address),
             write.data.eq(total),
@@ -83,7 +83,7 @@ class Counters(Part[CountersConfig]):
         self._snapshot(m, ends_round)
         return m
 
-    def _advance(self, m: Module, turn: Signal, before: Signal) -> Value:
+    def _advance(self, m: Module, turn: Signal, previous: Signal) -> Value:
         """By how much the event whose low word was read has happened since the word was written.
 
         So many low bits are counted that they come round less than once in a round.
@@ -104,7 +104,7 @@ class Counters(Part[CountersConfig]):
             always = len(having) == len(counts)
             m.d.sync += counted[bit].eq(1 if always else Cat(*having).any())
         m.d.sync += now.eq(selected(zip(turn, counts, strict=True)))
-        return (now - before[: len(now)])[: len(now)] & counted
+        return (now - previous[: len(now)])[: len(now)] & counted
 
     def _snapshot(self, m: Module, ends_round: Signal) -> None:
         """Write out a whole round; what is read in a cycle is written in the next one."""

@@ -26,7 +26,7 @@ class Side(Part[SideConfig]):
 
     ``start`` begins with the layer's first block; every ``loaded`` is a packet more, port after
     port, block after block, again and again. A half is full when it holds all blocks that it can,
-    or the layer's last; ``release`` gives it free.
+    or the layer's last; ``free`` gives it free.
     """
 
     def __init__(self, config: SideConfig):
@@ -36,7 +36,7 @@ class Side(Part[SideConfig]):
                 "start": In(1),
                 "blocks": In(LENGTH_BITS),
                 "loaded": In(1),
-                "release": In(1),
+                "free": In(1),
                 "port": Out(range(max(2, config.ports))),
                 "place": Out(range(max(2, config.blocks))),
                 "write_half": Out(1),
@@ -47,7 +47,7 @@ class Side(Part[SideConfig]):
                 "read_half": Out(1),
                 "full": Out(1),
                 "count": Out(range(config.blocks + 1)),
-                "final": Out(1),
+                "holds_final": Out(1),
             },
         )
 
@@ -59,16 +59,17 @@ class Side(Part[SideConfig]):
         halves_final = Signal(2)
         counts = [Signal.like(self.count, name=f"count_{half}") for half in range(2)]
         final_block = Signal()
-        final_port = self.port == config.ports - 1
+        final_port = Signal()
         block_done = Signal()
         m.d.comb += [
             final_block.eq(remaining == 1),
+            final_port.eq(self.port == config.ports - 1),
             block_done.eq(self.loaded & final_port),
             self.ends_group.eq(block_done & (final_block | (self.place == config.blocks - 1))),
             self.ends_sweep.eq(block_done & final_block),
             self.room.eq(~Mux(self.write_half, halves_full[1], halves_full[0])),
             self.full.eq(Mux(self.read_half, halves_full[1], halves_full[0])),
-            self.final.eq(Mux(self.read_half, halves_final[1], halves_final[0])),
+            self.holds_final.eq(Mux(self.read_half, halves_final[1], halves_final[0])),
             self.count.eq(Mux(self.read_half, counts[1], counts[0])),
         ]
         with m.If(self.loaded):
@@ -85,11 +86,11 @@ class Side(Part[SideConfig]):
                     halves_final[half].eq(final_block),
                     counts[half].eq(self.place + 1),
                 ]
-            with m.Elif(self.release & (self.read_half == half)):
+            with m.Elif(self.free & (self.read_half == half)):
                 m.d.sync += halves_full[half].eq(0)
         m.d.sync += [
             self.write_half.eq(self.write_half ^ self.ends_group),
-            self.read_half.eq(self.read_half ^ self.release),
+            self.read_half.eq(self.read_half ^ self.free),
             self.complete.eq(self.complete | self.ends_sweep),
         ]
         with m.If(self.start):
@@ -102,7 +103,7 @@ class SingleBlock(Side):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += [self.complete.eq(1), self.full.eq(1), self.count.eq(1), self.final.eq(1)]
+        m.d.comb += [self.complete.eq(1), self.full.eq(1), self.count.eq(1), self.holds_final.eq(1)]
         return m
 
 
@@ -200,12 +201,13 @@ class Loader(Part[LoaderConfig]):
         wrong = Signal()
         chosen = _Chosen(self.config)
         self._choose(m, port, remaining, chosen)
-        ends_beat = self.column == chosen.words - 1
+        ends_beat = Signal()
         ends_packet = Signal()
         take = Signal()
         let_in = Signal()
         done = Signal()
         m.d.comb += [
+            ends_beat.eq(self.column == chosen.words - 1),
             ends_packet.eq(ends_beat & (remaining <= chosen.lanes)),
             self.beats.eq(remaining),
             self.loaded.eq(Mux(done, chosen.side, 0)),

@@ -80,7 +80,7 @@ class PacketEngine(Engine):
         )
         sender = Sender(SenderConfig(ports=ports, bus=config.bus_width))
         place(m, platform, "sender", sender)
-        ends_layer = sides[TOKENS].final & sides[OUTPUTS].final
+        ends_layer = sides[TOKENS].holds_final & sides[OUTPUTS].holds_final
         done = []
         for i, port in enumerate(self.results):
             stream = getattr(self.unit, port.name)
@@ -111,7 +111,7 @@ class PacketEngine(Engine):
         m.d.comb += [
             ends_pass.eq(Cat(*done).all()),
             sender.ends_block.eq(ends_pass),
-            sender.final.eq(ends_layer),
+            sender.ends_layer.eq(ends_layer),
             sender.block_packets.eq(self.tile_packets),
             sender.ready.eq(self.out_ready),
             self.out_valid.eq(sender.valid),

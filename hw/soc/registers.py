@@ -89,9 +89,13 @@ class RegisterFile(Part[ShellConfig]):
         end = 2 + self.index_bits
         return address[2:end], (address[:2] == 0) & ~address[end:_HALF].any()
 
-    def _among(self, index: Value, *access: Access) -> Value:
-        """Whether a word is a register of one of these kinds."""
-        return Cat(index == register.offset // BYTES for register in self.map.of(*access)).any()
+    def _decoded(self, m: Module, channel: str, index: Value, *access: Access) -> dict[str, Signal]:
+        """Which register of these kinds a word is, by name."""
+        found = {}
+        for register in self.map.of(*access):
+            found[register.name] = Signal(name=f"{channel}_is_{register.name}")
+            m.d.comb += found[register.name].eq(index == register.offset // BYTES)
+        return found
 
     # --- writes -------------------------------------------------------------------------------
 
@@ -103,17 +107,21 @@ class RegisterFile(Part[ShellConfig]):
         locked = Signal()
         refused = Signal()
         index, near = self._index(aw.payload.addr)
-        starts = (index == self.map["control"].offset // BYTES) & w.payload.data[0]
+        chosen = self._decoded(m, "aw", index, *_WRITTEN)
+        settings = Cat(chosen[register.name] for register in self.map.of("setting"))
+        starts = chosen["control"] & w.payload.data[0]
+        accepted = Signal()
         m.d.comb += [
             take.eq(aw.valid & w.valid & (~b.valid | b.ready)),
             aw.ready.eq(take),
             w.ready.eq(take),
             possible.eq(near & ~aw.payload.addr[_HALF] & w.payload.strb.all()),
-            locked.eq((self._among(index, "setting") | starts) & self.busy),
-            refused.eq(take & possible & locked),
+            locked.eq((settings.any() | starts) & self.busy),
+            accepted.eq(take & possible),
+            refused.eq(accepted & locked),
         ]
         with m.If(take):
-            known = self._among(index, *_WRITTEN)
+            known = Cat(*chosen.values()).any()
             m.d.sync += [b.valid.eq(1), b.payload.resp.eq(_response(possible & known & ~locked))]
         with m.Elif(b.ready):
             m.d.sync += b.valid.eq(0)
@@ -121,11 +129,10 @@ class RegisterFile(Part[ShellConfig]):
         written = {}
         for register in self.map.of(*_WRITTEN):
             written[register.name] = Signal(name=f"writes_{register.name}")
-            here = take & possible & (index == register.offset // BYTES)
-            m.d.comb += written[register.name].eq(here)
+            m.d.comb += written[register.name].eq(accepted & chosen[register.name])
         for register in self.map.of("setting", "mask", "sticky"):
             self._write(m, register, written[register.name], w.payload.data[: register.width])
-        m.d.comb += self.sets.eq(take & possible & self._among(index, "setting") & ~self.busy)
+        m.d.comb += self.sets.eq(accepted & settings.any() & ~self.busy)
         return refused, self._command(m, written["control"], w.payload.data)
 
     def _write(self, m: Module, register: Register, written: Signal, data: Value) -> None:
@@ -192,14 +199,15 @@ class RegisterFile(Part[ShellConfig]):
         found = Signal()
         index, near = self._index(ar.payload.addr)
         is_counter = ar.payload.addr[_HALF]
+        chosen = self._decoded(m, "ar", index, "constant", "status", *_WRITTEN)
         inside = Mux(
             is_counter,
             index < len(self.map.of("counter")),
-            self._among(index, "constant", "status", *_WRITTEN),
+            Cat(*chosen.values()).any(),
         )
         memory = self._words(m)
         unset = Cat(
-            (index == register.offset // BYTES) & ~self._is_set[register.name]
+            chosen[register.name] & ~self._is_set[register.name]
             for register in self.map.of("setting")
         ).any()
         is_written = self.sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
@@ -217,7 +225,7 @@ class RegisterFile(Part[ShellConfig]):
         data = word
         for register in self.map.of("status", "sticky", "mask"):
             value = Signal(register.width, name=f"read_{register.name}", reset_less=True)
-            here = near & ~is_counter & (index == register.offset // BYTES)
+            here = near & ~is_counter & chosen[register.name]
             m.d.sync += value.eq(Mux(here, self._value(register), 0))
             data = data | value
         with m.If(fetch):

@@ -52,7 +52,7 @@ class Sender(Part[SenderConfig]):
                 **pushes,
                 "push": In(len(config.ports)),
                 "ends_block": In(1),
-                "final": In(1),
+                "ends_layer": In(1),
                 "block_packets": In(1),
                 "roomy": Out(1),
                 "overflow": Out(1),
@@ -83,7 +83,7 @@ class Sender(Part[SenderConfig]):
         ]
         for half in range(2):
             with m.If(self.ends_block & (write_half == half)):
-                m.d.sync += [full[half].eq(1), finals[half].eq(self.final)]
+                m.d.sync += [full[half].eq(1), finals[half].eq(self.ends_layer)]
             with m.Elif(ends_send & (read_half == half)):
                 m.d.sync += full[half].eq(0)
 
@@ -98,8 +98,9 @@ class Sender(Part[SenderConfig]):
         final_word = chosen([Const(self.config.words(i)) for i in range(len(counts))], port)
         ends_row = Signal()
         ends_packet = Signal()
-        final_packet = port == len(self.config.ports) - 1
+        final_packet = Signal()
         m.d.comb += [
+            final_packet.eq(port == len(self.config.ports) - 1),
             ends_row.eq(in_rows & (word + 1 == final_word)),
             ends_packet.eq(Mux(in_rows, ends_row & (row + 1 == count), count == 0)),
             following.eq(Mux(sent & ends_row, row + 1, row)),

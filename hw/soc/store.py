@@ -123,21 +123,24 @@ class PortStore(Part[StoreConfig]):
     def _loops(self, m: Module, active: Signal, done: Value, skip: Value) -> Signal:
         """Two nested loops over a pass: outputs within tokens; the block that is replayed."""
         config = self.config
-        token = Signal(range(max(2, config.token_blocks)))
-        output = Signal(range(max(2, config.output_blocks)))
-        final_token = token + 1 == self.token_count
-        final_output = output + 1 == self.output_count
-        if config.variable and config.of_tokens:
-            final_output = final_output | skip
+        token_block = Signal(range(max(2, config.token_blocks)))
+        output_block = Signal(range(max(2, config.output_blocks)))
+        skips = skip if config.variable and config.of_tokens else 0
+        final_token = Signal()
+        final_output = Signal()
+        m.d.comb += [
+            final_token.eq(token_block + 1 == self.token_count),
+            final_output.eq((output_block + 1 == self.output_count) | skips),
+        ]
         with m.If(self.go):
             m.d.sync += active.eq(1)
         with m.Elif(done | skip):
-            m.d.sync += output.eq(Mux(final_output, 0, output + 1))
+            m.d.sync += output_block.eq(Mux(final_output, 0, output_block + 1))
             with m.If(final_output):
-                m.d.sync += token.eq(Mux(final_token, 0, token + 1))
+                m.d.sync += token_block.eq(Mux(final_token, 0, token_block + 1))
                 with m.If(final_token):
                     m.d.sync += active.eq(0)
-        return token if config.of_tokens else output
+        return token_block if config.of_tokens else output_block
 
     def _lengths(self, m: Module, block: Signal) -> Value:
         """Beats of a block: those of the layer, or from a table."""

@@ -174,9 +174,9 @@ class StreamEngine(Part[StreamCoreConfig]):
             go.eq(waits & side.full & sender.roomy),
             self.waits_stream.eq(waits & ~side.full),
             self.waits_results.eq(waits & side.full & ~sender.roomy),
-            side.release.eq(ends_block),
+            side.free.eq(ends_block),
             sender.ends_block.eq(ends_block),
-            sender.final.eq(side.final),
+            sender.ends_layer.eq(side.holds_final),
             self.events[PREFIX + "stall_load"].eq(self.waits_stream),
             self.events[PREFIX + "stall_results"].eq(self.waits_results),
         ]
@@ -186,7 +186,7 @@ class StreamEngine(Part[StreamCoreConfig]):
             m.d.sync += running.eq(0)
         with m.If(self.start):
             m.d.sync += over.eq(0)
-        with m.Elif(ends_block & side.final):
+        with m.Elif(ends_block & side.holds_final):
             m.d.sync += over.eq(1)
 
     def _end(self, m: Module, fed: Value, running: Signal, ends_block: Signal) -> None:

@@ -80,6 +80,7 @@ def test_buffers_are_meant_for_block_ram_and_every_case_is_complete():
     verilog = generated("dense2k").verilog
     assert verilog.count('ram_style = "block"') >= 5
     assert "column_0[0] =" not in verilog
+    assert not re.findall(r"\b[A-Za-z]\w*_\b", verilog)  # a keyword that became a name
     assert verilog.count("endcase") == len(re.findall(r"^\s*default:", verilog, re.MULTILINE))
 
 

@@ -49,8 +49,8 @@ def run_bench(bench, name, preset, number, folder, **options):
     return cocotb.read_verdicts(report, log), log
 
 
-def kind(name, preset, number):
-    """Of what a core takes."""
+def bench_of(name, preset, number):
+    """Which benches a core needs: those of streams, or those of layers behind AXI."""
     owner = UNITS[name]
     config = owner.presets[preset]
     return "stream" if is_stream(owner.designs(config)[number].ports(config)) else "axi"
@@ -63,7 +63,7 @@ def cases(jobs, quick):
 
 @pytest.mark.parametrize(
     ("bench", "name", "preset", "number"),
-    cases([*((kind(*of), *of) for of in DESIGNS), ("memory", "reglu", "tiny", 0)], QUICK),
+    cases([*((bench_of(*of), *of) for of in DESIGNS), ("memory", "reglu", "tiny", 0)], QUICK),
 )
 def test_core_behind_axi(bench, name, preset, number, tmp_path):
     verdicts, _ = run_bench(f"{bench}_bench", name, preset, number, tmp_path)
@@ -78,7 +78,7 @@ def test_core_behind_axi(bench, name, preset, number, tmp_path):
      *(pytest.param(TILES, *of, marks=pytest.mark.slow) for of in DESIGNS)],
 )  # fmt: skip
 def test_many_tiles_behind_axi(tiles, name, preset, number, tmp_path):
-    bench = f"{kind(name, preset, number)}_soak"
+    bench = f"{bench_of(name, preset, number)}_soak"
     verdicts, log = run_bench(bench, name, preset, number, tmp_path, tiles=tiles)
     assert [str(verdict) for verdict in verdicts if not verdict.passed] == []
     assert len(verdicts) == 1
