@@ -1,24 +1,30 @@
 """A core on a board whose only connection is a serial line."""
 
 from ...golden.contract.design import Design
-from ...golden.contract.errors import UserError
 from ...golden.soc.config import ShellConfig
-from ...golden.soc.memory import Rows
+from ...golden.soc.memory import fetching
+from ...golden.soc.serial import MEMORY_WORDS
+from ..lib.base import Part
 from ..lib.emission import to_verilog
 from .axi import CLOCK, RESET, WORD, signals
 from .bridge import UartBridge, UartBridgeConfig
+from .ram import RowMemory, RowMemoryConfig
 from .uart import UartConfig
 
 _RESET_BITS = 4  # of the cycles of reset after configuration
 
 
 def board_verilog(
-    core: str, design: Design, config: ShellConfig, line: UartConfig
+    core: str,
+    design: Design,
+    config: ShellConfig,
+    line: UartConfig,
+    memory_words: int = MEMORY_WORDS,
 ) -> tuple[str, str]:
-    """Verilog of a top module ``CORE_board`` with clock, ``rx`` and ``tx``, and of the bridge.
+    """Verilog of a top module ``CORE_board`` with clock, ``rx`` and ``tx``, and of what it joins.
 
     The top module is short and plain, as it is what changes from board to board: a reset of some
-    cycles after configuration, the bridge and the core.
+    cycles after configuration, the bridge, the core, and a memory if the core reads rows.
 
     Parameters
     ----------
@@ -28,33 +34,38 @@ def board_verilog(
         The core.
     line
         The serial line, and the frequency of the clock.
+    memory_words
+        Words of 32 bits of the memory, if there is one.
 
     Returns
     -------
     Name of the top module, and the Verilog.
-
-    Raises
-    ------
-    UserError
-        The unit reads rows from memory.
     """
     assert design.inner is not None
-    if Rows.of(design.inner.ports(config.unit)):
-        raise UserError(
-            f"{design.inner.name} reads rows from memory, and a board with a serial line alone has "
-            "none."
-        )
     members = signals(config, design.inner)
-    bridge = UartBridge(UartBridgeConfig(line=line, bus_width=config.bus_width))
-    verilog, _ = to_verilog(bridge, f"{core}_bridge")
-    own = {"clk": "clk", "rst": "reset"}
+    fetched = fetching(config, design.inner.ports(config.unit))
+    memory = None
+    if fetched:
+        fetcher, rows = fetched
+        memory = RowMemory(
+            RowMemoryConfig(
+                words=memory_words, data_bits=rows.data_bits, address_bits=fetcher.address_bits
+            )
+        )
+    bridge = UartBridge(
+        UartBridgeConfig(
+            line=line, bus_width=config.bus_width, memory_words=memory_words if memory else 0
+        )
+    )
+    beside: dict[str, Part] = {"bridge": bridge} | ({"memory": memory} if memory else {})
+    wires = {name: bits for name, (_, bits) in members.items() if _has(beside, name)}
+    if memory:
+        wires |= {"memory_write": 1, "memory_word": WORD, "memory_data": WORD}
     fixed = {CLOCK: "clk", RESET: "~reset", "s_axi_wstrb": f"{WORD // 8}'hf"}
-    joined = [name for name in members if hasattr(bridge, name)]
     core_pins = {
-        name: name if name in joined else fixed.get(name, f"{bits}'d0") if way == "in" else ""
+        name: name if name in wires else fixed.get(name, f"{bits}'d0") if way == "in" else ""
         for name, (way, bits) in members.items()
     }
-    bridge_pins = own | {name: name for name in ("rx", "tx", *joined)}
     top = f"{core}_board"
     lines = [
         f"// {core} behind a serial line of {line.baud:,} bits a second, clk of {line.clock:,} Hz.",
@@ -67,12 +78,19 @@ def board_verilog(
         "  wire reset = ~&cycle;",
         "  always @(posedge clk) if (reset) cycle <= cycle + 1'd1;",
         "",
-        *(f"  wire {_extent(members[name][1])}{name};" for name in joined),
-        *_instance(f"{core}_bridge", "bridge", bridge_pins),
-        *_instance(core, "core", core_pins),
-        "endmodule",
+        *(f"  wire {_extent(bits)}{name};" for name, bits in wires.items()),
     ]
-    return top, "\n".join([*lines, "", verilog])
+    for name, part in beside.items():
+        pins = [pin for pin in ("rx", "tx", *wires) if hasattr(part, pin)]
+        own = {"clk": "clk", "rst": "reset"} | {pin: pin for pin in pins}
+        lines += _instance(f"{core}_{name}", name, own)
+    lines += [*_instance(core, "core", core_pins), "endmodule"]
+    modules = [to_verilog(part, f"{core}_{name}")[0] for name, part in beside.items()]
+    return top, "\n".join([*lines, "", *modules])
+
+
+def _has(parts: dict[str, Part], name: str) -> bool:
+    return any(hasattr(part, name) for part in parts.values())
 
 
 def _extent(bits: int) -> str:

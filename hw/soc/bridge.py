@@ -13,8 +13,9 @@ from ..lib.queues import Queue, QueueConfig, place_queue
 from .axi import WORD
 from .uart import BYTE, UartConfig, UartReceiver, UartTransmitter
 
-_ARGUMENTS = {"R": 2, "W": 6, "S": 1, "G": 1}
+_ARGUMENTS = {"R": 2, "W": 6, "S": 1, "G": 1, "M": 5}
 """Bytes that follow the letter of a command, words of a stream apart."""
+_TO_MEMORY = {"memory_write": Out(1), "memory_word": Out(WORD), "memory_data": Out(WORD)}
 _ADDRESS = 2 * BYTE  # bits of an address as it is sent
 _ARGUMENT = _ADDRESS + WORD
 _ANSWER = BYTE + WORD
@@ -29,6 +30,8 @@ class UartBridgeConfig(Config):
     """Bits of a word of the core's streams."""
     patience: int = Parameter(default=PATIENCE, ge=1)
     """Cycles of silence after which an incomplete command is forgotten."""
+    memory_words: int = Parameter(default=0, ge=0, lt=1 << WORD)
+    """Words of 32 bits of the memory beside the core; 0: there is none."""
 
 
 class UartBridge(Part[UartBridgeConfig]):
@@ -41,6 +44,7 @@ class UartBridge(Part[UartBridgeConfig]):
       next one is complete, that one and all others of the command are dropped.
     * Words out wait in a queue of :data:`~nibbleforge.golden.soc.serial.MOST_WORDS` words of 32
       bits; the stream waits while it is full.
+    * A word for memory is written in the cycle after its last byte was received.
     """
 
     def __init__(self, config: UartBridgeConfig):
@@ -72,6 +76,7 @@ class UartBridge(Part[UartBridgeConfig]):
                 "m_axis_tdata": In(bus),
                 "m_axis_tvalid": In(1),
                 "m_axis_tready": Out(1),
+                **(_TO_MEMORY if config.memory_words else {}),
             },
         )
         self.lanes = bus // WORD
@@ -108,12 +113,16 @@ class UartBridge(Part[UartBridgeConfig]):
                 m.d.sync += self._kind.eq(self._byte)
                 with m.Switch(self._byte):
                     for letter, size in _ARGUMENTS.items():
+                        if letter == "M" and not self.config.memory_words:
+                            continue
                         with m.Case(ord(letter)):
                             m.d.sync += self._missing.eq(size)
                             m.next = "ARGUMENT"
             self._collect(m, forget)
             self._access(m)
             self._take(m, forget)
+            if self.config.memory_words:
+                self._store(m, forget)
             self._give(m, queue, there)
         return m
 
@@ -130,6 +139,9 @@ class UartBridge(Part[UartBridgeConfig]):
         for channel in ("s_axi_ar", "s_axi_aw", "s_axi_w", "s_axis_t"):
             with m.If(getattr(self, f"{channel}ready")):
                 m.d.sync += getattr(self, f"{channel}valid").eq(0)
+        if self.config.memory_words:
+            with m.If(self.memory_write):
+                m.d.sync += [self.memory_write.eq(0), self.memory_word.eq(self.memory_word + 1)]
 
     def _results(self, m: Module, platform: object) -> tuple[Queue, Signal]:
         """Words out, and how many there are."""
@@ -165,6 +177,13 @@ class UartBridge(Part[UartBridgeConfig]):
                     m.next = "TAKE"
                 with m.Case(ord("G")):
                     m.next = "COUNT"
+                if self.config.memory_words:
+                    with m.Case(ord("M")):
+                        m.d.sync += [
+                            self._words.eq(self._argument[-BYTE:]),
+                            self.memory_word.eq(self._argument[-BYTE - WORD : -BYTE]),
+                        ]
+                        m.next = "STORE"
             with m.Elif(forget):
                 m.next = "COMMAND"
 
@@ -206,6 +225,27 @@ class UartBridge(Part[UartBridgeConfig]):
                 m.d.sync += [place_of.eq(0), taken.eq(0), refused.eq(0)]
                 with m.If(self._words == 0):
                     self._reply(m, taken)
+                with m.Else():
+                    m.next = "COMMAND"
+
+    def _store(self, m: Module, forget: Value) -> None:
+        """Words for the memory."""
+        at = Signal(range(WORD // BYTE))  # the next byte's place in the word
+        stored = Signal(BYTE)
+        with m.State("STORE"):
+            with m.If(self._comes):
+                m.d.sync += [
+                    self.memory_data.eq(Cat(self.memory_data[BYTE:], self._byte)),
+                    at.eq(at + 1),
+                ]
+                with m.If(at.all()):
+                    m.d.sync += self._words.eq(self._words - 1)
+                    with m.If(self.memory_word < self.config.memory_words):
+                        m.d.sync += [self.memory_write.eq(1), stored.eq(stored + 1)]
+            with m.Elif((self._words == 0) | forget):
+                m.d.sync += [at.eq(0), stored.eq(0)]
+                with m.If(self._words == 0):
+                    self._reply(m, stored)
                 with m.Else():
                     m.next = "COMMAND"
 

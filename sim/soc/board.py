@@ -9,6 +9,7 @@ from pathlib import Path
 from ...golden.contract.design import Design
 from ...golden.contract.errors import ToolError
 from ...golden.soc.config import ShellConfig
+from ...golden.soc.serial import MEMORY_WORDS
 from ...hw.soc.board import board_verilog
 from ...hw.soc.generate import generate_core
 from ...hw.soc.uart import UartConfig
@@ -29,6 +30,8 @@ class SimulatedBoard:
         The serial line.
     optimise
         ``fast`` for whole layers, ``quick`` for short exchanges.
+    memory_words
+        Words of 32 bits of the memory with rows, if the core reads any.
     """
 
     def __init__(
@@ -37,11 +40,12 @@ class SimulatedBoard:
         config: ShellConfig,
         line: UartConfig,
         optimise: verilator.Optimise = "fast",
+        memory_words: int = MEMORY_WORDS,
     ):
         assert design.inner is not None
         self.line = line
         core = generate_core(design, config, design.inner.name)
-        top, board = board_verilog(core.name, design, config, line)
+        top, board = board_verilog(core.name, design, config, line, memory_words)
         with tempfile.TemporaryDirectory(prefix="nibbleforge-") as name:
             folder = Path(name)
             sources = [folder / f"{core.name}.v", folder / f"{top}.v"]

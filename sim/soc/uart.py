@@ -73,8 +73,24 @@ class UartTransport:
         return np.frombuffer(bytes(found), "<u4").reshape(count, width)
 
     def put(self, content: NDArray[np.uint8]) -> int:
-        """The bridge has no way to memory."""
-        raise CoreError("a serial line reaches no memory: rows need another transport.")
+        """Put bytes into the memory on the board, from its beginning on.
+
+        Raises
+        ------
+        CoreError
+            They are more than it holds.
+        """
+        words = np.frombuffer(content.tobytes() + bytes(-len(content) % 4), "<u4")
+        for start in range(0, len(words), MOST_WORDS):
+            some = words[start : start + MOST_WORDS]
+            head = b"M" + start.to_bytes(4, "little") + bytes([len(some)])
+            (stored,) = self._ask(head + some.tobytes(), 1)
+            if stored < len(some):
+                raise CoreError(
+                    f"the memory on the board holds {4 * (start + stored):,} bytes, and these rows "
+                    f"take {len(content):,}."
+                )
+        return 0
 
     def _get(self, most: int) -> bytes:
         """Words that there are, at most so many."""

@@ -141,14 +141,6 @@ def test_options_of_other_flows(refused, options, sentence):
 
 
 @pytest.mark.needs("amaranth-boards")
-def test_rows_from_memory(refused):
-    sentence = refused("export", "reglu", "--flow", "ecp5", "--preset", "tiny", "-o", "out")
-    assert sentence == (
-        "reglu_ffn reads rows from memory, and a board with a serial line alone has none."
-    )
-
-
-@pytest.mark.needs("amaranth-boards")
 @pytest.mark.parametrize("name", ["amaranth-boards", "nextpnr-ecp5", "ecppack"])
 def test_missing_tools(run, tmp_path, monkeypatch, name):
     tool = toolchain.TOOLS[name]

@@ -209,10 +209,19 @@ class Core:
             if there and ready:
                 self.results.pop(0)
 
+    async def memory(self, context, written):
+        p = self.part
+        while True:
+            both = await until(context, p.memory_write, p.memory_word, p.memory_data)
+            written[both & 0xFFFFFFFF] = both >> 32
 
-def converse(script, bus_width=32, results=()):
+
+def converse(script, bus_width=32, results=(), memory=(0, {})):
     """``script(core, ask, say, pause)`` talks to a bridge: what it asks is answered."""
-    part = UartBridge(UartBridgeConfig(line=LINE, bus_width=bus_width, patience=PATIENCE))
+    size, written = memory
+    part = UartBridge(
+        UartBridgeConfig(line=LINE, bus_width=bus_width, patience=PATIENCE, memory_words=size)
+    )
     core = Core(part, results)
     received = bytearray()
 
@@ -251,7 +260,11 @@ def converse(script, bus_width=32, results=()):
             assert byte & 256, "no stop bit"
             received.append(byte & 255)
 
-    simulate(part, host, listen, core.reads, core.writes, core.stream_in, core.stream_out)
+    async def fill(context):
+        await core.memory(context, written)
+
+    beside = [listen, core.reads, core.writes, core.stream_in, core.stream_out]
+    simulate(part, host, *beside, *([fill] if size else []))
 
 
 def words(*values):
@@ -332,12 +345,12 @@ def test_what_is_no_command_is_forgotten():
     converse(script)
 
 
-@pytest.mark.parametrize("bus_width", [32, 128])
-def test_the_board_is_clean_verilog(tmp_path, bus_width):
-    owner = unit("core/dense2k")
+@pytest.mark.parametrize(("name", "bus_width"), [("dense2k", 32), ("dense2k", 128), ("reglu", 64)])
+def test_the_board_is_clean_verilog(tmp_path, name, bus_width):
+    owner = unit(f"core/{name}")
     config = owner.presets["tiny"].replace(bus_width=bus_width)
     (design,) = owner.designs(config)
-    core = generate_core(design, config, "dense2k", name="mine")
+    core = generate_core(design, config, name, name="mine")
     line = UartConfig(clock=25_000_000, baud=1_000_000)
     top, board = board_verilog(core.name, design, config, line)
     modules = re.findall(r"^module (\w+)", board, re.MULTILINE)
@@ -350,9 +363,29 @@ def test_the_board_is_clean_verilog(tmp_path, bus_width):
     assert verilator.lint([tmp_path / "mine.v"], top, [tmp_path / "mine.vlt"]) == []
 
 
-def test_a_core_that_reads_memory_is_refused():
-    owner = unit("core/reglu")
-    config = owner.presets["tiny"]
-    (design,) = owner.designs(config)
-    with pytest.raises(UserError, match=r"^reglu_ffn reads rows from memory, "):
-        board_verilog("mine", design, config, LINE)
+def test_words_for_the_memory():
+    """What is beyond it is dropped and not counted."""
+    written = {}
+
+    async def script(core, ask, say, pause):
+        assert await ask(b"M" + words(2) + b"\x03" + words(7, 8, 9), 1) == b"\x03"
+        assert written == {2: 7, 3: 8, 4: 9}
+        assert await ask(b"M" + words(4) + b"\x02" + words(10, 11), 1) == b"\x02"
+        assert await ask(b"M" + words(5) + b"\x03" + words(12, 13, 14), 1) == b"\x01"
+        assert await ask(b"M" + words(1 << 31) + b"\x01" + words(15), 1) == b"\0"
+        assert written == {2: 7, 3: 8, 4: 10, 5: 12}
+        await say(b"M" + words(0) + b"\x02" + words(1, 2)[:7])
+        await pause(PATIENCE + 20)
+        assert await ask(b"M" + words(3) + b"\x01" + words(16), 1) == b"\x01"
+        assert written == {0: 1, 2: 7, 3: 16, 4: 10, 5: 12}
+        assert await ask(b"R\x10\0", 5) == b"\0" + words(0x12345678)
+
+    converse(script, memory=(6, written))
+
+
+def test_a_board_without_memory_knows_no_words_for_it():
+    async def script(core, ask, say, pause):
+        assert await ask(b"M", 1) == b""
+        assert await ask(b"R\x10\0", 5) == b"\0" + words(0x12345678)
+
+    converse(script)

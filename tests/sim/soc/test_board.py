@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from nibbleforge.golden.arithmetic.quantise import take_activations, take_weights
 from nibbleforge.golden.contract.layer import Layer
+from nibbleforge.golden.reglu.values import compute
+from nibbleforge.golden.soc.serial import MEMORY_WORDS
 from nibbleforge.golden.units import unit
 from nibbleforge.hw.soc.uart import UartConfig
 from nibbleforge.sim.soc.board import SimulatedBoard
@@ -12,6 +14,7 @@ from nibbleforge.sim.soc.transport import CoreError
 from nibbleforge.sim.soc.uart import UartTransport
 from nibbleforge.sim.tensors.files import Capture, sample_path
 from nibbleforge.tb.stimuli import stimuli_of
+from nibbleforge.tb.tb_reglu import drawn
 
 pytestmark = pytest.mark.needs("pyserial")
 
@@ -19,12 +22,12 @@ CLOCK = 25_000_000
 PATIENCE = 120  # seconds for an answer; the machine may be busy
 
 
-def board_of(name, preset, baud, optimise="quick", **parameters):
+def board_of(name, preset, baud, optimise="quick", memory_words=MEMORY_WORDS, **parameters):
     owner = unit(f"core/{name}")
     config = owner.presets[preset].replace(**parameters)
     (design,) = owner.designs(config)
-    board = SimulatedBoard(design, config, UartConfig(clock=CLOCK, baud=baud), optimise)
-    return board, design, config
+    line = UartConfig(clock=CLOCK, baud=baud)
+    return SimulatedBoard(design, config, line, optimise, memory_words), design, config
 
 
 def test_a_layer_of_the_sample():
@@ -77,3 +80,20 @@ def test_another_core_is_told():
         transport = UartTransport.open(port, 3_000_000, PATIENCE)
         with pytest.raises(CoreError):
             Driver(transport, design, config)
+
+
+@pytest.mark.parametrize("preset", ["tiny", pytest.param("fpga", marks=pytest.mark.slow)])
+def test_rows_come_from_the_memory_on_the_board(preset):
+    """Rows that are put there anew, and rows that are more than it holds."""
+    board, design, config = board_of("reglu", preset, 3_000_000, memory_words=1 << 12)
+    with board.running() as port:
+        driver = Driver(UartTransport.open(port, 3_000_000, PATIENCE), design, config)
+        for seed in range(2):
+            operands = drawn(config.unit, np.random.default_rng(seed), 3, (20, 24, 8), 0.5)
+            found = driver.run(operands, timeout=20 * PATIENCE)
+            assert np.array_equal(found.y, compute(config.unit, operands).y)
+        if preset == "fpga":
+            many = drawn(config.unit, np.random.default_rng(0), 1, (200, 150, 8), 0.5)
+            sentence = r"^the memory on the board holds 16,384 bytes, and these rows take [\d,]+\.$"
+            with pytest.raises(CoreError, match=sentence):
+                driver.run(many, timeout=20 * PATIENCE)
