@@ -278,7 +278,7 @@ def test_the_run_has_several_packets(tmp_path):
     [
         (
             ["dense2k", "--flow", "quartus"],
-            "there is no flow 'quartus'; the flows are verilog, fusesoc, vivado.",
+            "there is no flow 'quartus'; the flows are verilog, ecp5, fusesoc, vivado.",
         ),
         (["dense2k"], "Missing option '--flow'."),
         (["sparse", *TINY], f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."),
