@@ -5,6 +5,7 @@ from typing import Any
 from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.errors import UserError
+from ..contract.ports import Port
 from .designs import core_design, packet_core_design, stream_core_design
 from .memory import Rows, config_around
 from .registers import check_supported, in_packets, is_stream
@@ -12,9 +13,12 @@ from .stream import stream_config_around
 
 _EXTENT: dict[str, dict[str, Any]] = {
     "tiny": {"token_blocks": 2, "output_blocks": 1, "block_beats": 64, "result_beats": 64},
-    "fpga": {"token_blocks": 4, "output_blocks": 4, "block_beats": 1024},
+    "fpga": {"token_blocks": 4, "output_blocks": 4},
 }
 """Buffers of presets that need not hold the layers of a large LLM."""
+
+_BLOCKS_BITS = 1 << 19
+"""Most bits of a block of every port together in the preset ``fpga``: buffers that fit a board."""
 
 _MEMORY: dict[str, dict[str, Any]] = {"tiny": {"burst": 4, "rows_ahead": 3}}
 """Small values of what cores with a memory have beside."""
@@ -49,7 +53,8 @@ def _layer_core_of(unit: Unit) -> Unit:
     for name, parameters in unit.presets.items():
         designs = unit.designs(parameters)
         if all(_takes(design, parameters) for design in designs):
-            extent = _EXTENT.get(name, {"block_beats": 4096})
+            extent = {"block_beats": _layer_beats(name, designs, parameters)}
+            extent |= _EXTENT.get(name, {})
             fetches = any(Rows.of(design.ports(parameters)) for design in designs)
             extent = extent | _whole(designs, parameters)
             extent = extent | (_MEMORY.get(name, {}) if fetches else {})
@@ -68,6 +73,18 @@ def _layer_core_of(unit: Unit) -> Unit:
         takes=unit.takes,
         settings=unit.settings,
     )
+
+
+def _layer_beats(preset: str, designs: tuple[Design, ...], parameters: Config) -> int:
+    """Beats of the longest block: 4096, or at most 1024 where all must fit a board."""
+    if preset != "fpga":
+        return 4096
+    widths = max(sum(port.width for port in _inputs(design, parameters)) for design in designs)
+    return min(1024, 1 << (_BLOCKS_BITS // widths).bit_length() - 1)
+
+
+def _inputs(design: Design, parameters: Config) -> list[Port]:
+    return [port for port in design.ports(parameters) if port.direction == "in"]
 
 
 def _around(design: Design, parameters: Config) -> Design:

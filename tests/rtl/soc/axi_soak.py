@@ -18,9 +18,14 @@ def drawn_layer(rng):
     """A layer larger than the buffers: rows of a small one, each any number of times."""
     small = operands(int(rng.integers(1 << 32)))
     tiling = small.tiling(CONFIG.unit).results
+    whole = any(port.tiles > 1 for port in UNIT.ports(CONFIG.unit))  # blocks of results
+    step = tiling.outputs if whole else 1
     tokens, outputs = (
-        rng.integers(rows, size=rng.integers(1, MOST_BLOCKS * block + 1))
-        for rows, block in ((tiling.tokens, tiling.rows), (tiling.outputs, tiling.columns))
+        rng.integers(rows, size=step * rng.integers(1, max(1, MOST_BLOCKS * block // step) + 1))
+        for rows, block, step in (
+            (tiling.tokens, tiling.rows, 1),
+            (tiling.outputs, tiling.columns, step),
+        )
     )
     by_output = getattr(small, "BY_OUTPUT", ())
     sides = ((getattr(small, "BY_TOKEN", ("x",)), tokens), (by_output, outputs))
