@@ -26,8 +26,9 @@ _SPEC.loader.exec_module(twin)
 class Bridge:
     """The other end of a serial line: takes a few words at a time."""
 
-    def __init__(self, core):
+    def __init__(self, core, memory=0):
         self.core, self.answers = core, bytearray()
+        self.memory = np.zeros(memory, "<u4")
 
     def write(self, command):
         kind, rest = command[:1], command[1:]
@@ -43,6 +44,12 @@ class Bridge:
             assert len(words) == rest[0]
             self.core.take(words[:5, None])
             self.answers.append(min(len(words), 5))
+        elif kind == b"M":
+            first, words = int.from_bytes(rest[:4], "little"), np.frombuffer(rest[5:], "<u4")
+            assert len(words) == rest[4]
+            stored = min(len(words), len(self.memory) - first)
+            self.memory[first : first + stored] = words[:stored]
+            self.answers.append(stored)
         else:
             words = self.core.give(min(rest[0], 3))
             self.answers.append(len(words))
@@ -215,11 +222,24 @@ def test_rows_on_pynq_are_where_the_board_has_put_them():
     transport.rows.freebuffer()
 
 
-def test_a_serial_line_reaches_no_memory():
+def test_rows_go_over_a_serial_line():
+    design, config = core_of("reglu")
+    core = twin.TwinCore(design, config, address=0)
+    bridge = Bridge(core, 1024)
+    driver = Driver(UartTransport(bridge), design, config)
+    layer = small(design, config, 0)
+    core.will_run(layer, outputs_stay=False)
+    assert np.array_equal(driver.run(layer).y, compute(config.unit, layer).y)
+    image = LayerBlocks.of(design.inner, config, layer).image
+    assert bridge.memory.tobytes()[: len(image.content)] == image.content.tobytes()
+
+
+def test_rows_beyond_the_memory_at_a_serial_line():
     design, config = core_of("reglu")
     core = twin.TwinCore(design, config)
-    driver = Driver(UartTransport(Bridge(core)), design, config)
-    with pytest.raises(CoreError, match=r"^a serial line reaches no memory: rows need another "):
+    driver = Driver(UartTransport(Bridge(core, 100)), design, config)
+    sentence = r"^the memory on the board holds 400 bytes, and these rows take 1,528\.$"
+    with pytest.raises(CoreError, match=sentence):
         driver.run(small(design, config, 0))
 
 
