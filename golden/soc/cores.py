@@ -53,7 +53,7 @@ def _layer_core_of(unit: Unit) -> Unit:
     for name, parameters in unit.presets.items():
         designs = unit.designs(parameters)
         if all(_takes(design, parameters) for design in designs):
-            extent = {"block_beats": _layer_beats(name, designs, parameters)}
+            extent: dict[str, Any] = {"block_beats": _layer_beats(name, designs, parameters)}
             extent |= _EXTENT.get(name, {})
             fetches = any(Rows.of(design.ports(parameters)) for design in designs)
             extent = extent | _whole(designs, parameters)
