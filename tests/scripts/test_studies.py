@@ -69,13 +69,6 @@ def test_findings(tables):
         assert (float(gain) < 1) == but.startswith("**slower**")
 
 
-@pytest.mark.needs("amaranth-boards")
-def test_a_core_without_a_bitstream(tables):
-    ((columns, row),) = tables(bitstreams, "--unit", "reglu")
-    assert columns == ["core", "LUT4", "TRELLIS_FF", "MULT18X18D", "DP16KD", "MHz", "s"]
-    assert row[:-1] == ["core_reglu_ffn", *["-"] * 5]
-
-
 def test_balance(tables, monkeypatch):
     variants = (Variant(SparqleConfig(), 32, target="none"), Variant(SparqleConfig(), 32, False))
     monkeypatch.setattr("nibbleforge.sim.studies.balance.balance.__defaults__", (variants,))
