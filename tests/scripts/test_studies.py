@@ -10,7 +10,6 @@ from nibbleforge.scripts.studies import (
     anda_models,
     area,
     balance,
-    bitstreams,
     findings,
     nm_speed,
     reglu_speed,
