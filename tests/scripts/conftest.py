@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,3 +139,33 @@ def processes_of() -> Callable[[Path], dict[int, str]]:
         return numbers
 
     return found
+
+
+@pytest.fixture
+def interrupt(spawn, processes_of, tmp_path) -> Callable[..., None]:
+    """``interrupt(begun, *arguments, patience)``: Ctrl-C once ``begun(name)`` of a child.
+
+    The command ends as it should: nothing of it runs on, and nothing is written. ``patience`` is in
+    seconds.
+    """
+
+    def runner(begun: Callable[[str], bool], *arguments, patience: float) -> None:
+        scratch = tmp_path / "tmp"
+        scratch.mkdir()
+        process = spawn(*arguments, "-o", tmp_path / "out", TMPDIR=scratch)
+        deadline = time.monotonic() + patience
+        while not any(
+            begun(comm) and number != process.pid for number, comm in processes_of(scratch).items()
+        ):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=patience)
+        assert process.returncode == 130, err
+        assert err.splitlines()[-1] == "interrupted"
+        assert processes_of(scratch) == {}
+        assert list(scratch.iterdir()) == []
+        assert not (tmp_path / "out").exists()
+
+    return runner

@@ -1,9 +1,6 @@
 """``nibbleforge area``: what it shows and writes, every bad input, and Ctrl-C."""
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -121,25 +118,7 @@ def test_cells_without_area(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["yosys-abc", "python"])
-def test_interrupted(spawn, processes_of, tmp_path, name):
+def test_interrupted(interrupt, name):
     """Neither Yosys nor its ABC outlives the command."""
-    (tmp_path / "tmp").mkdir()
-    process = spawn(
-        *("area", "bitmap", "--preset", "fpga", "--liberty", TINY, "-o", tmp_path / "out"),
-        TMPDIR=tmp_path / "tmp",
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not any(
-        comm.startswith(name) and number != process.pid
-        for number, comm in processes_of(tmp_path / "tmp").items()
-    ):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted"
-    assert processes_of(tmp_path / "tmp") == {}
-    assert list((tmp_path / "tmp").iterdir()) == []
-    assert not (tmp_path / "out").exists()
+    command = ("area", "bitmap", "--preset", "fpga", "--liberty", TINY)
+    interrupt(lambda comm: comm.startswith(name), *command, patience=PATIENCE)

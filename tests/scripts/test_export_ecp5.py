@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
-import time
 from dataclasses import replace
 
 import pytest
@@ -153,19 +151,6 @@ def test_missing_tools(run, tmp_path, monkeypatch, name):
 
 
 @TOOLS
-def test_interrupted(spawn, processes_of, tmp_path):
+def test_interrupted(interrupt):
     """Place and route do not outlive the command, and nothing is written."""
-    (tmp_path / "tmp").mkdir()
-    process = spawn(*SMALL, "-o", tmp_path / "out", TMPDIR=tmp_path / "tmp")
-    deadline = time.monotonic() + PATIENCE
-    while not any("nextpnr" in comm for comm in processes_of(tmp_path / "tmp").values()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted"
-    assert processes_of(tmp_path / "tmp") == {}
-    assert list((tmp_path / "tmp").iterdir()) == []
-    assert not (tmp_path / "out").exists()
+    interrupt(lambda comm: "nextpnr" in comm, *SMALL, patience=PATIENCE)

@@ -4,12 +4,14 @@ import sys
 
 import pytest
 from nibbleforge.golden.bitmap import DECODER, BitmapConfig
+from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.scripts import bench, main, show, soak
 from nibbleforge.scripts.studies import (
     anda_models,
     area,
     balance,
+    bitstreams,
     findings,
     nm_speed,
     reglu_speed,
@@ -95,6 +97,17 @@ def test_areas(tables, monkeypatch):
     area_of = {row[0]: float(row[1].split()[0]) for row in sizes[1:]}
     ratio = area_of["dense2k, 16 x 16"] / area_of["sparqle, 16 x 16"]
     assert float(sparqle[2]) == pytest.approx(float(sparqle[1]) * ratio, rel=0.05)
+
+
+@pytest.mark.needs("amaranth-boards")
+def test_a_core_without_a_bitstream(tables, monkeypatch):
+    def refuse(*_, **__):
+        raise UserError("it does not fit.")
+
+    monkeypatch.setattr("nibbleforge.sim.studies.bitstreams.export", refuse)
+    ((columns, row),) = tables(bitstreams, "--unit", "reglu")
+    assert columns == ["core", "LUT4", "TRELLIS_FF", "MULT18X18D", "DP16KD", "MHz", "s"]
+    assert row[:-1] == ["core_reglu_ffn", *["-"] * 5]
 
 
 # --- pages ----------------------------------------------------------------------------------------

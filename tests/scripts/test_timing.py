@@ -1,9 +1,6 @@
 """``nibbleforge timing``: what it shows and writes, every bad input, and Ctrl-C."""
 
 import json
-import os
-import signal
-import time
 
 import pytest
 from nibbleforge.sim.tools import toolchain
@@ -94,25 +91,6 @@ def test_missing_tools(refused, monkeypatch, family, name):
 
 @pytest.mark.needs("nextpnr-ecp5")
 @pytest.mark.parametrize("name", ["python", "nextpnr"])
-def test_interrupted(spawn, processes_of, tmp_path, name):
+def test_interrupted(interrupt, name):
     """Neither synthesis nor place and route outlives the command."""
-    (tmp_path / "tmp").mkdir()
-    process = spawn(
-        *("timing", "dense2k", "--preset", "fpga", "-o", tmp_path / "out"),
-        TMPDIR=tmp_path / "tmp",
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not any(
-        name in comm and number != process.pid
-        for number, comm in processes_of(tmp_path / "tmp").items()
-    ):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted"
-    assert processes_of(tmp_path / "tmp") == {}
-    assert list((tmp_path / "tmp").iterdir()) == []
-    assert not (tmp_path / "out").exists()
+    interrupt(lambda comm: name in comm, "timing", "dense2k", "--preset", "fpga", patience=PATIENCE)
