@@ -26,6 +26,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One parameter; may be given several times."),
 ]
+TopName = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Top module; prefix of all others.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace files of another design or configuration.")
+]
 Model = Annotated[
     str, typer.Option(metavar="M", help="smollm2, a Hugging Face folder or a GGUF file.")
 ]

@@ -10,7 +10,17 @@ from ...sim.fpga.boards import BOARDS
 from ...sim.fpga.flows import FLOWS, flow
 from ...sim.fpga.folder import Built, export
 from ...sim.tools.results import new_files
-from ..options import ConfigFile, Output, Preset, Settings, UnitName, check_number, configure
+from ..options import (
+    ConfigFile,
+    Force,
+    Output,
+    Preset,
+    Settings,
+    TopName,
+    UnitName,
+    check_number,
+    configure,
+)
 from ..show import console, progress, table
 from .timing import MOST_SEEDS, show_clocks, show_timing
 
@@ -27,12 +37,8 @@ def command(
     design: Annotated[
         str | None, typer.Option(metavar="NAME", help="Design of a unit that has several.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace files of another design or configuration.")
-    ] = False,
+    name: TopName = None,
+    force: Force = False,
     board: Annotated[
         str | None, typer.Option(metavar="|".join(BOARDS), help="Board of --flow ecp5.")
     ] = None,

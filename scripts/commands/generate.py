@@ -9,7 +9,17 @@ from ...golden.contract.errors import UserError
 from ...hw.generate import RESETS, Generated, Reset, generate
 from ...hw.soc.generate import generate_core
 from ...sim.tools.results import new_files
-from ..options import ConfigFile, Output, Preset, Settings, UnitName, configure, with_cores
+from ..options import (
+    ConfigFile,
+    Force,
+    Output,
+    Preset,
+    Settings,
+    TopName,
+    UnitName,
+    configure,
+    with_cores,
+)
 from ..show import console
 
 
@@ -25,12 +35,8 @@ def command(
     inner: Annotated[
         str | None, typer.Option("--unit", metavar="UNIT", help="Unit inside a `core`.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Top module; prefix of all others.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace files of another design or configuration.")
-    ] = False,
+    name: TopName = None,
+    force: Force = False,
 ) -> None:
     """Generate the Verilog of a unit."""
     (chosen,) = with_cores([unit], [inner] if inner else [])
