@@ -15,6 +15,7 @@ from ..golden.contract.events import Event
 from ..golden.contract.ports import Port
 from ..golden.version import VERSION
 from .lib.emission import to_verilog
+from .lib.verilog_module import Net
 from .units import component
 
 Reset = Literal["high", "low"]
@@ -255,7 +256,7 @@ def describe_events(events: tuple[Event, ...]) -> dict[str, Any]:
 def _template(design: Design, config: Config, top: str, reset: Reset) -> str:
     """An instance with every port connected to a wire of the same name, to be pasted."""
     clock, level, *wires = _signals(design, config, reset)
-    declarations = "".join(f"wire {_range(width)}{name};\n" for width, name in wires)
+    declarations = "".join(f"{Net(name, width).declaration()};\n" for width, name in wires)
     connections = ",\n".join(f"  .{name}({name})" for _, name in (clock, level, *wires))
     return (
         f"// Instantiation template of {top}\n{declarations}\n{top} {top}_0 (\n{connections}\n);\n"
@@ -272,10 +273,6 @@ def _signals(design: Design, config: Config, reset: Reset) -> list[tuple[int, st
             (port.width, f"{port.name}_payload"),
         ]
     return [*found, (sum(event.width for event in design.events(config)), "events")]
-
-
-def _range(width: int) -> str:
-    return f"[{width - 1}:0] " if width > 1 else ""
 
 
 def waivers(top: str) -> str:

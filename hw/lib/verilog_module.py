@@ -293,11 +293,12 @@ def write(module: Module, comment: str) -> str:
     lines.append(f"module {module.name} (\n{ports}\n);")
     lines += [f"  {net.declaration()};" for net in module.nets.values() if not net.direction]
     for statement in module.statements:
-        lines += _lines(statement)
+        lines += lines_of(statement)
     return "\n".join([*lines, "endmodule"]) + "\n"
 
 
-def _lines(statement: Statement) -> list[str]:
+def lines_of(statement: Statement) -> list[str]:
+    """A statement as lines of a module."""
     if isinstance(statement, Assign):
         choices = _choices(statement.value)
         if len(choices) >= _CHAIN:

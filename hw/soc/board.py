@@ -6,6 +6,7 @@ from ...golden.soc.memory import fetching
 from ...golden.soc.serial import MEMORY_WORDS
 from ..lib.base import Part
 from ..lib.emission import to_verilog
+from ..lib.verilog_module import Instance, Net, lines_of
 from .axi import CLOCK, RESET, WORD, signals
 from .bridge import UartBridge, UartBridgeConfig
 from .ram import RowMemory, RowMemoryConfig
@@ -78,25 +79,16 @@ def board_verilog(
         "  wire reset = ~&cycle;",
         "  always @(posedge clk) if (reset) cycle <= cycle + 1'd1;",
         "",
-        *(f"  wire {_extent(bits)}{name};" for name, bits in wires.items()),
+        *(f"  {Net(name, bits).declaration()};" for name, bits in wires.items()),
     ]
     for name, part in beside.items():
         pins = [pin for pin in ("rx", "tx", *wires) if hasattr(part, pin)]
         own = {"clk": "clk", "rst": "reset"} | {pin: pin for pin in pins}
-        lines += _instance(f"{core}_{name}", name, own)
-    lines += [*_instance(core, "core", core_pins), "endmodule"]
+        lines += lines_of(Instance(f"{core}_{name}", name, own))
+    lines += [*lines_of(Instance(core, "core", core_pins)), "endmodule"]
     modules = [to_verilog(part, f"{core}_{name}")[0] for name, part in beside.items()]
     return top, "\n".join([*lines, "", *modules])
 
 
 def _has(parts: dict[str, Part], name: str) -> bool:
     return any(hasattr(part, name) for part in parts.values())
-
-
-def _extent(bits: int) -> str:
-    return f"[{bits - 1}:0] " if bits > 1 else ""
-
-
-def _instance(module: str, name: str, pins: dict[str, str]) -> list[str]:
-    connected = ",\n".join(f"    .{pin}({net})" for pin, net in pins.items())
-    return [f"  {module} {name} (", connected, "  );"]

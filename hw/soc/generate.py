@@ -13,6 +13,7 @@ from ...golden.soc.registers import RegisterMap, in_packets, result_port, result
 from ...golden.soc.unit import pass_beats, registers
 from ..generate import Generated, check_name, describe_design, describe_events, header, waivers
 from ..lib.emission import to_verilog
+from ..lib.verilog_module import Net
 from ..units import component
 from .axi import CLOCK, RESET, AxiCore, signals
 from .core import Core
@@ -186,9 +187,6 @@ def _fields(port: Port) -> list[dict[str, Any]]:
 
 def _template(members: dict[str, tuple[str, int]], top: str) -> str:
     """An instance with every signal connected to a wire of the same name, to be pasted."""
-    wires = "".join(
-        f"wire {f'[{bits - 1}:0] ' if bits > 1 else ''}{name};\n"
-        for name, (_, bits) in members.items()
-    )
+    wires = "".join(f"{Net(name, bits).declaration()};\n" for name, (_, bits) in members.items())
     connections = ",\n".join(f"  .{name}({name})" for name in members)
     return f"// Instantiation template of {top}\n{wires}\n{top} {top}_0 (\n{connections}\n);\n"

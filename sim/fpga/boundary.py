@@ -3,6 +3,7 @@
 from typing import Any
 
 from ...hw.generate import Generated
+from ...hw.lib.verilog_module import Instance, Net, lines_of
 
 UNIT = "unit"
 """Instance of the design within the boundary."""
@@ -19,24 +20,22 @@ def boundary(design: Generated) -> tuple[str, str]:
     clock = design.manifest["clock"]["name"]
     ports = [f"input {clock}"]
     body = []
-    pins = [f".{clock}({clock})"]
+    pins = {clock: clock}
     for name, (way, bits) in _signals(design.manifest).items():
-        extent = f"[{bits - 1}:0] " if bits > 1 else ""
-        inside = f"{name}_inside"
-        pins.append(f".{name}({inside})")
+        inside = pins[name] = f"{name}_inside"
+        ports.append(Net(name, bits, f"{way}put", register=way == "out").declaration())
+        declared = f"{Net(inside, bits, register=way == 'in').declaration()};"
         if way == "in":
-            ports.append(f"input {extent}{name}")
-            body.append(f"  (* keep *) reg {extent}{inside};")  # not to be drawn into a memory
+            body.append(f"  (* keep *) {declared}")  # not to be drawn into a memory
             body.append(f"  always @(posedge {clock}) {inside} <= {name};")
         else:
-            ports.append(f"output reg {extent}{name}")
-            body.append(f"  wire {extent}{inside};")
+            body.append(f"  {declared}")
             body.append(f"  always @(posedge {clock}) {name} <= {inside};")
     separator = ",\n  "
     lines = [
         f"module {top} (\n  {separator.join(ports)}\n);",
         *body,
-        f"  {design.name} {UNIT} (\n  {separator.join(pins)}\n  );",
+        *lines_of(Instance(design.name, UNIT, pins)),
         "endmodule",
     ]
     return top, "\n".join([design.verilog, *lines, ""])

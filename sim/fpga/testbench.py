@@ -16,6 +16,7 @@ from ...golden.soc.config import ShellConfig
 from ...golden.soc.registers import ADDRESS_BITS, Register
 from ...golden.soc.unit import SETTLE
 from ...golden.version import VERSION
+from ...hw.lib.verilog_module import Net
 from ...hw.soc.axi import signals
 from ...hw.soc.generate import GeneratedCore
 from .run import GoldenRun, drawn
@@ -134,11 +135,11 @@ def _memory_model(top: str, run: GoldenRun) -> str:
 
 def _declarations(members: dict[str, tuple[str, int]]) -> str:
     """Signals of the core; what it takes is a register of the testbench."""
-    lines = []
-    for name, (way, bits) in members.items():
-        extent = f"[{bits - 1}:0] " if bits > 1 else ""
-        lines.append(f"  reg {extent}{name} = 0;" if way == "in" else f"  wire {extent}{name};")
-    return "\n".join(lines)
+    nets = (
+        Net(name, bits, register=way == "in", init="0" if way == "in" else "")
+        for name, (way, bits) in members.items()
+    )
+    return "\n".join(f"  {net.declaration()};" for net in nets)
 
 
 def _lines(

@@ -9,6 +9,7 @@ from ...golden.soc.config import ShellConfig
 from ...golden.soc.memory import FetchingConfig
 from ...golden.soc.registers import ADDRESS_BITS
 from ...golden.version import VERSION
+from ...hw.lib.verilog_module import Instance, Net, lines_of
 from ...hw.soc.axi import CLOCK, RESET, signals
 from ...hw.soc.generate import GeneratedCore
 from .folder import Added, Flow
@@ -83,16 +84,15 @@ def _wrapper(
             text = f"XIL_INTERFACENAME {interface}, {parameters[interface]}"
             attributes.append(f'X_INTERFACE_PARAMETER = "{text}"')
         seen.add(interface)
-        extent = f"[{bits - 1}:0] " if bits > 1 else ""
         lines = "\n".join(f"  (* {attribute} *)" for attribute in attributes)
-        ports.append(f"{lines}\n  {way}put wire {extent}{name}")
-    connections = ",\n".join(f"    .{name}({name})" for name in members)
+        ports.append(f"{lines}\n  {way}put {Net(name, bits).declaration()}")
+    inside = "\n".join(lines_of(Instance(core.name, "core", {name: name for name in members})))
     listed = ",\n".join(ports)
     return (
         f"// {core.name} with the attributes from which Vivado infers its interfaces.\n"
         f"// Made by nibbleforge {VERSION}; this file belongs to whoever generated it.\n\n"
         f"module {core.name}_ip (\n{listed}\n);\n\n"
-        f"  {core.name} core (\n{connections}\n  );\n\nendmodule\n"
+        f"{inside}\n\nendmodule\n"
     )
 
 
