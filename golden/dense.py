@@ -1,19 +1,22 @@
-"""Dense output-stationary array: the baselines ``dense`` (2K cycles) and ``dense2k`` (K cycles).
+"""Dense output-stationary array: the baselines ``dense`` (two passes) and ``dense2k`` (one).
 
 ``dense`` works off both k-bit halves of a 2k-bit activation one after the other on k-bit
-multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. The schedule is the one
-that the docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
+multipliers; ``dense2k`` takes the whole activation at once on 2k-bit ones. A beat holds ``lanes``
+(L) consecutive input features, a short final one filled up with 0. The schedule is the one that the
+docstring of :class:`nibbleforge.hw.dense.DenseArray` states.
 """
 
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
 from .contract.config import Config
 from .contract.design import Design, Unit
+from .contract.elements import Tree, check_lanes, check_tree
 from .contract.events import Counts, Event
 from .contract.layer import (
     WEIGHT_BITS,
@@ -46,13 +49,19 @@ class DenseConfig(GroupedConfig):
     """1: one pass on 2k-bit multipliers; 2: low half, then high half, on k-bit multipliers."""
     recode: Literal["balanced", "twos"] = "balanced"
     """Coding of the halves; matters only with two passes."""
+    lanes: int = Parameter(default=1, ge=1, le=32)
+    """Input features a beat, which an element multiplies and adds up in one step (L)."""
+    tree: Tree = "operators"
+    """How an element adds up the products of its lanes."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
     """Largest in_features; sizes the accumulators."""
 
     @model_validator(mode="after")
-    def _check_groups(self) -> "DenseConfig":
+    def _check(self) -> "DenseConfig":
+        check_tree(self.tree, self.lanes)
         if self.grouped:
             self._check_max_k(self.max_k)
+            check_lanes(self.lanes, self.weight_group)
         return self
 
     @property
@@ -94,27 +103,34 @@ class DenseConfig(GroupedConfig):
     @property
     def macs_per_step(self) -> int:
         """Multiply-accumulates the array does in one step."""
-        return self.rows * self.columns
+        return self.rows * self.columns * self.lanes
+
+    def beats(self, in_features: int) -> int:
+        """Beats of a tile on each input."""
+        return -(-in_features // self.lanes)
 
 
 # --- ports and events -------------------------------------------------------------------------
 
 
 def ports(config: DenseConfig) -> tuple[Port, ...]:
-    """Ports of the array."""
+    """Ports of the array; lane j of row (or column) n is element n * lanes + j."""
+    rows, columns, lanes = config.rows, config.columns, config.lanes
     x = (
-        Field("value", config.activation_bits, "activation of each row", True, config.rows),
-        Field("last", 1, "final input feature of the tile", made="part"),
+        Field(
+            "value", config.activation_bits, "activation of each row and lane", True, rows * lanes
+        ),
+        Field("last", 1, "final beat of the tile", made="part"),
     )
-    w = (Field("value", WEIGHT_BITS, "weight of each column", True, config.columns),)
+    w = (Field("value", WEIGHT_BITS, "weight of each column and lane", True, columns * lanes),)
     y = (
-        Field("value", config.accumulator_bits, "sum of each column", True, config.columns),
+        Field("value", config.accumulator_bits, "sum of each column", True, columns),
         Field("last", 1, "final row of the tile", made="block"),
     )
     return (
-        Port("x", "in", x, "activations, one input feature a beat", "tokens"),
-        Port("w", "in", w, "weights, one input feature a beat", "outputs"),
-        Port("y", "out", y, "results, one row a beat, row 0 first", "results", beats=config.rows),
+        Port("x", "in", x, "activations, L input features a beat", "tokens"),
+        Port("w", "in", w, "weights, L input features a beat", "outputs"),
+        Port("y", "out", y, "results, one row a beat, row 0 first", "results", beats=rows),
     )
 
 
@@ -126,8 +142,8 @@ def events(config: DenseConfig) -> tuple[Event, ...]:
 def bandwidth(config: DenseConfig) -> dict[str, float]:
     """Bits per cycle on each input in steady state."""
     return {
-        "x": (config.rows * config.activation_bits + 1) / config.passes,
-        "w": config.columns * WEIGHT_BITS / config.passes,
+        "x": (config.rows * config.lanes * config.activation_bits + 1) / config.passes,
+        "w": config.columns * config.lanes * WEIGHT_BITS / config.passes,
     }
 
 
@@ -138,16 +154,16 @@ def schedule(config: DenseConfig, layer: Layer) -> Schedule:
     """Golden schedule of a layer: every tile of its tiling in one run."""
     check(config, layer)
     tiling = layer.tiling(config)
-    features = layer.features
-    period = max(config.passes * features, config.rows)
-    ends = config.passes * features + period * np.arange(len(tiling))  # final step of each tile
+    beats = config.beats(layer.features)
+    work = config.passes * beats
+    period = max(work, config.rows)
+    ends = work + period * np.arange(len(tiling))  # final step of each tile
     starts = np.concatenate([[1], ends[:-1] + 1])
-    feature = np.arange(features)
-    taken = (starts[:, None] - 1 + config.passes * feature).ravel()
-    steps = starts[:, None] + np.arange(config.passes * features)
+    taken = (starts[:, None] - 1 + config.passes * np.arange(beats)).ravel()
+    steps = starts[:, None] + np.arange(work)
     steps[:, -1] = ends
     rows = (ends[:, None] + 1 + np.arange(config.rows)).ravel()
-    waits = (ends[1:, None] - 1 - np.arange(period - config.passes * features)).ravel()
+    waits = (ends[1:, None] - 1 - np.arange(period - work)).ravel()
     every = np.full(steps.size, config.macs_per_step)
     pulses = {
         "macs": Pulses(steps.ravel().astype(np.int64), every.astype(np.int64)),
@@ -166,21 +182,19 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
     check(config, layer)
     x_port, w_port, y_port = ports(config)
     tiling = layer.tiling(config)
-    features = layer.features
-    x = tiling.blocks_of_tokens(layer.x).transpose(0, 2, 1)  # block, feature, row
-    w = tiling.blocks_of_outputs(layer.w).transpose(0, 2, 1)
+    beats = config.beats(layer.features)
+    x = _by_beat(config, tiling.blocks_of_tokens(layer.x))
+    w = _by_beat(config, tiling.blocks_of_outputs(layer.w))
     y = tiling.split_result(sums(config, layer))
     token, output = tiling.order.T
     return {
         "x": Beats(
-            x_port.pack(
-                value=x.reshape(-1, config.rows), last=final_of(features, tiling.token_blocks)
-            ),
-            np.stack([token * features, np.full(len(tiling), features)], axis=1),
+            x_port.pack(value=x, last=final_of(beats, tiling.token_blocks)),
+            np.stack([token * beats, np.full(len(tiling), beats)], axis=1),
         ),
         "w": Beats(
-            w_port.pack(value=w.reshape(-1, config.columns)),
-            np.stack([output * features, np.full(len(tiling), features)], axis=1),
+            w_port.pack(value=w),
+            np.stack([output * beats, np.full(len(tiling), beats)], axis=1),
         ),
         "y": Beats(
             y_port.pack(
@@ -188,6 +202,15 @@ def traffic(config: DenseConfig, layer: Layer) -> dict[str, Beats]:
             )
         ),
     }
+
+
+def _by_beat(config: DenseConfig, blocks: NDArray) -> NDArray:
+    """``(blocks, n, features)`` to ``(blocks * beats, n * lanes)``, filled up with 0."""
+    number, size, features = blocks.shape
+    lanes, beats = config.lanes, config.beats(features)
+    padded = np.pad(blocks, ((0, 0), (0, 0), (0, beats * lanes - features)))
+    by_beat = padded.reshape(number, size, beats, lanes).transpose(0, 2, 1, 3)
+    return by_beat.reshape(-1, size * lanes)
 
 
 def cycles(config: DenseConfig, workload: Workload) -> Counts:
@@ -199,19 +222,21 @@ def cycles(config: DenseConfig, workload: Workload) -> Counts:
         return _cycles(config, tiles, in_features)
     groups = weight_groups(config, in_features)
     array = config.array
-    between = (groups - 1) * max(config.passes * config.weight_group, config.rows)
+    work = config.passes * config.beats(config.weight_group)
+    between = (groups - 1) * max(work, config.rows)
     front = _cycles(array, tiles * groups, config.weight_group)
     return joined_counts(config, front, tiles, groups, tiles * between)
 
 
 def _cycles(config: DenseConfig, tiles: int, in_features: int) -> Counts:
     """Counts of so many tiles."""
-    work = config.passes * in_features
+    beats = config.beats(in_features)
+    work = config.passes * beats
     period = max(work, config.rows)
     totals = {
         "macs": tiles * work * config.macs_per_step,
-        "x_beats": tiles * in_features,
-        "w_beats": tiles * in_features,
+        "x_beats": tiles * beats,
+        "w_beats": tiles * beats,
         "y_beats": tiles * config.rows,
         "tiles": tiles,
         "stall_operands": 0,
@@ -223,7 +248,7 @@ def _cycles(config: DenseConfig, tiles: int, in_features: int) -> Counts:
 ARRAY = Design(
     name="dense_array",
     summary="dense output-stationary array, one or two passes over INT4 weights",
-    law="1 + passes*K + (tiles - 1) * max(passes*K, rows) + rows",
+    law="1 + work + (tiles - 1) * max(work, rows) + rows, work = passes * ceil(K/lanes)",
     ports=ports,
     events=events,
     bandwidth=bandwidth,

@@ -1,27 +1,39 @@
 """Dense output-stationary array: the baselines ``dense`` and ``dense2k``."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.dense import DenseConfig, design
 from .grouped import GroupedArray
 from .lib.base import Part, Unit
-from .lib.elements import ElementConfig, control_layout, place_columns
+from .lib.elements.element import ElementConfig, control_layout
+from .lib.elements.rows import RowElements
 from .lib.emission import place
 from .lib.streams import RowDrain, RowDrainConfig, registered
 
 
+def elements(config: DenseConfig) -> RowElements:
+    """The elements of a row."""
+    element = ElementConfig(
+        operand_bits=config.operand_bits,
+        lanes=config.lanes,
+        result_bits=config.accumulator_bits,
+        shift=config.k if config.passes == 2 else 0,
+    )
+    return RowElements(element, config.columns, config.tree)
+
+
 class DenseRow(Part[DenseConfig]):
-    """C processing elements that share a token's activation."""
+    """C processing elements that share a token's activations."""
 
     def __init__(self, config: DenseConfig):
+        self.elements = elements(config)
         super().__init__(
             config,
             {
-                "x": In(config.activation_bits),
-                "w": In(config.columns * WEIGHT_BITS),
+                "x": In(config.lanes * config.activation_bits),
+                "w": In(self.elements.weights),
                 "control": In(control_layout),
                 "below": In(config.columns * config.accumulator_bits),
                 "result": Out(config.columns * config.accumulator_bits),
@@ -30,22 +42,20 @@ class DenseRow(Part[DenseConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        operand = Signal(signed(self.config.operand_bits))
-        m.d.comb += operand.eq(self._operand())
-        element = ElementConfig(
-            operand_bits=self.config.operand_bits,
-            result_bits=self.config.accumulator_bits,
-            shift=self.config.k if self.config.passes == 2 else 0,
-        )
-        place_columns(m, platform, element, self.config.columns, self, operand)
+        bits = self.config.operand_bits
+        operands = Signal(signed(self.config.lanes * bits))
+        for lane in range(self.config.lanes):
+            activation = self.x.word_select(lane, self.config.activation_bits)
+            m.d.comb += operands.word_select(lane, bits).eq(self._operand(activation))
+        self.elements.place(m, platform, self, operands)
         return m
 
-    def _operand(self) -> object:
+    def _operand(self, activation: Value) -> Value:
         """The whole activation, or its half of this pass."""
         k = self.config.k
         if self.config.passes == 1:
-            return self.x.as_signed()
-        low, high = self.x[:k], self.x[k:]
+            return activation.as_signed()
+        low, high = activation[:k], activation[k:]
         if self.config.recode == "twos":
             return Mux(self.control.high, high.as_signed(), low)
         return Mux(self.control.high, (high + low[-1])[:k], low).as_signed()
@@ -54,17 +64,19 @@ class DenseRow(Part[DenseConfig]):
 class DenseArray(Unit[DenseConfig]):
     """R x C output-stationary array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
 
-    ``x`` brings the R activations of one input feature a beat, ``last`` on the tile's final one;
-    ``w`` brings the C weights of the same feature; ``y`` gives R rows of C sums, row 0 first.
-    With two passes the array first multiplies the low halves of a beat, then the high halves.
+    ``x`` brings the R activations of each of L input features a beat, ``last`` on the tile's final
+    one, where lanes that are left are 0; ``w`` brings the C weights of the same features; ``y``
+    gives R rows of C sums, row 0 first. With two passes the array first multiplies the low halves
+    of a beat, then the high halves.
 
-    * Throughput: ``passes`` cycles an input feature; tiles follow each other without a bubble as
-      long as ``passes * K >= R``, since sums drain while the next tile accumulates.
+    * Throughput: ``passes`` cycles a beat; tiles follow each other without a bubble as long as
+      their ``B = ceil(K / L)`` beats take ``passes * B >= R`` cycles, since sums drain while the
+      next tile accumulates.
     * Latency: a beat taken in cycle t is multiplied from t + 1 on; the tile's first row leaves in
       the cycle after its final step.
-    * Schedule: final step of tile i ``e[i] = e[i-1] + max(passes * K[i], R)``,
-      ``e[0] = passes * K[0]``; its row r leaves in ``e[i] + 1 + r``; its feature f is taken in
-      ``e[i-1] + passes * f`` (``e[-1] = 0``), so that a run takes ``e[-1] + R + 1`` cycles.
+    * Schedule: final step of tile i ``e[i] = e[i-1] + max(passes * B[i], R)``,
+      ``e[0] = passes * B[0]``; its row r leaves in ``e[i] + 1 + r``; its beat b is taken in
+      ``e[i-1] + passes * b`` (``e[-1] = 0``), so that a run takes ``e[-1] + R + 1`` cycles.
 
     Stalls while an operand is missing, and at a tile's end while the tile before still drains.
 
@@ -87,6 +99,8 @@ class DenseArray(Unit[DenseConfig]):
         control = Signal(control_layout)
         self._sequence(m, x, w, control, drain)
 
+        weights = elements(config).decode(m, platform, w.payload.value.as_value())
+        lanes = config.lanes
         below = Const(0, config.columns * config.accumulator_bits)
         for r in reversed(range(config.rows)):
             row = DenseRow(config)
@@ -95,8 +109,8 @@ class DenseArray(Unit[DenseConfig]):
                 platform,
                 f"row_{r}",
                 row,
-                x=x.payload.value[r],
-                w=w.payload.value,
+                x=x.payload.value.as_value().word_select(r, lanes * config.activation_bits),
+                w=weights,
                 control=control,
                 below=below,
             )

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.anda.config import AndaConfig
 from ...golden.contract.layer import WEIGHT_BITS
-from ..lib.adders import binary_tree, carry_save
+from ..lib.adders import binary_tree, carry_save, spread
 from ..lib.base import Part
 
 control_layout = data.StructLayout({"step": 1, "first": 1, "load": 1})
@@ -14,11 +14,6 @@ control_layout = data.StructLayout({"step": 1, "first": 1, "load": 1})
 
 weights_layout = data.StructLayout({"take": 1, "swap": 1})
 """What all weight registers do: take a beat, make what they took the active weights."""
-
-
-def spread(bit: Value, count: int) -> Value:
-    """So many copies of a bit; a choice simulates faster than a concatenation."""
-    return Mux(bit, Const((1 << count) - 1, count), Const(0, count))
 
 
 class WeightRegisters(Part[AndaConfig]):

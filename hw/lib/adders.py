@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 
 def carry_save(
@@ -40,6 +40,11 @@ def carry_save(
         rows = {k: Cat(*parts) for k, parts in after.items()}
         level += 1
     return [_sum_of_two(rows, lane, lanes)[:width] for lane in range(lanes)]
+
+
+def spread(bit: Value, count: int) -> Value:
+    """So many copies of a bit; a choice simulates faster than a concatenation."""
+    return Mux(bit, Const((1 << count) - 1, count), Const(0, count))
 
 
 def _sum_of_two(rows: Mapping[int, Value], lane: int, lanes: int) -> Value:

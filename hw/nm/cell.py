@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.layer import WEIGHT_BITS
 from ...golden.nm.config import ACTIVATION_BITS, NMConfig
 from ..lib.base import Part
-from ..lib.elements import ElementConfig, MultiplyAccumulate
+from ..lib.elements.element import ElementConfig, MultiplyAccumulate
 from ..lib.emission import place
 
 slot_layout = data.StructLayout({"step": 1, "first": 1, "last": 1})

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.layer import WEIGHT_BITS
 from ...golden.sparqle.config import SparqleConfig
 from ..lib.base import Part
-from ..lib.elements import ElementConfig, MultiplyAccumulate, control_layout, place_columns
+from ..lib.elements.element import ElementConfig, MultiplyAccumulate, control_layout
+from ..lib.elements.rows import RowElements
 from ..lib.emission import place
 
 
@@ -43,7 +44,7 @@ class HybridRow(Part[SparqleConfig]):
             shift=config.k,
             loads="accumulator",
         )
-        place_columns(m, platform, element, config.columns, self, operand)
+        RowElements(element, config.columns).place(m, platform, self, operand)
         if config.asymmetric:
             ones = MultiplyAccumulate(
                 element.replace(result_bits=config.ones_bits, multiplies=False)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.contract.layer import WEIGHT_BITS
 from ...golden.sparqle.config import SparqleConfig, bitmap_port, lsb_port, values_port
 from ..lib.base import Part, payload_layout
-from ..lib.elements import control_layout
+from ..lib.elements.element import control_layout
 from ..lib.emission import place
 from ..lib.networks import count_set
 from .decoder import ListDecoder, index_bits

@@ -1,16 +1,16 @@
-"""Processing elements that arrays of integers share."""
+"""The element: products of its lanes, an accumulator and a result register."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
 
-from ...golden.contract.config import Config
-from ...golden.contract.layer import WEIGHT_BITS
-from .base import Part
-from .emission import place
+from ....golden.contract.config import Config
+from ....golden.contract.layer import WEIGHT_BITS
+from ..adders import binary_tree
+from ..base import Part
 
 control_layout = data.StructLayout({"enable": 1, "first": 1, "high": 1, "load": 1, "pull": 1})
 """What elements do: accumulate, from 0 on, a high half; load and pull results."""
@@ -20,7 +20,9 @@ class ElementConfig(Config):
     """Parameters of a processing element."""
 
     operand_bits: int = Parameter(ge=1)
-    """Bits of an activation, or of its half."""
+    """Bits of an activation, of its half, or of what is added up."""
+    lanes: int = Parameter(default=1, ge=1)
+    """Products a cycle (L)."""
     result_bits: int = Parameter(ge=1)
     """Bits of a sum."""
     shift: int = Parameter(default=0, ge=0)
@@ -30,19 +32,29 @@ class ElementConfig(Config):
     multiplies: bool = True
     """Whether there are weights; else all of them are 1."""
 
+    @property
+    def product_bits(self) -> int:
+        """Bits of the sum of a cycle's products, signed."""
+        return dot_bits(self.operand_bits, self.lanes) if self.multiplies else self.operand_bits
+
+
+def dot_bits(operand_bits: int, lanes: int) -> int:
+    """Bits of the sum of so many products of signed operands and INT4 weights."""
+    return (lanes << (operand_bits + WEIGHT_BITS - 2)).bit_length() + 1
+
 
 class MultiplyAccumulate(Part[ElementConfig]):
-    """One multiplier, one accumulator and one result register.
+    """L multipliers, one accumulator and one result register.
 
-    With ``enable``: ``accumulator = (first ? 0 : accumulator) + (x * w << (high ? shift : 0))``.
-    With ``load`` the result takes this sum (only with ``enable``) or the accumulator, with ``pull``
+    With ``enable``: ``accumulator = (first ? 0 : accumulator) + (x . w << (high ? shift : 0))``,
+    ``x . w`` being the sum of the products of all lanes. With ``load`` the result takes this sum (only with ``enable``) or the accumulator, with ``pull``
     the result of the element before.
     """
 
     def __init__(self, config: ElementConfig):
-        ports = {"x": In(signed(config.operand_bits))}
+        ports = {"x": In(signed(config.lanes * config.operand_bits))}
         if config.multiplies:
-            ports["w"] = In(signed(WEIGHT_BITS))
+            ports["w"] = In(signed(config.lanes * WEIGHT_BITS))
         result = signed(config.result_bits)
         super().__init__(
             config,
@@ -69,42 +81,24 @@ class MultiplyAccumulate(Part[ElementConfig]):
         return m
 
     def _addend(self, m: Module) -> Value:
-        """The product, or the activation, at its place."""
+        """The products, or the activation, at their place."""
         addend: Value = self.x
         if self.config.multiplies:
-            product = Signal(signed(len(self.x) + WEIGHT_BITS))
-            m.d.comb += product.eq(self.x * self.w)
-            addend = product
+            addend = Signal(signed(self.config.product_bits), name="product")
+            m.d.comb += addend.eq(binary_tree(self._products(m)))
         shift = self.config.shift
         return Mux(self.control.high, addend << shift, addend) if shift else addend
 
-
-def place_columns(
-    m: Module, platform: object, element: ElementConfig, columns: int, row: Any, x: Value
-) -> None:
-    """Put C elements that share an activation into a row.
-
-    Parameters
-    ----------
-    element, columns
-        The element, and how many there are.
-    row
-        The part: its ``w``, ``control`` and ``below`` go to the elements, a word each of the
-        first and the last, and their results to the words of its ``result``.
-    x
-        The activation, as wide as the element takes it.
-    """
-    bits = element.result_bits
-    for column in range(columns):
-        pe = MultiplyAccumulate(element)
-        place(
-            m,
-            platform,
-            f"pe_{column}",
-            pe,
-            x=x,
-            w=row.w.word_select(column, WEIGHT_BITS),
-            control=row.control,
-            below=row.below.word_select(column, bits),
-        )
-        m.d.comb += row.result.word_select(column, bits).eq(pe.result)
+    def _products(self, m: Module) -> list[Value]:
+        """Product of each lane."""
+        bits, lanes = self.config.operand_bits, self.config.lanes
+        if lanes == 1:
+            return [self.x * self.w]
+        products = []
+        for lane in range(lanes):
+            product = Signal(signed(bits + WEIGHT_BITS), name=f"product_{lane}")
+            x = self.x.word_select(lane, bits).as_signed()
+            w = self.w.word_select(lane, WEIGHT_BITS).as_signed()
+            m.d.comb += product.eq(x * w)
+            products.append(product)
+        return products

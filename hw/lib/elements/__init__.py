@@ -1,0 +1,1 @@
+"""Processing elements that arrays of integers share: lanes, adder trees, accumulators."""

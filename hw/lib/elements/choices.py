@@ -1,0 +1,118 @@
+"""What weights choose, decoded once a column for all rows of an array.
+
+A vector has a bit for each pair or lane and column, columns innermost: bit ``i`` is of column
+``i % C``.
+"""
+
+from typing import Literal
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+from pydantic import Field as Parameter
+
+from ....golden.contract.config import Config
+from ....golden.contract.layer import WEIGHT_BITS
+from ..adders import carry_save
+from ..base import Part
+
+DIGITS = WEIGHT_BITS // 2
+"""Booth digits of a weight, each in -2..2."""
+
+
+class TreeConfig(Config):
+    """Parameters of dot products by carry-save adders."""
+
+    operand_bits: int = Parameter(ge=1)
+    """Bits of an activation, or of its half."""
+    lanes: int = Parameter(ge=1)
+    """Products of a sum (L)."""
+    columns: int = Parameter(ge=1)
+    """Sums that share activations (C)."""
+    tree: Literal["carry_save", "pair_sums"]
+    """What is added up; see :data:`nibbleforge.golden.contract.elements.Tree`."""
+
+    @property
+    def correction_bits(self) -> int:
+        """Bits of the sum of what negative Booth digits still lack."""
+        return (self.lanes * sum(4**digit for digit in range(DIGITS))).bit_length()
+
+
+def choices_layout(config: TreeConfig) -> data.StructLayout:
+    """What the weights of all columns choose."""
+    if config.tree == "pair_sums":
+        pairs = config.lanes // 2 * config.columns
+        names = [f"{name}_{bit}" for bit in range(WEIGHT_BITS) for name in ("even", "odd", "both")]
+        return data.StructLayout(dict.fromkeys(names, pairs))
+    lanes = config.lanes * config.columns
+    names = [f"{name}_{digit}" for digit in range(DIGITS) for name in ("one", "two", "negate")]
+    correction = config.correction_bits * config.columns
+    return data.StructLayout({**dict.fromkeys(names, lanes), "correction": correction})
+
+
+class WeightChoices(Part[TreeConfig]):
+    """Decodes the weights of all columns.
+
+    With ``pair_sums``, bit k of a pair's two weights chooses the activation of the ``even`` lane,
+    of the ``odd`` one, or the sum of ``both``. With ``carry_save``, each Booth digit is 0, or
+    ``one`` or ``two`` activations, perhaps to ``negate``; what inverting lacks to negating is the
+    ``correction`` of a column, which has bit slice after bit slice.
+    """
+
+    def __init__(self, config: TreeConfig):
+        bits = config.columns * config.lanes * WEIGHT_BITS
+        super().__init__(config, {"w": In(bits), "choices": Out(choices_layout(config))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        slices = [self._slice(m, bit) for bit in range(WEIGHT_BITS)]
+        if self.config.tree == "pair_sums":
+            self._pairs(m, slices)
+        else:
+            self._digits(m, slices)
+        return m
+
+    def _slice(self, m: Module, bit: int) -> Signal:
+        """One bit of all weights, lane after lane, columns innermost."""
+        lanes, columns = self.config.lanes, self.config.columns
+        found = Signal(lanes * columns, name=f"slice_{bit}")
+        m.d.comb += found.eq(
+            Cat(
+                self.w[(column * lanes + lane) * WEIGHT_BITS + bit]
+                for lane in range(lanes)
+                for column in range(columns)
+            )
+        )
+        return found
+
+    def _pairs(self, m: Module, slices: list[Signal]) -> None:
+        columns = self.config.columns
+        for bit, found in enumerate(slices):
+            even, odd = (
+                Cat(found.word_select(lane, columns) for lane in range(first, self.config.lanes, 2))
+                for first in (0, 1)
+            )
+            m.d.comb += [
+                self.choices[f"even_{bit}"].eq(even & ~odd),
+                self.choices[f"odd_{bit}"].eq(~even & odd),
+                self.choices[f"both_{bit}"].eq(even & odd),
+            ]
+
+    def _digits(self, m: Module, slices: list[Signal]) -> None:
+        """Digit d is ``-2 * w[2d+1] + w[2d] + w[2d-1]``."""
+        negative: dict[int, list[Value]] = {}
+        for digit in range(DIGITS):
+            low, high = slices[2 * digit : 2 * digit + 2]
+            carry: Value = slices[2 * digit - 1] if digit else Const(0, len(low))
+            negate = self.choices[f"negate_{digit}"]
+            m.d.comb += [
+                self.choices[f"one_{digit}"].eq(low ^ carry),
+                self.choices[f"two_{digit}"].eq((high ^ low) & ~(low ^ carry)),
+                negate.eq(high & ~(low & carry)),
+            ]
+            negative[2 * digit] = [negate]
+        columns, width = self.config.columns, self.config.correction_bits
+        sums = carry_save(m, negative, width, columns)
+        m.d.comb += self.choices.correction.eq(
+            Cat(total[k] for k in range(width) for total in sums)
+        )

@@ -1,0 +1,92 @@
+"""Rows of elements that share activations, and what the elements of a column share."""
+
+from typing import Any
+
+from amaranth.hdl import Module, ShapeLike, Value, unsigned
+
+from ....golden.contract.elements import Tree
+from ....golden.contract.layer import WEIGHT_BITS
+from ..emission import place
+from .choices import TreeConfig, WeightChoices, choices_layout
+from .element import ElementConfig, MultiplyAccumulate
+from .tree import DotProducts
+
+
+class RowElements:
+    """The C elements of a row: each multiplies, or adds up what one tree for all gives.
+
+    Parameters
+    ----------
+    element
+        The element that multiplies.
+    columns
+        How many there are (C).
+    tree
+        How products are added up.
+    """
+
+    def __init__(self, element: ElementConfig, columns: int, tree: Tree = "operators"):
+        self.element = element
+        self.columns = columns
+        self.tree = None
+        if tree != "operators":
+            self.tree = TreeConfig(
+                operand_bits=element.operand_bits,
+                lanes=element.lanes,
+                columns=columns,
+                tree=tree,
+            )
+
+    @property
+    def weights(self) -> ShapeLike:
+        """Shape of what a row takes for weights: these, or what they choose."""
+        if self.tree is not None:
+            return choices_layout(self.tree)
+        return unsigned(self.columns * self.element.lanes * WEIGHT_BITS)
+
+    def decode(self, m: Module, platform: object, w: Value) -> Value:
+        """What rows take for these weights, of all columns, lanes innermost."""
+        if self.tree is None:
+            return w
+        choices = WeightChoices(self.tree)
+        place(m, platform, "weight_choices", choices, w=w)
+        return choices.choices
+
+    def place(self, m: Module, platform: object, row: Any, x: Value) -> None:
+        """Put the elements into a row.
+
+        Parameters
+        ----------
+        row
+            The part: its ``w``, of shape :attr:`weights`, ``control`` and ``below`` go to the
+            elements, a word each of the first and the last, and their results to the words of its
+            ``result``.
+        x
+            Activations of all lanes.
+        """
+        element, operands = self._operands(m, platform, row, x)
+        bits = element.result_bits
+        for column in range(self.columns):
+            pe = MultiplyAccumulate(element)
+            place(
+                m,
+                platform,
+                f"pe_{column}",
+                pe,
+                control=row.control,
+                below=row.below.word_select(column, bits),
+                **operands(column),
+            )
+            m.d.comb += row.result.word_select(column, bits).eq(pe.result)
+
+    def _operands(self, m: Module, platform: object, row: Any, x: Value) -> Any:
+        """The element that a column has, and its operands."""
+        element = self.element
+        if self.tree is None:
+            size = element.lanes * WEIGHT_BITS
+            return element, lambda column: {"x": x, "w": row.w.word_select(column, size)}
+        dots = DotProducts(self.tree)
+        place(m, platform, "dot_products", dots, x=x, choices=row.w)
+        bits = element.product_bits
+        adds = element.replace(operand_bits=bits, lanes=1, multiplies=False)
+        return adds, lambda column: {"x": dots.products.word_select(column, bits).as_signed()}
