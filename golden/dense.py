@@ -293,6 +293,7 @@ def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
         "vector": DenseConfig(rows=1, columns=256, passes=passes),
         "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
         "q4_0": DenseConfig(passes=passes, dequant=GroupScales(weight_group=32)),
+        "lanes16": DenseConfig(passes=passes, lanes=16, tree="pair_sums"),
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
@@ -16,6 +17,12 @@ SMALL = (
     DenseConfig(rows=4, columns=4, passes=2, k=2),
     DenseConfig(rows=4, columns=4, passes=1, k=2),
     DenseConfig(rows=16, columns=16, passes=2, k=8),
+    DenseConfig(rows=16, columns=4, passes=1, tree="carry_save"),
+    DenseConfig(rows=16, columns=4, passes=2, tree="carry_save", recode="twos"),
+    DenseConfig(rows=16, columns=4, passes=1, k=2, lanes=2, tree="carry_save"),
+    DenseConfig(rows=16, columns=4, passes=1, k=2, lanes=2, tree="pair_sums"),
+    DenseConfig(rows=4, columns=4, passes=2, k=2, lanes=2, tree="pair_sums"),
+    DenseConfig(rows=16, columns=4, passes=1, lanes=8, tree="pair_sums"),
 )
 """Arrays that multiply every activation with every weight."""
 
@@ -28,6 +35,8 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
         "k": int(rng.choice([2, 4, 4, 8])),
         "passes": int(rng.integers(1, 3)),
         "recode": str(rng.choice(["balanced", "twos"])),
+        "lanes": int(rng.choice([1, 1, 2, 3, 8, 16])),
+        "tree": str(rng.choice(["operators", "carry_save", "pair_sums"])),
         "max_k": int(rng.choice([1, 2, 30, int(rng.integers(1, 1 << 20))])),
     }
     return DenseConfig(**values)
@@ -35,7 +44,8 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
 
 def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
     """A layer of a few tiles with ragged edges; sometimes shorter in K than the array has rows."""
-    features = min(config.max_k, int(rng.choice([1, 2, config.rows, config.rows + 3, 24])))
+    beats = int(rng.choice([0, 1, 2, config.rows, config.rows + 3, 24]))
+    features = min(config.max_k, max(1, beats * config.lanes - int(rng.integers(config.lanes))))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     return layer(config, rng, tokens, features, outputs)
@@ -54,8 +64,9 @@ def layer(
 
 
 def waiting_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
-    """Two tiles of a few input features, in each of two blocks of tokens."""
-    return layer(config, rng, 2 * config.rows, 4, config.columns + 1)
+    """Two tiles of a few beats, in each of two blocks of tokens."""
+    features = min(config.max_k, 4 * config.lanes)
+    return layer(config, rng, 2 * config.rows, features, config.columns + 1)
 
 
 def corner_layer(config: DenseConfig) -> Layer:
@@ -85,21 +96,35 @@ def bins(config: DenseConfig, operands: Layer) -> dict[str, bool]:
             (operands.x == high).any() and (operands.w == 7).any()
         ),
     }
+    if config.lanes > 1:
+        facts["short final beat"] = features % config.lanes != 0
+        facts["full final beat"] = features % config.lanes == 0
     if config.rows > 1:
         facts["ragged token edge"] = len(operands.x) % config.rows != 0
     if config.rows > config.passes:
-        longer = config.passes * features < config.rows
+        longer = config.passes * config.beats(features) < config.rows
         facts["tile drains longer than it computes"] = longer and len(tiling) > 1
     return facts
 
 
 def exhaustive_products(config: DenseConfig) -> Layer:
-    """Every activation times every weight, each product alone in an accumulator."""
+    """Every activation times every weight, each product alone in an accumulator, in every lane.
+
+    With two lanes of 4-bit activations, every pair of activations with every pair of weights.
+    """
     low, high = config.activation_range
-    return Layer(
-        np.arange(low, high + 1)[:, None].astype(np.int32),
-        np.arange(-8, 8)[:, None].astype(np.int8),
-    )
+    activations, weights = np.arange(low, high + 1), np.arange(-8, 8)
+    if config.lanes == 2 and config.k == 2:
+        x, w = _pairs(activations), _pairs(weights)
+    else:
+        x = np.kron(np.eye(config.lanes, dtype=np.int32), activations[:, None])
+        w = np.repeat(weights[:, None], config.lanes, axis=1)
+    return Layer(x.astype(np.int32), w.astype(np.int8))
+
+
+def _pairs(values: NDArray) -> NDArray:
+    """Every value with every value."""
+    return np.stack(np.meshgrid(values, values), axis=-1).reshape(-1, 2)
 
 
 ARRAY = Stimuli(

@@ -15,7 +15,7 @@ from ..golden.nm.config import NMConfig, ports
 from ..golden.nm.format import slots
 from ..golden.nm.schedule import schedule, traffic
 from ..golden.nm.unit import GROUPED as GROUPED_DESIGN
-from ..golden.nm.values import NMLayer, compute, dequantised, group_sums, sums
+from ..golden.nm.values import NMLayer, compute, dealt, dequantised, group_sums, sums
 from .stimuli import Stimuli
 from .tb_dequantizer import random_scales
 from .tb_grouped import under_way
@@ -25,6 +25,7 @@ MOST_GROUPS = 3
 SMALL = (
     NMConfig(rows=8, columns=8, span=4, m=4, max_k=64),
     NMConfig(rows=4, columns=8, span=4, m=8, max_k=64, dequant_rows=4),
+    NMConfig(rows=8, columns=8, span=4, m=4, max_k=64, lanes=2, tree="carry_save"),
 )
 """Arrays that take every pattern of N of M weights, and every product."""
 
@@ -43,7 +44,9 @@ def random_config(rng: np.random.Generator) -> NMConfig:
         m=m,
         span=span,
         dequant_rows=int(rng.choice([1, 1, span])),
-        max_k=int(rng.integers(1, 7)) * m,
+        lanes=int(rng.choice([1, 1, 2, 3, 8])),
+        tree=rng.choice(["operators", "carry_save"]).item(),
+        max_k=int(rng.integers(1, 13)) * m,
     )
 
 
@@ -97,7 +100,7 @@ def layer(
 
 def waiting_layer(config: NMConfig, rng: np.random.Generator) -> NMLayer:
     """Tiles that need every port more than once before they end: a byte holds a block."""
-    features = min(config.max_k, 8 * config.m)
+    features = min(config.max_k, 8 * config.lanes * config.m)
     drawn = layer(config, rng, 1, 2 * config.rows, features, config.columns + 1)
     return replace(drawn, weight_group=features)
 
@@ -263,11 +266,12 @@ def _with_metadata(config: NMConfig, drawn: NMLayer, rng: np.random.Generator) -
     ones = bool(rng.integers(2))
     tile, column = _between(rng, len(found)), int(rng.integers(config.columns))
     block = int(rng.integers(drawn.values.shape[1]))
-    octets = fields["bits"][tile, :, column]
+    ((beat, lane),) = np.argwhere(dealt(config, drawn) == block)
+    octets = fields["bits"][tile, :, column * config.lanes + lane]
     bits = np.unpackbits(octets.astype(np.uint8), bitorder="little")
-    first = block * pattern.block_bits
+    first = beat * pattern.block_bits
     bits[first + INT4_BITS * n : first + pattern.block_bits] = ones
-    fields["bits"][tile, :, column] = np.packbits(bits, bitorder="little")
+    octets[:] = np.packbits(bits, bitorder="little")
 
     if pattern.metadata == "index":
         places = np.full(n, config.m - 1 if ones else 0)
@@ -293,7 +297,8 @@ def bins(config: NMConfig, operands: NMLayer) -> dict[str, bool]:
     """Functional bins, and whether these operands hit them."""
     tiling = operands.tiling(config)
     pattern = config.pattern(operands.n)
-    groups = operands.group_blocks(config) * operands.n
+    blocks = operands.group_blocks(config)
+    groups = config.beats(blocks) * operands.n
     facts: dict[str, Any] = {
         "single slot": operands.n == 1,
         "dense": operands.n == config.m,
@@ -323,6 +328,9 @@ def bins(config: NMConfig, operands: NMLayer) -> dict[str, bool]:
         facts["short weight group"] = len(groups) > 1 and groups[-1] != groups[0]
     if "bitmap" in {config.pattern(n).metadata for n in range(1, config.m + 1)}:
         facts["bitmaps"] = pattern.metadata == "bitmap"
+    if config.lanes > 1:
+        facts["short final beat"] = (blocks % config.lanes != 0).any()
+        facts["full final beat"] = (blocks % config.lanes == 0).any()
     if config.drain > 1:
         waits = (groups < config.drain).any() and len(tiling) > 1
         facts["group waits for results to leave"] = waits

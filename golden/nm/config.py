@@ -6,6 +6,8 @@ Source of the idea: arXiv 2512.24713 (withdrawn by its authors); relatives: VEGE
 
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
@@ -33,6 +35,11 @@ class NMConfig(GroupedConfig):
     """Weights of a block, of which any n are stored; n is known at run time."""
     span: int = Parameter(default=4, ge=1, le=64)
     """Rows and columns that share a pipeline register: 1 is the textbook's systolic array."""
+    lanes: int = Parameter(default=1, ge=1, le=32)
+    """Blocks a beat, which an element works off side by side (L)."""
+    tree: Literal["operators", "carry_save"] = "operators"
+    """How an element adds up the products of its lanes; columns choose for themselves, so that
+    there are no pair sums to share."""
     dequant_rows: int = Parameter(default=1, ge=1, le=16)
     """Rows of sums that leave, and are dequantised, in a cycle."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
@@ -51,9 +58,10 @@ class NMConfig(GroupedConfig):
 
     def _check_dequantizer(self) -> None:
         """Weight groups are whole blocks; running sums must be there when the next group's come."""
-        if self.weight_group % self.m:
+        if self.weight_group % (self.lanes * self.m):
             raise UserError(
-                f"m must divide weight_group, got m {self.m}, weight_group {self.weight_group}."
+                f"lanes * m must divide weight_group, got lanes {self.lanes}, m {self.m}, "
+                f"weight_group {self.weight_group}."
             )
         latency = self.scales.add_latency
         if self.drain < latency:
@@ -84,6 +92,11 @@ class NMConfig(GroupedConfig):
         return accumulator_bits(ACTIVATION_BITS // 2, self.max_k)
 
     @property
+    def index_bits(self) -> int:
+        """Bits of a place in a block."""
+        return self.m.bit_length() - 1
+
+    @property
     def stages(self) -> tuple[int, int]:
         """Pipeline stages from north to south, and from west to east."""
         return self.rows // self.span, self.columns // self.span
@@ -95,8 +108,12 @@ class NMConfig(GroupedConfig):
 
     @property
     def macs_per_step(self) -> int:
-        """Multiply-accumulates of a slot: one a processing element."""
-        return self.rows * self.columns
+        """Multiply-accumulates of a slot: one a processing element and lane."""
+        return self.rows * self.columns * self.lanes
+
+    def beats(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Beats of activations for the blocks of each weight group."""
+        return -(-blocks // self.lanes)
 
     def pattern(self, n: int) -> Pattern:
         """N of this array's M; N outside 1..M is a :class:`UserError`."""
@@ -104,26 +121,31 @@ class NMConfig(GroupedConfig):
 
 
 def ports(config: NMConfig) -> tuple[Port, ...]:
-    """Ports of the array."""
+    """Ports of the array; lane j of row (or column) r is number r * lanes + j."""
     n_bits = config.m.bit_length()
     x = (
         Field(
             "value",
             ACTIVATION_BITS,
-            "activations of a block, row after row",
+            "activations of a block, lane after lane, row after row",
             True,
-            config.rows * config.m,
+            config.rows * config.lanes * config.m,
         ),
-        Field("last", 1, "final block of the weight group: sums leave", made="part"),
+        Field("last", 1, "final blocks of the weight group: sums leave", made="part"),
         Field(
             "end",
             1,
-            "final block of the packed rows: the rest of the weights' beat is padding",
+            "final blocks of the packed rows: the rest of the weights' beat is padding",
             made="block",
         ),
     )
     w = (
-        Field("bits", BEAT_BITS, "next bits of each column's packed row", count=config.columns),
+        Field(
+            "bits",
+            BEAT_BITS,
+            "next bits of each column's packed row, or those of each lane",
+            count=config.columns * config.lanes,
+        ),
         Field(
             "n",
             n_bits,
@@ -148,7 +170,7 @@ def ports(config: NMConfig) -> tuple[Port, ...]:
         ),
     )
     return (
-        Port("x", "in", x, "activations, one block of each row a beat", "tokens"),
+        Port("x", "in", x, "activations, L blocks of each row a beat", "tokens"),
         Port("w", "in", w, "packed weights as they are stored", "outputs"),
         Port("y", "out", y, "sums, D rows a beat, row 0 first", "results"),
     )

@@ -13,19 +13,20 @@ from .config import BEAT_BITS, NMConfig, ports
 from .format import pack
 from .pattern import Pattern
 from .timing import final_slots, pulls_of
-from .values import NMLayer, check, sums
+from .values import NMLayer, check, dealt, sums
 
 
 def traffic(config: NMConfig, layer: NMLayer) -> Traffic:
     """Payloads of every port, operands as segments so that nothing is copied."""
     check(config, layer)
-    tiling, blocks = layer.tiling(config), layer.values.shape[1]
+    tiling, blocks = layer.tiling(config), dealt(config, layer)
+    steps = len(blocks)
     x_port, w_port, y_port = ports(config)
     token, output = tiling.order.T
-    x = _activations(config, layer, tiling)
-    last = np.zeros(blocks, bool)
-    last[np.cumsum(layer.group_blocks(config)) - 1] = True
-    w = _weights(config, layer, tiling)
+    x = _activations(config, layer, tiling, blocks)
+    last = np.zeros(steps, bool)
+    last[np.cumsum(config.beats(layer.group_blocks(config))) - 1] = True
+    w = _weights(config, layer, tiling, blocks)
     beats = w.shape[0] // tiling.output_blocks
     n = np.zeros(len(w), np.uint8)
     n[::beats] = layer.n
@@ -37,9 +38,9 @@ def traffic(config: NMConfig, layer: NMLayer) -> Traffic:
             x_port.pack(
                 value=x,
                 last=np.tile(last, tiling.token_blocks),
-                end=final_of(blocks, tiling.token_blocks),
+                end=final_of(steps, tiling.token_blocks),
             ),
-            np.stack([token * blocks, np.full(len(tiling), blocks)], axis=1),
+            np.stack([token * steps, np.full(len(tiling), steps)], axis=1),
         ),
         "w": Beats(
             w_port.pack(bits=w, n=n),
@@ -55,29 +56,44 @@ def traffic(config: NMConfig, layer: NMLayer) -> Traffic:
     }
 
 
-def _activations(config: NMConfig, layer: NMLayer, tiling: Tiling) -> NDArray[np.int8]:
-    """Blocks of each block of tokens, ``(beats, rows * M)``."""
+def _activations(
+    config: NMConfig, layer: NMLayer, tiling: Tiling, blocks: NDArray[np.int64]
+) -> NDArray[np.int8]:
+    """Blocks of each block of tokens, ``(beats, rows * lanes * M)``."""
     padded = np.pad(layer.x, ((0, 0), (0, -layer.x.shape[1] % config.m)))
-    blocks = tiling.blocks_of_tokens(padded)
-    by_row = blocks.reshape(len(blocks), config.rows, -1, config.m)
-    return by_row.transpose(0, 2, 1, 3).reshape(-1, config.rows * config.m)
+    tokens = tiling.blocks_of_tokens(padded)
+    by_row = tokens.reshape(len(tokens), config.rows, -1, config.m)
+    chosen = np.where((blocks >= 0)[..., None], by_row[:, :, blocks], 0)
+    return chosen.swapaxes(1, 2).reshape(-1, config.rows * config.lanes * config.m)
 
 
-def _weights(config: NMConfig, layer: NMLayer, tiling: Tiling) -> NDArray[np.uint8]:
-    """Packed rows of each block of outputs, a byte of each column a beat, ``(beats, columns)``."""
+def _weights(
+    config: NMConfig, layer: NMLayer, tiling: Tiling, blocks: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Packed rows of each block of outputs, ``(beats, columns * lanes)``.
+
+    A byte of each column's lane a beat; missing blocks and outputs have legal slots of 0.
+    """
     more = tiling.output_blocks * config.columns - layer.outputs
-    values = np.pad(layer.values, ((0, more), (0, 0), (0, 0)))
-    some = np.broadcast_to(np.arange(layer.n, dtype=np.uint8), (more, *values.shape[1:]))
-    indices = np.concatenate([layer.indices, some])  # legal slots of rows that are none
-    packed = pack(values, indices, config.pattern(layer.n), BEAT_BITS)
-    return tiling.blocks_of_outputs(packed).transpose(0, 2, 1).reshape(-1, config.columns)
+    values = np.pad(layer.values, ((0, more), (0, 1), (0, 0)))[:, blocks]  # -1: the one added
+    some = np.arange(layer.n, dtype=np.uint8)
+    indices = np.concatenate([layer.indices, np.tile(some, (more, layer.indices.shape[1], 1))])
+    indices = np.where((blocks >= 0)[..., None], indices[:, blocks], some)
+    pattern = config.pattern(layer.n)
+    lanes = [
+        tiling.blocks_of_outputs(pack(values[:, :, j], indices[:, :, j], pattern, BEAT_BITS))
+        for j in range(config.lanes)
+    ]
+    packed = np.stack(lanes, axis=2)  # block, column, lane, beat
+    return packed.transpose(0, 3, 1, 2).reshape(-1, config.columns * config.lanes)
 
 
 def schedule(config: NMConfig, layer: NMLayer) -> Schedule:
     """Golden schedule of a layer: every tile in one run."""
     beats = traffic(config, layer)
     pattern, tiling = config.pattern(layer.n), layer.tiling(config)
-    groups = np.tile(layer.group_blocks(config), len(tiling)) * layer.n  # slots
+    beats_of_groups = config.beats(layer.group_blocks(config))
+    groups = np.tile(beats_of_groups, len(tiling)) * layer.n  # slots
     final = final_slots(config, pattern, groups)
     ends = np.zeros(groups.sum(), bool)  # whether a slot is a group's final one
     ends[np.cumsum(groups) - 1] = True
@@ -91,7 +107,7 @@ def schedule(config: NMConfig, layer: NMLayer) -> Schedule:
     first = final + north + west
     cycles = {
         "x": taken,
-        "w": _beats_taken(pattern, taken, layer.values.shape[1]),
+        "w": _beats_taken(pattern, taken, int(beats_of_groups.sum())),
         "y": (first[:, None] + np.arange(config.drain)).ravel(),
     }
     pulses = {
@@ -108,7 +124,7 @@ def schedule(config: NMConfig, layer: NMLayer) -> Schedule:
 
 
 def _beats_taken(pattern: Pattern, taken: NDArray[np.int64], blocks: int) -> NDArray[np.int64]:
-    """Cycles in which beats of weights are taken.
+    """Cycles in which beats of weights are taken; ``blocks`` are those of a lane and tile.
 
     The bits of block b are pulled from ``taken[b-1]`` on, a byte a cycle and then the rest; a beat
     is taken where what is left of the one before does not suffice.

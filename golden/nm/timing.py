@@ -1,7 +1,8 @@
 """Timing of the N:M-sparse array: when slots are issued, and counts for whole LLMs.
 
-Slots of a weight group follow each other; its final one waits until the sums of the group before
-have left. The first slot needs the bits of a block, a byte of each column a cycle.
+Lanes work off a block each at the same time. Slots of a weight group follow each other; its final
+one waits until the sums of the group before have left. The first slot needs the bits of a block, a
+byte of each column and lane a cycle.
 """
 
 import numpy as np
@@ -49,14 +50,14 @@ def cycles(config: NMConfig, workload: Workload) -> Counts:
     check_shape(config, tokens, summed, outputs)
     pattern = config.pattern(n)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
-    sizes = group_blocks(config, in_features, weight_group)
+    sizes = config.beats(group_blocks(config, in_features, weight_group))
     slots = sizes * n
     gaps = np.maximum(slots, config.drain)
-    blocks = int(sizes.sum())
+    beats = int(sizes.sum())
     totals = {
-        "macs": tiles * blocks * n * config.macs_per_step,
-        "x_beats": tiles * blocks,
-        "w_beats": tiles * -(-blocks * pattern.block_bits // BEAT_BITS),
+        "macs": tiles * beats * n * config.macs_per_step,
+        "x_beats": tiles * beats,
+        "w_beats": tiles * -(-beats * pattern.block_bits // BEAT_BITS),
         "y_beats": tiles * len(sizes) * config.drain,
         "tiles": tiles * len(sizes),
         "stall_operands": 0,
@@ -64,7 +65,7 @@ def cycles(config: NMConfig, workload: Workload) -> Counts:
         "stall_out": 0,
     }
     final = pulls_of(pattern) + int(tiles * gaps.sum() - (gaps - slots)[0])
-    front = Counts(final + sum(config.stages) + config.drain, totals, float(tiles * blocks * n))
+    front = Counts(final + sum(config.stages) + config.drain, totals, float(tiles * beats * n))
     if not config.grouped:
         return front
     return joined_counts(config, front, tiles, len(sizes), tiles * int(gaps[1:].sum()))

@@ -14,8 +14,9 @@ from .values import group_sums
 ARRAY = Design(
     name="nm_array",
     summary="systolic array on N:M-sparse INT4 weights, read packed",
-    law="ceil(block_bits/8) + sum over weight groups of max(blocks*n, out) + R/span + C/span + "
-    "out, out = R/dequant_rows; the first group counts blocks*n even where out is larger",
+    law="ceil(block_bits/8) + sum over weight groups of max(slots, out) + R/span + C/span + out, "
+    "slots = ceil(blocks/lanes)*n, out = R/dequant_rows; the first group counts its slots even "
+    "where out is larger",
     ports=ports,
     events=events,
     bandwidth=bandwidth,
@@ -47,6 +48,7 @@ _PRESETS: dict[str, Config] = {
     "m16": NMConfig(m=16, dequant=GroupScales(), dequant_rows=2),
     "channel": NMConfig(),
     "systolic": NMConfig(span=1),
+    "lanes16": NMConfig(lanes=16, tree="carry_save"),
     "tiny": NMConfig(rows=4, columns=6, span=2, max_k=64),
     "fpga": NMConfig(rows=4, columns=4, span=2, max_k=4096, dequant=GroupScales()),
 }

@@ -90,6 +90,20 @@ def group_blocks(config: NMConfig, in_features: int, weight_group: int) -> NDArr
     return np.minimum(each, blocks - starts)
 
 
+def dealt(config: NMConfig, layer: NMLayer) -> NDArray[np.int64]:
+    """Which block each lane of each beat has, ``(beats, lanes)``; -1 where a group has none left.
+
+    Blocks of a weight group go to the lanes in turn; every group begins with lane 0.
+    """
+    sizes = layer.group_blocks(config)
+    beats = config.beats(sizes)
+    places = np.arange(beats.sum() * config.lanes)
+    group = np.repeat(np.arange(len(sizes)), beats * config.lanes)
+    within = places - (np.cumsum(beats) - beats)[group] * config.lanes
+    block = within + (np.cumsum(sizes) - sizes)[group]
+    return np.where(within < sizes[group], block, -1).reshape(-1, config.lanes)
+
+
 def check(config: NMConfig, layer: NMLayer) -> None:
     """Raise :class:`UserError` unless the array takes the operands; scales are not its own."""
     x = layer.x

@@ -19,23 +19,26 @@ class NMArray(Unit[NMConfig]):
     Weights come packed as they are stored: ``w`` brings a byte of each of C packed rows a beat, and
     with the first one N, any of 1..M. ``x`` brings the blocks of M activations of R tokens, one
     block a beat, ``last`` on the final one of a weight group, ``end`` on the final one of the
-    packed rows, after which the rest of their byte is dropped. ``y`` gives the sums of a weight
+    packed rows, after which the rest of their byte is dropped. With L lanes a beat has L blocks;
+    the blocks of a weight group go to the lanes in turn, those that are missing in its final beat
+    being 0, and each lane has a packed row of its own. ``y`` gives the sums of a weight
     group, D rows of C a beat, row 0 first, all of them with ``error`` if a block of the group, or
     the N of its packed rows, was no legal one.
 
-    A block is unpacked to N slots, a value and its index in each. Slots flow south from the
+    A block is unpacked to N slots, a value and its index in each; those of all lanes together are
+    called a slot, too. Slots flow south from the
     northern edge and blocks of activations east from the western one, a register every P elements;
-    an element selects an activation by the slot's index, multiplies and accumulates. Token R - 1 is
+    an element selects an activation a lane by the slot's index, multiplies, adds up. Token R - 1 is
     in the northernmost row, token 0 in the southernmost. Sums go to result registers and leave
     through the southern edge while the next group accumulates.
 
-    * Throughput: N cycles a block; weight groups follow each other without a bubble as long as
-      they have at least R / D slots.
+    * Throughput: N cycles a beat of blocks; weight groups follow each other without a bubble as
+      long as they have at least R / D slots.
     * Latency: a slot issued in cycle t is multiplied in cell (i, j) of P x P elements in cycle
       t + 1 + i + j.
-    * Schedule: the L bits of block b are pulled, a byte a cycle, from ``taken[b-1]`` on (0 for the
-      first), a beat of ``w`` being taken where what is left of the byte before does not suffice.
-      ``taken[b] = max(taken[b-1] + ceil(L/8), issue of the slot before)`` takes the block of
+    * Schedule: the bits of beat b, S for each lane, are pulled, a byte a cycle, from ``taken[b-1]``
+      on (0 for the first), a beat of ``w`` being taken where what is left of the byte before does
+      not suffice. ``taken[b] = max(taken[b-1] + ceil(S/8), issue of the slot before)`` takes the
       activations; its slots issue from ``taken[b] + 1`` on, one a cycle, but the final one of a
       weight group not before ``R / D`` cycles after that of the group before. A group whose
       final slot issues in cycle f leaves from ``f + R/P + C/P`` on, a beat a cycle.
@@ -60,7 +63,8 @@ class NMArray(Unit[NMConfig]):
         control = Signal(unpack_layout(self.unpack))
         slot = Signal(slot_layout)
         illegal = Signal()
-        activations = Signal(config.rows * config.m * ACTIVATION_BITS, reset_less=True)
+        blocks = config.rows * config.lanes
+        activations = Signal(blocks * config.m * ACTIVATION_BITS, reset_less=True)
         self._issue(m, move, control, slot, illegal, activations)
         values, indices, errors = self._unpack(m, platform, control)
         error = self._group_error(m, slot, illegal | errors.any())
@@ -144,18 +148,18 @@ class NMArray(Unit[NMConfig]):
     def _unpack(
         self, m: Module, platform: object, control: data.View
     ) -> tuple[list[Value], list[Value], Value]:
-        """Value and index of every column's slot, and whether it shows an illegal block."""
+        """Values and indices of every column's slots, and whether one shows an illegal block."""
         config = self.config
-        values, indices, errors = [], [], []
-        for c in range(config.columns):
-            unpacker = Unpacker(self.unpack)
-            bits = self.w.payload.bits[c]
-            place(m, platform, f"unpacker_{c}", unpacker, control=control, bits=bits)
-            values.append(unpacker.value)
-            indices.append(unpacker.index)
-            errors.append(unpacker.error)
-        wrong = Signal(config.columns, name="unpacker_errors")
-        m.d.comb += wrong.eq(Cat(errors))
+        unpackers = [Unpacker(self.unpack) for _ in range(config.columns * config.lanes)]
+        for i, unpacker in enumerate(unpackers):
+            bits = self.w.payload.bits[i]
+            place(m, platform, f"unpacker_{i}", unpacker, control=control, bits=bits)
+        wrong = Signal(len(unpackers), name="unpacker_errors")
+        m.d.comb += wrong.eq(Cat(unpacker.error for unpacker in unpackers))
+        lanes = config.lanes
+        columns = [unpackers[c * lanes : (c + 1) * lanes] for c in range(config.columns)]
+        values = [Cat(unpacker.value for unpacker in column) for column in columns]
+        indices = [Cat(unpacker.index for unpacker in column) for column in columns]
         return values, indices, wrong
 
     def _group_error(self, m: Module, slot: data.View, wrong: Value) -> Signal:
@@ -282,7 +286,7 @@ class _Edges:
     ):
         north, west = config.stages
         blocks = [
-            activations.word_select(row, config.m * ACTIVATION_BITS)
+            activations.word_select(row, config.lanes * config.m * ACTIVATION_BITS)
             for row in reversed(range(config.rows))
         ]
         span = config.span

@@ -1,5 +1,7 @@
+import math
 import re
 from collections import deque
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,6 +27,11 @@ def tiles(config, layer):
             yield rows, columns
 
 
+def beat(rows, feature, lanes):
+    """Some features of every row from this one on, row after row, 0 for those that are missing."""
+    return [v for row in rows for v in (row[feature : feature + lanes] + [0] * lanes)[:lanes]]
+
+
 def parts(config, q):
     """What an activation is multiplied as in each pass, with its weight in the sum."""
     if config.passes == 1:
@@ -46,11 +53,11 @@ def simulate(config, layer):
     ports = {name: [] for name in ("x", "w", "y")}
     names = ("macs", "x_beats", "w_beats", "y_beats", "tiles", "stall_operands", "stall_drain")
     events = {name: [] for name in names}
-    features = layer.x.shape[1]
+    features, lanes = layer.x.shape[1], config.lanes
     feed = deque(
-        ([row[f] for row in rows], [column[f] for column in columns], int(f == features - 1))
+        (beat(rows, f, lanes), beat(columns, f, lanes), int(f + lanes >= features))
         for rows, columns in tiles(config, layer)
-        for f in range(features)
+        for f in range(0, features, lanes)
     )
     accumulators = [[0] * config.columns for _ in range(config.rows)]
     draining, operand, part, cycle = deque(), None, 0, 0
@@ -64,11 +71,10 @@ def simulate(config, layer):
             if ends_beat and last and draining:
                 events["stall_drain"].append((cycle, 1))
             else:
-                for r in range(config.rows):
-                    value, weight = parts(config, x[r])[part]
-                    for c in range(config.columns):
-                        accumulators[r][c] += value * w[c] * weight
-                events["macs"].append((cycle, config.rows * config.columns))
+                for r, c, lane in product(range(config.rows), range(config.columns), range(lanes)):
+                    value, weight = parts(config, x[r * lanes + lane])[part]
+                    accumulators[r][c] += value * w[c * lanes + lane] * weight
+                events["macs"].append((cycle, config.rows * config.columns * lanes))
                 part = 0 if ends_beat else part + 1
                 if ends_beat:
                     operand = None
@@ -130,6 +136,7 @@ VARIANTS = [
     for passes in (1, 2)
     for recode in ("balanced", "twos")
 ]
+LANES = [1, 2, 3, 8, 16, 32]
 SHAPES = [  # rows, columns, tokens, features, outputs
     (1, 1, 1, 1, 1),
     (4, 3, 1, 5, 3),
@@ -150,12 +157,22 @@ def test_schedule_equals_the_state_machine(variant, shape):
     check_schedule(config, random_layer(config, np.random.default_rng(sum(shape)), *extent))
 
 
+@pytest.mark.parametrize("lanes", LANES[1:])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_schedule_of_lanes_equals_the_state_machine(passes, lanes):
+    config = DenseConfig(rows=4, columns=3, max_k=80, passes=passes, lanes=lanes)
+    rng = np.random.default_rng(lanes)
+    for features in (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1):
+        check_schedule(config, random_layer(config, rng, 5, features, 4))
+
+
 @st.composite
 def layers(draw):
     config = DenseConfig(
         rows=draw(st.integers(1, 9)),
         columns=draw(st.integers(1, 7)),
         max_k=draw(st.integers(12, 300)),
+        lanes=draw(st.sampled_from(LANES)),
         **draw(st.sampled_from(VARIANTS)),
     )
     extent = draw(st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 16)))
@@ -171,17 +188,17 @@ def test_schedule_of_any_layer(drawn):
 @given(layers())
 def test_law_of_the_docstring(drawn):
     config, layer = drawn
-    features = layer.x.shape[1]
+    beats = math.ceil(layer.x.shape[1] / config.lanes)
     count = len(list(tiles(config, layer)))
-    end = [config.passes * features]
+    end = [config.passes * beats]
     while len(end) < count:
-        end.append(end[-1] + max(config.passes * features, config.rows))
+        end.append(end[-1] + max(config.passes * beats, config.rows))
     counts = dense.cycles(config, Workload(*layer.x.shape, len(layer.w)))
     assert counts.cycles == end[-1] + config.rows + 1
-    assert counts.ideal_cycles == count * config.passes * features
+    assert counts.ideal_cycles == count * config.passes * beats
     cycles = dense.schedule(config, layer).cycles
     starts = [0, *end[:-1]]
-    assert cycles["x"].tolist() == [s + config.passes * f for s in starts for f in range(features)]
+    assert cycles["x"].tolist() == [s + config.passes * b for s in starts for b in range(beats)]
     assert cycles["y"].tolist() == [e + 1 + r for e in end for r in range(config.rows)]
 
 
@@ -269,6 +286,7 @@ def test_bandwidth():
     config = DenseConfig(rows=3, columns=5)
     assert dense.bandwidth(config) == {"x": 12.5, "w": 10.0}
     assert dense.bandwidth(config.replace(passes=1)) == {"x": 25.0, "w": 20.0}
+    assert dense.bandwidth(config.replace(passes=1, lanes=4)) == {"x": 97.0, "w": 80.0}
 
 
 @pytest.mark.parametrize("shape", [(512, 576, 1536), (1, 4096, 4096), (16, 1, 16), (17, 3, 33)])
@@ -311,7 +329,21 @@ def test_law_of_large_layers(shape, passes):
         (
             {"mode": 1},
             "mode is not a parameter here; "
-            "the parameters are dequant, rows, columns, k, passes, recode, max_k.",
+            "the parameters are dequant, rows, columns, k, passes, recode, lanes, tree, max_k.",
+        ),
+        ({"lanes": 0}, "lanes: input should be greater than or equal to 1, got 0."),
+        ({"lanes": 33}, "lanes: input should be less than or equal to 32, got 33."),
+        (
+            {"tree": "wallace"},
+            "tree: input should be 'operators', 'carry_save' or 'pair_sums', got 'wallace'.",
+        ),
+        (
+            {"lanes": 3, "tree": "pair_sums"},
+            "lanes must be even with tree pair_sums, got 3.",
+        ),
+        (
+            {"lanes": 6, "dequant": {"weight_group": 32}},
+            "lanes must divide weight_group, got lanes 6, weight_group 32.",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """DenseArray: emitted Verilog against golden."""
 
 import pytest
-from nibbleforge.golden.dense import ARRAY
+from nibbleforge.golden.dense import ARRAY, DenseConfig, design
 from nibbleforge.golden.units import unit
 from nibbleforge.sim.run.native import Model
 from nibbleforge.sim.verify import verify
@@ -13,7 +13,7 @@ VARIATIONS = variations(["dense", "dense2k"], PRESETS)
 
 
 def describe(config):
-    return f"k{config.k}-{config.passes}-{config.recode}"
+    return f"k{config.k}-{config.passes}-{config.recode}-{config.lanes}-{config.tree}"
 
 
 @pytest.mark.quick("tiny")
@@ -38,6 +38,17 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]
+
+
+@pytest.mark.parametrize("tree", ["operators", "carry_save", "pair_sums"])
+@pytest.mark.parametrize("lanes", [2, 8, 16])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_lanes(passes, lanes, tree):
+    config = DenseConfig(rows=3, columns=5, max_k=600, passes=passes, lanes=lanes, tree=tree)
+    model = Model(design(config), config, optimise="quick")
+    checked = verify.check_random(model, seeds=range(3))
+    assert not checked.wrong, checked.wrong[0]
+    assert checked.scalars > 900
 
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)

@@ -44,11 +44,12 @@ def dot_bits(operand_bits: int, lanes: int) -> int:
 
 
 class MultiplyAccumulate(Part[ElementConfig]):
-    """L multipliers, one accumulator and one result register.
+    """Multipliers of L lanes, an accumulator and a result register.
 
     With ``enable``: ``accumulator = (first ? 0 : accumulator) + (x . w << (high ? shift : 0))``,
-    ``x . w`` being the sum of the products of all lanes. With ``load`` the result takes this sum (only with ``enable``) or the accumulator, with ``pull``
-    the result of the element before.
+    ``x . w`` being the sum of the products of all lanes, or ``x`` where the element has no
+    multipliers. With ``load`` the result takes this sum (only with ``enable``) or the accumulator,
+    with ``pull`` the result of the element before.
     """
 
     def __init__(self, config: ElementConfig):
@@ -65,6 +66,13 @@ class MultiplyAccumulate(Part[ElementConfig]):
     def title(self) -> str:
         """With whether it multiplies."""
         return "multiply_accumulate" if self.config.multiplies else "accumulate"
+
+    @property
+    def summary(self) -> str:
+        """Says so where there are no multipliers."""
+        return (
+            super().summary if self.config.multiplies else "An accumulator and a result register."
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
