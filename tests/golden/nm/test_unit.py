@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -120,19 +120,20 @@ def stored(pattern, bits):
 
 
 class Unpacking:
-    """Bytes of ``w`` in, one block of every column out."""
+    """Bytes of ``w`` in, one block of every column and lane out."""
 
     def __init__(self, config, beats):
         self.config, self.beats = config, beats
         self.left, self.taken = deque(range(len(beats["n"]))), []
-        self.slots = None  # the block that is there, a column each
+        self.slots = None  # the blocks that are there, one a column and lane
         self.restart()
 
     def restart(self):
         """What is left of the byte is dropped."""
         self.pattern = None
-        self.bits = [[] for _ in range(self.config.columns)]
-        self.block = [[] for _ in range(self.config.columns)]
+        streams = self.config.columns * self.config.lanes
+        self.bits = [[] for _ in range(streams)]
+        self.block = [[] for _ in range(streams)]
 
     def pull(self, cycle):
         if self.slots is not None or not (self.left or self.bits[0]):
@@ -175,8 +176,11 @@ def front(config, beats):
             if last and cycle < free:
                 held.append(cycle)
             else:
-                activations = x["value"][block].reshape(config.rows, config.m)
-                values, indices = ([column[i][begun] for column in slots] for i in (0, 1))
+                activations = x["value"][block].reshape(config.rows, config.lanes, config.m)
+                values, indices = (
+                    np.reshape([lane[i][begun] for lane in slots], (-1, config.lanes)).tolist()
+                    for i in (0, 1)
+                )
                 issues[cycle] = (activations, values, indices, group, last)
                 begun += 1
                 if final:
@@ -218,7 +222,10 @@ class Column:
             for row in range(i * span, (i + 1) * span) if slot else ():
                 x, values, indices, group, last = slot
                 token = config.rows - 1 - row
-                products = [int(x[token][k]) * v for v, k in zip(values, indices, strict=True)]
+                products = [
+                    sum(int(block[k]) * v for block, v, k in zip(x[token], *lanes, strict=True))
+                    for lanes in zip(values, indices, strict=True)
+                ]
                 before = self.sums[row]
                 zero = before is None or before[0] != group
                 total = (
@@ -288,6 +295,8 @@ SHAPES = [  # configuration, N, tokens, features, outputs, weight group
     ({"rows": 8, "columns": 2, "span": 2, "dequant_rows": 2, "m": 16}, 1, 16, 48, 4, 16),
     ({"rows": 4, "columns": 8, "span": 4, "m": 16}, 16, 4, 20, 9, 16),
     ({"rows": 9, "columns": 3, "span": 3}, 1, 18, 4, 6, 4),
+    ({"rows": 4, "columns": 4, "span": 2, "lanes": 2}, 2, 5, 44, 9, 12),
+    ({"rows": 2, "columns": 2, "span": 1, "lanes": 16}, 3, 3, 64, 3, 64),
 ]
 
 
@@ -332,38 +341,60 @@ def test_a_tile_alone_takes_what_a_systolic_array_takes(n, rows, columns):
 # --- beats ----------------------------------------------------------------------------------------
 
 
+def dealt(config, layer):
+    """Blocks of each beat, lane after lane; None where a weight group has none left."""
+    beats = []
+    for begin, end in pairwise(edges(config, layer)):
+        left = deque(range(begin // config.m, end // config.m))
+        while left:
+            beats.append([left.popleft() if left else None for _ in range(config.lanes)])
+    return beats
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_beats_hold_the_slots_and_the_blocks(seed):
-    """Read bit by bit: the packed rows of every output, N on the first beat."""
+    """Read bit by bit: the packed rows of every output and lane, N on the first beat."""
     config, layer = drawn(seed)
-    beats, blocks = fields(config, layer), layer.values.shape[1]
+    beats, blocks = fields(config, layer), dealt(config, layer)
     pattern = Pattern(layer.n, config.m)
-    row = -(-blocks * pattern.block_bits // 8)
+    row = -(-len(blocks) * pattern.block_bits // 8)
     x = padded(config, layer)
     ends = [end // config.m - 1 for end in edges(config, layer)[1:]]
     tiles = [(t, o) for t in range(0, len(x), config.rows)
              for o in range(0, layer.outputs, config.columns)]  # fmt: skip
-    assert len(beats["x"]["last"]) == len(tiles) * blocks
+    assert len(beats["x"]["last"]) == len(tiles) * len(blocks)
     assert len(beats["w"]["n"]) == len(tiles) * row
     for tile, (token, output) in enumerate(tiles):
         mine = slice(tile * row, (tile + 1) * row)
         assert beats["w"]["n"][mine].tolist() == [layer.n] + [0] * (row - 1)
         packed = beats["w"]["bits"][mine]
-        for c in range(min(config.columns, layer.outputs - output)):
-            bits = [int(byte) >> i & 1 for byte in packed[:, c] for i in range(8)]
-            assert not any(bits[blocks * pattern.block_bits :])
-            for block in range(blocks):
-                at = block * pattern.block_bits
+        for c, lane in product(range(config.columns), range(config.lanes)):
+            octets = packed[:, c * config.lanes + lane]
+            bits = [int(byte) >> i & 1 for byte in octets for i in range(8)]
+            assert not any(bits[len(blocks) * pattern.block_bits :])
+            for step, beat in enumerate(blocks):
+                at = step * pattern.block_bits
                 values, indices = stored(pattern, bits[at : at + pattern.block_bits])
-                assert values == layer.values[output + c, block].tolist()
-                assert indices == layer.indices[output + c, block].tolist()
-        some = slice(tile * blocks, (tile + 1) * blocks)
-        assert np.flatnonzero(beats["x"]["last"][some]).tolist() == ends
-        assert np.flatnonzero(beats["x"]["end"][some]).tolist() == [blocks - 1]
-        expected = np.zeros((config.rows, x.shape[1]))
-        expected[: len(x) - token] = x[token : token + config.rows]
-        value = beats["x"]["value"][some].reshape(blocks, config.rows, config.m)
-        np.testing.assert_array_equal(value.transpose(1, 0, 2).reshape(expected.shape), expected)
+                if output + c >= layer.outputs or beat[lane] is None:
+                    assert values == [0] * layer.n
+                    assert indices == list(range(layer.n))
+                else:
+                    assert values == layer.values[output + c, beat[lane]].tolist()
+                    assert indices == layer.indices[output + c, beat[lane]].tolist()
+        some = slice(tile * len(blocks), (tile + 1) * len(blocks))
+        final = [step for step, beat in enumerate(blocks) if set(beat) & set(ends)]
+        assert np.flatnonzero(beats["x"]["last"][some]).tolist() == final
+        assert np.flatnonzero(beats["x"]["end"][some]).tolist() == [len(blocks) - 1]
+        value = beats["x"]["value"][some].reshape(-1, config.rows, config.lanes, config.m)
+        for step, r, lane in np.ndindex(value.shape[:3]):
+            block = blocks[step][lane]
+            if block is None or token + r >= len(x):
+                assert not value[step, r, lane].any()
+            else:
+                begin = block * config.m
+                assert (
+                    value[step, r, lane].tolist() == x[token + r, begin : begin + config.m].tolist()
+                )
 
 
 # --- law ------------------------------------------------------------------------------------------
@@ -405,4 +436,5 @@ def test_bandwidth():
     """N = 1 of 4: 6 bits a column and cycle, a block of activations a cycle."""
     config = NMConfig(rows=3, columns=2, span=1)
     assert bandwidth(config) == {"x": 3 * 4 * 8 + 2, "w": (2 * 8 + 3) * 6 / 8}
+    assert bandwidth(config.replace(lanes=2)) == {"x": 2 * 3 * 4 * 8 + 2, "w": (4 * 8 + 3) * 6 / 8}
     assert bandwidth(config, 4) == {"x": (3 * 4 * 8 + 2) / 4, "w": (2 * 8 + 3) * 4 / 8}
