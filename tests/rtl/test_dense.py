@@ -1,5 +1,7 @@
 """DenseArray: emitted Verilog against golden."""
 
+from itertools import product
+
 import pytest
 from nibbleforge.golden.dense import ARRAY, DenseConfig, design
 from nibbleforge.golden.units import unit
@@ -40,10 +42,12 @@ def test_every_product(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("tree", ["operators", "carry_save", "pair_sums"])
-@pytest.mark.parametrize("lanes", [2, 8, 16])
-@pytest.mark.parametrize("passes", [1, 2])
-def test_lanes(passes, lanes, tree):
+@pytest.mark.first(3)
+@pytest.mark.parametrize(
+    ("lanes", "passes", "tree"),
+    list(product([8, 2, 16], [1, 2], ["pair_sums", "carry_save", "operators"])),
+)
+def test_lanes(lanes, passes, tree):
     config = DenseConfig(rows=3, columns=5, max_k=600, passes=passes, lanes=lanes, tree=tree)
     model = Model(design(config), config, optimise="quick")
     checked = verify.check_random(model, seeds=range(3))

@@ -53,11 +53,21 @@ def test_extreme_parameters(config):
     assert not checked.wrong, checked.wrong[0]
 
 
+@pytest.mark.first(1)
+@pytest.mark.parametrize("tree", ["carry_save", "operators"])
+@pytest.mark.parametrize("lanes", [8, 2, 3, 16])
+def test_lanes(lanes, tree):
+    config = NMConfig(rows=4, columns=6, span=2, max_k=160, lanes=lanes, tree=tree)
+    checked = verify.check_random(Model(design(config), config, optimise="quick"), seeds=range(5))
+    assert not checked.wrong, checked.wrong[0]
+    assert checked.scalars > 1_000
+
+
 @pytest.mark.parametrize(
     "config",
     [
         tb_nm.SMALL[0],
-        pytest.param(tb_nm.SMALL[1], marks=pytest.mark.slow),
+        *(pytest.param(config, marks=pytest.mark.slow) for config in tb_nm.SMALL[1:]),
         *tb_nm.SMALL_GROUPED,
     ],
     ids=describe,
