@@ -1,6 +1,6 @@
 """Dequantizer: integer sums of weight groups to FP32, scaled and added up over a tile."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from ..golden.dequantizer import DEQUANTIZER, OFFSET, RESULT_BITS, SCALE_BITS, DequantizerConfig
 from .lib.base import Part, Unit
-from .lib.delays import delayed
+from .lib.delays import delayed, stages_in_use
 from .lib.emission import place
 from .lib.floating import FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 
@@ -17,14 +17,15 @@ class DequantizerColumn(Part[DequantizerConfig]):
     """``result = total + value * scale``, the value converted to FP32, every operation rounded.
 
     With ``load`` the scale of this and the following values is taken. ``total`` belongs to the
-    value of ``convert_latency + multiply_latency`` cycles ago. Without ``enable`` everything holds.
+    value of ``convert_latency + multiply_latency`` cycles ago. A stage holds without its bit of
+    ``enable``.
     """
 
     def __init__(self, config: DequantizerConfig):
         super().__init__(
             config,
             {
-                "enable": In(1),
+                "enable": In(config.latency),
                 "load": In(1),
                 "value": In(signed(config.value_bits)),
                 "scale": In(SCALE_BITS),
@@ -50,21 +51,19 @@ class DequantizerColumn(Part[DequantizerConfig]):
         place(m, platform, "add", add)
 
         factor = Signal(RESULT_BITS, reset_less=True)
-        with m.If(self.enable & self.load):
+        with m.If(self.enable[0] & self.load):
             m.d.sync += factor.eq(widen.result)
         for stage in range(1, config.convert_latency):  # as late as the converted value
             late = Signal.like(factor, name=f"factor_{stage}")
-            with m.If(self.enable):
+            with m.If(self.enable[stage]):
                 m.d.sync += late.eq(factor)
             factor = late
         m.d.comb += [
-            convert.enable.eq(self.enable),
+            Cat(convert.enable, multiply.enable, add.enable).eq(self.enable),
             convert.value.eq(self.value),
             widen.value.eq(self.scale),
-            multiply.enable.eq(self.enable),
             multiply.a.eq(convert.result),
             multiply.b.eq(factor),
-            add.enable.eq(self.enable),
             add.a.eq(self.total),
             add.b.eq(multiply.result),
             self.result.eq(add.result),
@@ -115,6 +114,7 @@ class Dequantizer(Unit[DequantizerConfig]):
         self._sequence(m, enable, start)
         added = delayed(m, start, config.convert_latency + config.multiply_latency, "added", enable)
         done = delayed(m, added, config.add_latency, "done", enable)
+        in_use = stages_in_use(m, start.valid, config.latency, "in_use", enable)
         results = Signal(config.lanes * RESULT_BITS)
         totals = self._totals(m, enable, added, done, results)
         m.d.comb += [
@@ -130,7 +130,7 @@ class Dequantizer(Unit[DequantizerConfig]):
             column = DequantizerColumn(config)
             place(m, platform, f"column_{c}", column)
             m.d.comb += [
-                column.enable.eq(enable),
+                column.enable.eq(in_use),
                 column.load.eq(load),
                 column.value.eq(value),
                 column.scale.eq(scale),

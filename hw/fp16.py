@@ -44,10 +44,10 @@ class Fp16PE(Part[Fp16Config]):
             place(m, platform, f"multiply_{lane}", multiply)
             place(m, platform, f"add_{lane}", add)
             m.d.comb += [
-                multiply.enable.eq(control.enable),
+                multiply.enable.eq(control.enable.replicate(config.multiply_latency)),
                 multiply.a.eq(self.x.word_select(lane, WIDE_BITS)),
                 multiply.b.eq(self.w.word_select(lane, WIDE_BITS)),
-                add.enable.eq(control.enable),
+                add.enable.eq(control.enable.replicate(config.add_latency)),
                 add.a.eq(Mux(control.clear, 0, add.result)),
                 add.b.eq(multiply.result),
                 sums.word_select(lane, RESULT_BITS).eq(add.result),
@@ -140,7 +140,7 @@ class Fp16Tree(Part[Fp16Config]):
                 add = FloatAdd(FloatAddConfig(bounded=True, stages=stages))
                 place(m, platform, f"{name}_{level}_{i // 2}", add)
                 m.d.comb += [
-                    add.enable.eq(self.enable),
+                    add.enable.eq(self.enable.replicate(stages)),
                     add.a.eq(values[i]),
                     add.b.eq(values[i + 1]),
                 ]

@@ -245,7 +245,7 @@ class AndaArray(Unit[AndaConfig]):
             half = FloatToHalf(FloatToHalfConfig())
             place(m, platform, f"half_{c}", half)
             m.d.comb += [
-                half.enable.eq(room),
+                half.enable.eq(room & drain.valid),
                 half.value.eq(row.word_select(c, FP32_BITS)),
                 y.payload.value[c].eq(half.result),
             ]

@@ -14,7 +14,7 @@ from ...golden.anda.format import BIAS, EXPONENT_BITS
 from ...golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, IntToFloatConfig
 from ...golden.dequantizer import SCALE_BITS
 from ..lib.base import Part, Unit
-from ..lib.delays import delayed
+from ..lib.delays import delayed, stages_in_use
 from ..lib.emission import place
 from ..lib.floating import FP32_BITS, FloatAdd, FloatMultiply, Fp16ToFp32, IntToFloat
 from ..lib.streams import RowDrain, RowDrainConfig
@@ -34,10 +34,16 @@ def product_layout(config: GroupArrayConfig) -> data.StructLayout:
     return data.StructLayout({"position": position, **flags})
 
 
+def stages_of(config: GroupArrayConfig) -> int:
+    """Stages from a sum to its product in the running sum."""
+    return config.convert_latency + config.multiply_latency + config.add_latency
+
+
 class PostProcessor(Part[GroupArrayConfig]):
     """``sum = sum + fl(value) * 2^adjust * factor`` for S processors in turn, and their results.
 
-    ``start``, ``added`` and ``done`` tell whose value enters, meets its running sum, and is done.
+    ``start``, ``added`` and ``done`` tell whose value enters, meets its running sum, and is done;
+    ``enable`` which of the stages between take one.
     Final sums become results; with ``pull`` these take those of the row below.
     """
 
@@ -47,6 +53,7 @@ class PostProcessor(Part[GroupArrayConfig]):
             "values": In(share * config.accumulator_bits),
             "adjust": In(signed(ADJUST_BITS)),
             "factors": In(share * FP32_BITS),
+            "enable": In(stages_of(config)),
             "start": In(product),
             "added": In(product),
             "done": In(product),
@@ -73,12 +80,10 @@ class PostProcessor(Part[GroupArrayConfig]):
         place(m, platform, "add", adder)
         factor = _chosen(self.factors, FP32_BITS, self.start.position)
         m.d.comb += [
-            convert.enable.eq(1),
-            multiply.enable.eq(1),
-            adder.enable.eq(1),
+            Cat(convert.enable, multiply.enable, adder.enable).eq(self.enable),
             convert.value.eq(self._value()),
             multiply.a.eq(self._scaled(m, convert.result)),
-            multiply.b.eq(delayed(m, factor, config.convert_latency, "factor", reset_less=True)),
+            multiply.b.eq(self._with_number(m, factor, "factor")),
             adder.a.eq(self._total(m, adder.result)),
             adder.b.eq(multiply.result),
         ]
@@ -95,13 +100,18 @@ class PostProcessor(Part[GroupArrayConfig]):
 
     def _scaled(self, m: Module, number: Value) -> Value:
         """Times ``2^adjust``: no result leaves the normal numbers, zero stays zero."""
-        adjust = delayed(m, self.adjust, self.config.convert_latency, "adjust", reset_less=True)
+        adjust = self._with_number(m, self.adjust, "adjust")
         scaled = Signal(data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1}))
         m.d.comb += scaled.as_value().eq(number)
         exponent = number[23:31]
         with m.If(exponent != 0):
             m.d.comb += scaled.exponent.eq(exponent + adjust.as_signed())
         return scaled.as_value()
+
+    def _with_number(self, m: Module, value: Value, name: str) -> Value:
+        """As late as the converted number."""
+        stages = self.config.convert_latency
+        return delayed(m, value, stages, name, self.enable[:stages], reset_less=True)
 
     def _total(self, m: Module, result: Value) -> Value:
         """Running sum that the product meets; a result may be needed as soon as it is there."""
@@ -140,6 +150,7 @@ def row_ports(config: GroupArrayConfig) -> dict[str, object]:
     return {
         "adjust": In(signed(ADJUST_BITS)),
         "factors": In(words),
+        "enable": In(stages_of(config)),
         "start": In(product),
         "added": In(product),
         "done": In(product),
@@ -166,6 +177,7 @@ def place_post(
             post.values.eq(values.word_select(q, len(post.values))),
             post.adjust.eq(row.adjust),
             post.factors.eq(row.factors.word_select(q, words)),
+            post.enable.eq(row.enable),
             post.start.eq(row.start),
             post.added.eq(row.added),
             post.done.eq(row.done),
@@ -241,6 +253,7 @@ class PostSequence:
         before_sum = config.convert_latency + config.multiply_latency
         self._added = delayed(m, self._start, before_sum, "added")
         self._done = delayed(m, self._added, config.add_latency, "done")
+        self._in_use = stages_in_use(m, self._start.valid, stages_of(config), "in_use")
         m.d.comb += self.drain.load.eq(self._done.valid & self._done.final & self._done.last)
 
     def _sequence(self, m: Module, events: data.View) -> Value:
@@ -323,6 +336,7 @@ class PostSequence:
         m.d.comb += [
             row.adjust.eq(adjust),
             row.factors.eq(factors),
+            row.enable.eq(self._in_use),
             row.start.eq(self._start),
             row.added.eq(self._added),
             row.done.eq(self._done),

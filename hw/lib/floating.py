@@ -39,13 +39,18 @@ WIDE_BITS = _wide.size
 class IntToFloat(Part[IntToFloatConfig]):
     """Signed integer to FP32.
 
-    ``result`` follows ``value`` by ``stages`` cycles with ``enable``; without it everything holds.
+    ``result`` follows ``value`` by ``stages`` cycles; registers of stage i hold without
+    ``enable[i]``.
     """
 
     def __init__(self, config: IntToFloatConfig):
         super().__init__(
             config,
-            {"enable": In(1), "value": In(signed(config.bits)), "result": Out(FP32_BITS)},
+            {
+                "enable": In(config.stages),
+                "value": In(signed(config.bits)),
+                "result": Out(FP32_BITS),
+            },
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -70,15 +75,15 @@ class IntToFloat(Part[IntToFloatConfig]):
 class FloatMultiply(Part[FloatMultiplyConfig]):
     """Product of two FP32 numbers, each of which may be a widened FP16.
 
-    ``result`` follows ``a`` and ``b`` by ``stages`` cycles with ``enable``; without it everything
-    holds. If both are widened FP16, only their upper bits are taken.
+    ``result`` follows ``a`` and ``b`` by ``stages`` cycles; registers of stage i hold without
+    ``enable[i]``. If both are widened FP16, only their upper bits are taken.
     """
 
     def __init__(self, config: FloatMultiplyConfig):
         super().__init__(
             config,
             {
-                "enable": In(1),
+                "enable": In(config.stages),
                 "a": In(config.operand_bits),
                 "b": In(config.operand_bits),
                 "result": Out(FP32_BITS),
@@ -118,15 +123,15 @@ class FloatMultiply(Part[FloatMultiplyConfig]):
 class FloatAdd(Part[FloatAddConfig]):
     """Sum of two FP32 numbers.
 
-    ``result`` follows ``a`` and ``b`` by ``stages`` cycles with ``enable``; without it everything
-    holds.
+    ``result`` follows ``a`` and ``b`` by ``stages`` cycles; registers of stage i hold without
+    ``enable[i]``.
     """
 
     def __init__(self, config: FloatAddConfig):
         super().__init__(
             config,
             {
-                "enable": In(1),
+                "enable": In(config.stages),
                 "a": In(FP32_BITS),
                 "b": In(FP32_BITS),
                 "result": Out(FP32_BITS),
@@ -211,12 +216,13 @@ class Fp16ToFp32(Part[HalfToFloatConfig]):
 class FloatToHalf(Part[FloatToHalfConfig]):
     """FP32 to FP16, rounded to nearest even, subnormal results included.
 
-    ``result`` follows ``value`` by ``stages`` cycles with ``enable``; without it everything holds.
+    ``result`` follows ``value`` by ``stages`` cycles; registers of stage i hold without
+    ``enable[i]``.
     """
 
     def __init__(self, config: FloatToHalfConfig):
         super().__init__(
-            config, {"enable": In(1), "value": In(FP32_BITS), "result": Out(FP16_BITS)}
+            config, {"enable": In(config.stages), "value": In(FP32_BITS), "result": Out(FP16_BITS)}
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -249,7 +255,7 @@ class _Steps:
     m
         Module of the part.
     enable
-        Registers take new values with this.
+        A bit for each step that ends in registers: they take new values with it.
     cuts
         Numbers of the steps that end in registers, from 1.
     """
@@ -259,6 +265,7 @@ class _Steps:
         self.enable = enable
         self.cuts = cuts
         self.number = 0
+        self.stage = 0
 
     def end(self, **values: Value) -> SimpleNamespace:
         """End a step: its values, registered or not, under their names."""
@@ -269,11 +276,12 @@ class _Steps:
             shape = Value.cast(value).shape()
             signal = Signal(shape, name=f"{name}_{self.number}", reset_less=True)
             if registered:
-                with self.m.If(self.enable):
+                with self.m.If(self.enable[self.stage]):
                     self.m.d.sync += signal.eq(value)
             else:
                 self.m.d.comb += signal.eq(value)
             setattr(after, name, signal)
+        self.stage += registered
         return after
 
 

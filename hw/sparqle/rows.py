@@ -172,8 +172,10 @@ class RowGroup(Part[SparqleConfig]):
         with m.If(self.commit):
             m.d.sync += [done.eq(0), at_start.eq(1)]
             list_end.restart(m)
-        m.d.sync += ahead.eq(ahead + self.write.enable - step.low)
-        m.d.sync += held.eq(held + self.opened - finished)
+        with m.If(self.write.enable != step.low):
+            m.d.sync += ahead.eq(ahead + self.write.enable - step.low)
+        with m.If(self.opened != finished):
+            m.d.sync += held.eq(held + self.opened - finished)
         m.d.comb += [
             self.room.eq(held != self.config.weight_banks),
             self.ended.eq(done | (ends_tile & ~overruns)),
@@ -206,7 +208,8 @@ class RowGroup(Part[SparqleConfig]):
         read.follow(m, step.low, step.high, step.first, step.used, step.halves)
         used.follow(m, read.low, read.high, read.first, read.used, read.halves)
         weights_used = Signal.like(weights, reset_less=True)
-        m.d.sync += weights_used.eq(weights)
+        with m.If(read.low | read.high):
+            m.d.sync += weights_used.eq(weights)
         below: Value = self.below
         for i in reversed(range(self.config.sharing)):
             control = Signal(control_layout, name=f"control_{i}")
@@ -260,13 +263,9 @@ class _Stage:
         self, m: Module, low: Signal, high: Signal, first: Signal, used: Signal, halves: data.View
     ) -> None:
         """Take over what is given, one cycle later."""
-        m.d.sync += [
-            self.low.eq(low),
-            self.high.eq(high),
-            self.first.eq(first),
-            self.used.eq(used),
-            self.halves.eq(halves),
-        ]
+        m.d.sync += [self.low.eq(low), self.high.eq(high)]
+        with m.If(low | high):
+            m.d.sync += [self.first.eq(first), self.used.eq(used), self.halves.eq(halves)]
 
 
 class _ListEnd:

@@ -167,7 +167,7 @@ class Probe(Unit):
         results = {"widened": (widen.result, 0)}
         for name, (part, stages) in self.config.parts.items():
             place(m, platform, name, part)
-            m.d.comb += part.enable.eq(enable)
+            m.d.comb += part.enable.eq(enable.replicate(len(part.enable)))
             if name == "converted":
                 m.d.comb += part.value.eq(x.integer)
             elif name in ("saturated", "infinite"):
