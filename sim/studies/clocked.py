@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...golden.contract.errors import ToolError
+from ...golden.contract.errors import ToolError, UserError
+from ...golden.units import unit
 from ...hw.generate import Generated
 from ...hw.lib.yosys import run_yosys
 from ..run.emitted import emitted
 from ..run.native import Model
-from ..units.simulate import Run
+from ..tensors.files import Capture, sample_path
+from ..units.simulate import Run, Tensors, prepare
 
 _COARSE = (
     "read_verilog {source}",
@@ -56,15 +58,31 @@ class Clocked:
         return self.reached / self.bits
 
 
+UNITS = ("dense2k", "sparqle", "nm", "anda")
+"""Units of linear layers that are shown by default."""
+
+
+def on_sample(name: str, preset: str, tokens: int, outputs: int) -> Clocked:
+    """Count on some tokens and outputs of the sample's first layer."""
+    owner = unit(name)
+    if preset not in owner.presets:
+        raise UserError(f"{name} has no preset {preset}; it has {', '.join(owner.presets)}.")
+    sample = Capture.open(sample_path())
+    layer = sample.layers[0]
+    tensors = Tensors(sample.activations(layer)[:tokens], sample.weights(layer)[:outputs])
+    prepared = prepare(owner, owner.presets[preset], owner.settings(), tensors)
+    return clocked(prepared.runs[0])
+
+
 def clocked(run: Run) -> Clocked:
     """Count in a free-flowing run."""
     generated = emitted(run.design, run.config)
     verilog, bits = counting(generated)
-    model = Model(run.design, run.config, verilog=verilog)
-    seen = model.run(run.design.traffic(run.config, run.operands)).seen
+    model = Model(run.design, run.config, verilog=verilog, optimise="quick")
+    found = model.run(run.design.traffic(run.config, run.operands))
     fields = generated.manifest["events"]["fields"]
-    total = sum(seen.totals[field["name"]] << field["offset"] for field in fields)
-    return Clocked(bits, total / seen.span, seen.span)
+    total = sum(found.seen.totals[field["name"]] << field["offset"] for field in fields)
+    return Clocked(bits, total / found.cycles, found.cycles)
 
 
 def counting(generated: Generated) -> tuple[str, int]:

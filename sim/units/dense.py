@@ -47,12 +47,15 @@ class DenseLayer(Prepared):
         """Scale back: ``y = y_int * x_scale * w_scale`` in float64, FP32 sums in float32."""
         (run,) = measured
         found = self._results(run)
-        tokens, in_features = self.layer.x.shape
         bits = float(self.config.activation_bits)
         useful = self.config.passes * self.layer.x.size * len(self.layer.w)
         figures = {
             "baselines": baselines(
-                self.config, self.config.k, run.cycles, tokens, in_features, len(self.w.q)
+                self.config,
+                self.config.k,
+                run.cycles,
+                (*self.x.q.shape, len(self.w.q)),
+                self.config.lanes,
             ),
             "bits_per_activation": bits,
             "bits_per_activation_padded": bits,
@@ -98,14 +101,25 @@ def prepare(config: DenseConfig, settings: Config, tensors: Tensors) -> DenseLay
 
 
 def baselines(
-    config: ArrayConfig, k: int, cycles: float, tokens: int, in_features: int, outputs: int
+    config: ArrayConfig,
+    k: int,
+    cycles: float,
+    shape: tuple[int, int, int],
+    lanes: int = 1,
 ) -> list[dict[str, Any]]:
-    """Cycles of both baselines on an array of the same extent, and the speed-up over each."""
+    """Cycles of both baselines on an array of the same extent, and the speed-up over each.
+
+    Parameters
+    ----------
+    shape
+        Tokens, in_features and outputs.
+    lanes
+        Of their elements.
+    """
     rows = []
     for name, passes in (("dense", 2), ("dense2k", 1)):
         extent = {"rows": config.rows, "columns": config.columns, "max_k": config.max_k}
-        rival = DenseConfig.model_validate({**extent, "k": k, "passes": passes})
-        workload = Workload(tokens, in_features, outputs)
-        needed = dense.ARRAY.cycles(rival, workload).cycles
+        rival = DenseConfig.model_validate({**extent, "k": k, "passes": passes, "lanes": lanes})
+        needed = dense.ARRAY.cycles(rival, Workload(*shape)).cycles
         rows.append({"unit": name, "cycles": needed, "speedup": needed / cycles})
     return rows

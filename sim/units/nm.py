@@ -95,11 +95,11 @@ class SparseLayer(Prepared):
     def _baselines(self, cycles: int) -> list[dict[str, Any]]:
         """Dense arrays of the same extent, and this one with nothing pruned."""
         config = self.config
-        (tokens, in_features), outputs = self.x.q.shape, len(self.w.q)
-        unpruned = Workload(tokens, in_features, outputs, NMSettings(n=config.m))
+        shape = (*self.x.q.shape, len(self.w.q))
+        unpruned = Workload(*shape, NMSettings(n=config.m))
         itself = nm.design(config).cycles(config, unpruned).cycles
         return [
-            *baselines(config, ACTIVATION_BITS // 2, cycles, tokens, in_features, outputs),
+            *baselines(config, ACTIVATION_BITS // 2, cycles, shape, config.lanes),
             {"unit": f"nm at {config.m}:{config.m}", "cycles": itself, "speedup": itself / cycles},
         ]
 

@@ -108,9 +108,9 @@ class SparqleLayer(Prepared):
     def _figures(self, run: Measured, y: NDArray[np.float32]) -> dict[str, Any]:
         packed = hybrid.encode(self.config.format, self.layer.x)
         extent = (packed.tokens, packed.in_features, len(self.w.q))
-        ideal = baselines(self.config, self.config.k, run.golden.ideal_cycles or 1, *extent)
+        ideal = baselines(self.config, self.config.k, run.golden.ideal_cycles or 1, extent)
         return {
-            "baselines": baselines(self.config, self.config.k, run.cycles, *extent),
+            "baselines": baselines(self.config, self.config.k, run.cycles, extent),
             "ideal_speedups": [{"unit": row["unit"], "speedup": row["speedup"]} for row in ideal],
             "msb_zero_share": packed.msb_zero_share,
             "bits_per_activation": packed.bits_per_activation,
