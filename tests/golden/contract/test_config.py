@@ -49,7 +49,7 @@ def test_hashes_are_pinned():
         "558ed2d8db7c95381a4de8e26d9bc6118909e8a365b79295be5cf0d1c844484d"
     )
     assert DenseConfig().config_hash == (
-        "55eed596179ee5f7a190ec2292914bc96a1ba23bd8b9589efe3c5b8909e0f231"
+        "14138b697633f056f346479ffa4f580f12a9c08278d2a8363bc42bdacb0d865f"
     )
 
 
