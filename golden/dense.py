@@ -17,6 +17,7 @@ from pydantic import model_validator
 from .contract.config import Config
 from .contract.design import Design, Unit
 from .contract.elements import Tree, check_lanes, check_tree
+from .contract.errors import UserError
 from .contract.events import Counts, Event
 from .contract.layer import (
     WEIGHT_BITS,
@@ -62,7 +63,18 @@ class DenseConfig(GroupedConfig):
         if self.grouped:
             self._check_max_k(self.max_k)
             check_lanes(self.lanes, self.weight_group)
+            self._check_pace()
         return self
+
+    def _check_pace(self) -> None:
+        """Refuse weight groups that end faster than the dequantizer takes them."""
+        needed = self.scales.add_latency
+        if max(self.passes * self.beats(self.weight_group), self.rows) < needed:
+            raise UserError(
+                f"a weight group must take at least add_latency = {needed} cycles: lanes must be "
+                f"smaller, or weight_group or rows larger, got {self.lanes}, {self.weight_group} "
+                f"and {self.rows}."
+            )
 
     @property
     def idle(self) -> frozenset[str]:

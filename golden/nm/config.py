@@ -38,8 +38,7 @@ class NMConfig(GroupedConfig):
     lanes: int = Parameter(default=1, ge=1, le=32)
     """Blocks a beat, which an element works off side by side (L)."""
     tree: Literal["operators", "carry_save"] = "operators"
-    """How an element adds up the products of its lanes; columns choose for themselves, so that
-    there are no pair sums to share."""
+    """How an element adds up the products of its lanes; there are no pair sums to share."""
     dequant_rows: int = Parameter(default=1, ge=1, le=16)
     """Rows of sums that leave, and are dequantised, in a cycle."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)

@@ -1,5 +1,6 @@
 """Cells of the N:M array: processing elements between pipeline registers."""
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
@@ -108,6 +109,10 @@ class NMElement(Part[NMConfig]):
         return m
 
 
+Elements = Sequence[Sequence[NMElement | MultiplyAccumulate]]
+"""Those of a cell, row after row."""
+
+
 class NMCell(Part[NMConfig]):
     """P x P processing elements between pipeline registers.
 
@@ -155,8 +160,11 @@ class NMCell(Part[NMConfig]):
             control.load.eq(self.move & slot.step & slot.last),
             control.pull.eq(self.move & self.shift),
         ]
-        place_elements = self._select if config.tree == "operators" else self._add_up
-        elements = place_elements(m, platform)
+        elements: Elements
+        if config.tree == "operators":
+            elements = self._select(m, platform)
+        else:
+            elements = self._add_up(m, platform)
         above: list[Value] = [
             self.above.word_select(i, config.accumulator_bits)
             for i in range(config.dequant_rows * config.span)

@@ -113,7 +113,7 @@ def _balance(capture: Capture, variant: Variant) -> Balance:
         settings = SparqleSettings(sort=variant.sort)
         workload = Workload(tokens, *shape, settings, profile=profile)
         counts = sparqle_timing.cycles(config, workload)
-        rivals = baselines(config, config.k, counts.cycles, tokens, *shape)
+        rivals = baselines(config, config.k, counts.cycles, (tokens, *shape))
         speedups.append([rival["speedup"] for rival in rivals])
         shares.append(speedups[-1][0] * (2 - packed.msb_zero_share) / 2)
     means = np.exp(np.log(speedups).mean(axis=0))

@@ -95,7 +95,8 @@ class SparseLayer(Prepared):
     def _baselines(self, cycles: int) -> list[dict[str, Any]]:
         """Dense arrays of the same extent, and this one with nothing pruned."""
         config = self.config
-        shape = (*self.x.q.shape, len(self.w.q))
+        tokens, in_features = self.x.q.shape
+        shape = (tokens, in_features, len(self.w.q))
         unpruned = Workload(*shape, NMSettings(n=config.m))
         itself = nm.design(config).cycles(config, unpruned).cycles
         return [

@@ -342,6 +342,11 @@ def test_law_of_large_layers(shape, passes):
             "lanes must be even with tree pair_sums, got 3.",
         ),
         (
+            {"lanes": 16, "rows": 2, "passes": 1, "dequant": {"weight_group": 32}},
+            "a weight group must take at least add_latency = 3 cycles: lanes must be smaller, "
+            "or weight_group or rows larger, got 16, 32 and 2.",
+        ),
+        (
             {"lanes": 6, "dequant": {"weight_group": 32}},
             "lanes must divide weight_group, got lanes 6, weight_group 32.",
         ),
