@@ -160,11 +160,8 @@ class NMCell(Part[NMConfig]):
             control.load.eq(self.move & slot.step & slot.last),
             control.pull.eq(self.move & self.shift),
         ]
-        elements: Elements
-        if config.tree == "operators":
-            elements = self._select(m, platform)
-        else:
-            elements = self._add_up(m, platform)
+        place_elements = self._select if config.tree == "operators" else self._add_up
+        elements = place_elements(m, platform)
         above: list[Value] = [
             self.above.word_select(i, config.accumulator_bits)
             for i in range(config.dequant_rows * config.span)
@@ -176,7 +173,7 @@ class NMCell(Part[NMConfig]):
         m.d.comb += self.below.eq(Cat(above))
         return m
 
-    def _select(self, m: Module, platform: object) -> list[list[NMElement]]:
+    def _select(self, m: Module, platform: object) -> Elements:
         """Elements that select and multiply for themselves."""
         config = self.config
         values, indices = config.lanes * WEIGHT_BITS, config.lanes * config.index_bits
@@ -194,7 +191,7 @@ class NMCell(Part[NMConfig]):
                 )
         return elements
 
-    def _add_up(self, m: Module, platform: object) -> list[list[MultiplyAccumulate]]:
+    def _add_up(self, m: Module, platform: object) -> Elements:
         """Elements that only accumulate what one tree a row gives."""
         config = self.config
         choices = WeightChoices(tree_of(config))
