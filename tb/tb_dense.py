@@ -19,6 +19,8 @@ SMALL = (
 )
 """Arrays that multiply every activation with every weight."""
 
+LONGEST = 64  # in_features of random layers
+
 
 def random_config(rng: np.random.Generator) -> DenseConfig:
     """A small array of any kind."""
@@ -35,7 +37,8 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
 
 def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
     """A layer of a few tiles with ragged edges; sometimes shorter in K than the array has rows."""
-    features = min(config.max_k, int(rng.choice([1, 2, config.rows, config.rows + 3, 24])))
+    lengths = [1, 2, config.rows, config.rows + 3, 24, LONGEST]
+    features = min(config.max_k, int(rng.choice(lengths)))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     return layer(config, rng, tokens, features, outputs)
