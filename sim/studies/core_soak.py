@@ -1,11 +1,11 @@
 """Thousands of tiles through cores behind AXI: runs the tests and reads what they counted."""
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 from xml.etree import ElementTree
 
 from ...golden.contract.errors import UserError
@@ -25,7 +25,7 @@ class Soaked:
     ----------
     design
         Of the unit inside.
-    tiles, runs
+    tiles, passes, runs
         That went through it.
     timed
         Runs without pauses, where cycles were compared, too; None where golden knows none.
@@ -35,17 +35,11 @@ class Soaked:
 
     design: str
     tiles: int
+    passes: int
     runs: int
     timed: int | None
     soft_resets: int
     resets: int
-
-    @classmethod
-    def of(cls, noted: dict[str, str]) -> Self:
-        """What a test noted."""
-        counts = {name: int(value) for name, value in noted.items() if value.isdecimal()}
-        numbers = (counts["tiles"], counts["runs"], counts.get("timed"))
-        return cls(noted["design"], *numbers, counts["soft_resets"], counts["resets"])
 
 
 def soaked(name: str, workers: Workers) -> Iterator[Soaked]:
@@ -63,6 +57,6 @@ def soaked(name: str, workers: Workers) -> Iterator[Soaked]:
         report = Path(folder, "report.xml")
         options = ["-q", "-n", "0", "-m", "slow", "-k", chosen, f"--junitxml={report}"]
         workers.run([sys.executable, "-m", "pytest", *options, str(TESTS)], cwd=ROOT)
-        for case in ElementTree.parse(report).iter("testcase"):
-            noted = {found.attrib["name"]: found.attrib["value"] for found in case.iter("property")}
-            yield Soaked.of(noted)
+        for noted in ElementTree.parse(report).iter("property"):
+            counts = json.loads(noted.attrib["value"])
+            yield Soaked(noted.attrib["name"], **{"timed": None} | counts)
