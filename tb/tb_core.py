@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..golden.contract.config import Config
 from ..golden.contract.design import Design
+from ..golden.contract.errors import TooLongError
 from ..golden.contract.ports import port_of
 from ..golden.contract.schedule import Beats, Schedule
 from ..golden.soc.blocks import LayerBlocks
@@ -20,6 +22,10 @@ from .harness import IDLE_LIMIT, Harness
 from .stimuli import Software, Stimuli, stimuli_of
 
 LARGEST_LATENCY = 100
+LARGE = 1 / 4  # share of large layers
+TIMES = 4  # they have so many times the tokens and outputs that both halves of the buffers hold
+MOST_TILES = 256  # of large layers
+DRAWS = 30  # until a layer fits the buffers
 
 
 def random_config(
@@ -52,7 +58,10 @@ def random_run(
 ) -> CoreRun:
     """A layer in a random loop order; its rows anywhere in a memory of any latency."""
     outputs_stay, tile_packets = (bool(bit) for bit in rng.integers(0, 2, 2))
-    run = CoreRun(operands(config.unit, rng), outputs_stay, tile_packets)
+    layer = _fitting(operands, design, config, rng)
+    if _takes_large(design, config) and rng.random() < LARGE:
+        layer = _enlarged(design, config, layer, rng)
+    run = CoreRun(layer, outputs_stay, tile_packets)
     rows = Rows.of(design.ports(config.unit))
     if rows is None:
         return run
@@ -61,17 +70,66 @@ def random_run(
     return replace(run, address=address, latency=latency)
 
 
+def _fitting(
+    operands: Callable[[Any, Any], Any],
+    design: Design,
+    config: CoreConfig,
+    rng: np.random.Generator,
+) -> Any:
+    """Random operands whose blocks the buffers hold: the driver cuts others.
+
+    Raises
+    ------
+    UserError
+        They hold none.
+    """
+    for _ in range(DRAWS):
+        layer = operands(config.unit, rng)
+        try:
+            LayerBlocks.of(design, config, layer)
+        except TooLongError as error:
+            too_long = error
+        else:
+            return layer
+    raise too_long
+
+
+def _large(design: Design, config: CoreConfig) -> dict[str, int]:
+    """Blocks of a large layer, by side."""
+    return {side: TIMES * 2 * config.blocks(side) for side in sides(design.ports(config.unit))}
+
+
+def _takes_large(design: Design, config: CoreConfig) -> bool:
+    """Whether large layers do not take long."""
+    return prod(_large(design, config).values()) <= MOST_TILES
+
+
+def _enlarged(design: Design, config: CoreConfig, layer: Any, rng: np.random.Generator) -> Any:
+    """A large layer of rows of another one; ragged, where tiles do not share blocks of results."""
+    tiling, blocks = layer.tiling(config.unit).results, _large(design, config)
+    shared = any(port.tiles > 1 for port in design.ports(config.unit))
+    tokens = blocks["tokens"] * tiling.rows - int(rng.integers(tiling.rows))
+    outputs = blocks.get("outputs", 1) * tiling.columns
+    outputs -= 0 if shared else int(rng.integers(tiling.columns))
+    return layer.part(
+        rng.integers(tiling.tokens, size=tokens), rng.integers(tiling.outputs, size=outputs)
+    )
+
+
 def bins(
     unit: Callable[[Any, Any], dict[str, bool]], design: Design, config: CoreConfig, run: CoreRun
 ) -> dict[str, bool]:
     """Functional bins, the unit's and the core's, and whether this run hits them."""
     layer = LayerBlocks.of(design, config, run.operands, outputs_stay=run.outputs_stay)
-    loops = layer.loops(config)
+    loops, large = layer.loops(config), _large(design, config)
     found = {
         "core: packet a tile": run.tile_packets,
         "core: packet a layer": not run.tile_packets,
         "core: single pass": len(loops.passes()) == 1,
     }
+    if _takes_large(design, config):
+        blocks = {"tokens": loops.tokens, "outputs": loops.outputs}
+        found["core: layer beyond all buffers"] = all(blocks[s] >= large[s] for s in large)
     ports = design.ports(config.unit)
     if "outputs" in sides(ports):
         found |= {

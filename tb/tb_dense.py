@@ -26,6 +26,8 @@ SMALL = (
 )
 """Arrays that multiply every activation with every weight."""
 
+LONGEST = 64  # in_features of random layers
+
 
 def random_config(rng: np.random.Generator) -> DenseConfig:
     """A small array of any kind."""
@@ -44,7 +46,7 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
 
 def random_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
     """A layer of a few tiles with ragged edges; sometimes shorter in K than the array has rows."""
-    beats = int(rng.choice([0, 1, 2, config.rows, config.rows + 3, 24]))
+    beats = int(rng.choice([0, 1, 2, config.rows, config.rows + 3, 24, LONGEST]))
     features = min(config.max_k, max(1, beats * config.lanes - int(rng.integers(config.lanes))))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))

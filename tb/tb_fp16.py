@@ -14,6 +14,7 @@ SMALL = (
 )
 """Arrays that multiply every finite number with some."""
 
+LONGEST = 64  # in_features of random layers, of most arrays
 LARGEST = 0x7BFF  # 65504
 FACTORS = (0xBC01, 0x03FF, 0x7BFF, 0x3555, 0x8001, 0x3C00, 0x0400, 0x8000)
 """Near -1, subnormal and largest numbers, a third, 1, smallest normal number, -0."""
@@ -35,8 +36,9 @@ def random_config(rng: np.random.Generator) -> Fp16Config:
 def random_layer(config: Fp16Config, rng: np.random.Generator) -> Fp16Layer:
     """A layer of a few tiles with ragged edges; sometimes of fewer beats than rows or sums."""
     turns = config.lanes * config.add_latency
-    longest = [1, 2, turns, turns + 1, config.lanes * (config.rows + 3), 3 * turns + config.lanes]
-    features = min(config.max_k, int(rng.choice(longest)))
+    several = [config.lanes * (config.rows + 3), 3 * turns + config.lanes]
+    lengths = [1, 2, turns, turns + 1, *several, LONGEST]
+    features = min(config.max_k, int(rng.choice(lengths)))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     return layer(config, rng, tokens, features, outputs)

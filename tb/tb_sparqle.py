@@ -41,10 +41,9 @@ def random_config(rng: np.random.Generator) -> SparqleConfig:
 
 def random_layer(config: SparqleConfig, rng: np.random.Generator) -> Layer:
     """A layer of a few tiles with ragged edges, tokens of every density among each other."""
-    longest = min(config.max_k, 3 * config.span)
-    features = min(
-        longest, int(rng.choice([1, config.group + 1, int(rng.integers(1, longest + 1))]))
-    )
+    longest = min(config.max_k, 4 * config.span)
+    lengths = [1, config.group + 1, int(rng.integers(1, longest + 1)), longest]
+    features = min(longest, int(rng.choice(lengths)))
     tokens = int(rng.integers(1, 2 * config.rows + 2))
     outputs = int(rng.integers(1, 2 * config.columns + 2))
     return layer(config, rng, tokens, features, outputs)

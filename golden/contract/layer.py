@@ -14,6 +14,9 @@ from .workload import Workload
 WEIGHT_BITS = 4
 WEIGHT_MAX = 8  # largest magnitude of an INT4 weight
 
+Chosen = slice | NDArray[np.integer]
+"""Which rows of a matrix: from one to another, or any in any order."""
+
 
 class SizedConfig(Protocol):
     """Configuration of an array that takes layers up to a largest in_features."""
@@ -45,12 +48,13 @@ class Cuttable:
     BY_TOKEN: ClassVar[tuple[str, ...]] = ("x",)
     BY_OUTPUT: ClassVar[tuple[str, ...]] = ("w", "d", "minimum")
 
-    def part(self, tokens: slice, outputs: slice) -> Self:
+    def part(self, tokens: Chosen, outputs: Chosen) -> Self:
         """The operands of some tokens and outputs alone."""
         changes: dict[str, Any] = {}
         for names, rows in ((self.BY_TOKEN, tokens), (self.BY_OUTPUT, outputs)):
-            changes |= {name: getattr(self, name)[rows] for name in names if hasattr(self, name)}
-        return replace(self, **{name: rows for name, rows in changes.items() if rows.size})  # type: ignore[type-var]
+            arrays = {name: getattr(self, name) for name in names if hasattr(self, name)}
+            changes |= {name: array[rows] for name, array in arrays.items() if array.size}
+        return replace(self, **changes)  # type: ignore[type-var]
 
     def halves(self, config: Any) -> tuple[Self, Self] | None:
         """Two layers of half of in_features each whose results add up to those of this one.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.errors import UserError
-from ..contract.layer import check_integer
+from ..contract.layer import Chosen, check_integer
 from ..contract.tiling import Tiling
 from .config import RegluConfig
 from .ffn import IntegerFfn, run
@@ -88,7 +88,7 @@ class FfnRun:
         tokens, d = self.x.shape
         return Tiling(tokens, d, 1, -(-d // config.lanes) * config.lanes)
 
-    def part(self, tokens: slice, outputs: slice) -> Self:
+    def part(self, tokens: Chosen, outputs: Chosen) -> Self:
         """The operands of some tokens alone; outputs come as a whole."""
         return replace(self, x=self.x[tokens])
 

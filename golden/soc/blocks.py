@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..contract.design import Design
 from ..contract.errors import TooLongError, UserError
+from ..contract.layer import Chosen
 from ..contract.ports import Port
 from ..contract.schedule import Beats
 from ..contract.tiling import Tiling
@@ -28,7 +29,7 @@ class Operands(Protocol):
     def tiling(self, config: Any) -> Tiling:
         """Tiles of the layer."""
 
-    def part(self, tokens: slice, outputs: slice) -> Self:
+    def part(self, tokens: Chosen, outputs: Chosen) -> Self:
         """The operands of some tokens and outputs alone."""
 
     def halves(self, config: Any) -> tuple[Self, Self] | None:

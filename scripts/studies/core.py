@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...sim.studies.core import CELLS, cells, core_of, usage
+from ...sim.studies.core import CELLS, cells, core_of, operands_of, usage
 from ...sim.tools.workers import Workers
 from ..main import run_app
 from ..options import check_number
@@ -29,7 +29,7 @@ PARTS = {
 
 @app.command()
 def command(
-    unit: Annotated[str, typer.Option(help="Unit inside; of integer layers for `--usage`.")],
+    unit: Annotated[str, typer.Option(help="Unit inside; for cycles one of linear layers.")],
     preset: Annotated[str, typer.Option(help="Preset.")] = "fpga",
     tokens: Annotated[int, typer.Option(help="Tokens.")] = 128,
     in_features: Annotated[int, typer.Option(help="Input features.")] = 512,
@@ -48,11 +48,11 @@ def command(
 def _usage(unit: str, preset: str, tokens: int, in_features: int, outputs: int) -> None:
     rows = []
     for bus in (32, 64, 128):
+        design, config = core_of(unit, preset, bus_width=bus)
+        operands = operands_of(unit, config.unit, tokens, in_features, outputs)
         for stay in (False, True):
-            design, config = core_of(unit, preset, bus_width=bus)
-            found = usage(design, config, tokens, in_features, outputs, stay)
-            stays = "outputs" if stay else "tokens"
-            rows.append([bus, stays, found.words, found.alone, found.cycles, found.share])
+            found = usage(design, config, operands, stay)
+            rows.append([bus, found.stays, found.words, found.alone, found.cycles, found.share])
     title = f"core around {unit} ({preset}): {tokens} tokens x {in_features} x {outputs}"
     table(["bus", "what stays", "words in", "unit alone", "core", "share"], rows, title=title)
 

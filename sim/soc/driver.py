@@ -249,7 +249,8 @@ class Driver:
         """Rows that one call can take: the core counts so many blocks; results come as a whole."""
         tiles = max(port.tiles for port in self.ports)
         most = ((1 << LENGTH_BITS) - 1) // tiles * tiles * size
-        return (slice(first, first + most) for first in range(0, blocks * size, most))
+        # of no rows an empty call, which the unit refuses
+        return (slice(first, first + most) for first in range(0, max(1, blocks * size), most))
 
     def _sum(
         self, operands: Operands, outputs_stay: bool | None, timeout: float

@@ -27,7 +27,7 @@ class _Past:
     writes
         Address, value and how many words had left by then.
     sent
-        Words of the stream in.
+        Words of the stream in, and how many writes had been answered by then.
     received
         Words of the stream out.
     rows
@@ -36,13 +36,17 @@ class _Past:
 
     width: int
     writes: list[tuple[int, int, int]] = field(default_factory=list)
-    sent: list[NDArray[np.uint32]] = field(default_factory=list)
+    sent: list[tuple[NDArray[np.uint32], int]] = field(default_factory=list)
     received: int = 0
     rows: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def words(self) -> NDArray[np.uint32]:
         """Everything sent so far."""
-        return np.concatenate([np.zeros((0, self.width), np.uint32), *self.sent])
+        return np.concatenate([np.zeros((0, self.width), np.uint32), *(w for w, _ in self.sent)])
+
+    def answered(self) -> NDArray[np.int64]:
+        """Writes that were answered before each of those words."""
+        return np.repeat([n for _, n in self.sent], [len(w) for w, _ in self.sent]).astype(np.int64)
 
 
 class SimulatedTransport:
@@ -104,7 +108,7 @@ class SimulatedTransport:
 
     def exchange(self, words: NDArray[np.uint32], count: int, timeout: float) -> NDArray[np.uint32]:
         """Send words while receiving others; ``timeout`` is not looked at: silence is enough."""
-        self.past.sent.append(words)
+        self.past.sent.append((words, len(self.past.writes)))
         before = self.past.received
         found = self._run(before + count)
         self.past.received = len(found)
@@ -159,7 +163,7 @@ class SimulatedTransport:
         written = Answers(
             "s_axi_b", np.full(len(reads), len(writes)), np.full(len(writes), latency)
         )
-        words = self.past.words()
+        sent = Answers("s_axi_b", self.past.answered(), np.ones(len(writes), np.int64))
         bursts = (port for port in self.channels if port.direction == "out")
         return {
             **{port.name: Beats(np.zeros((0, port.words), np.uint32)) for port in bursts},
@@ -170,7 +174,7 @@ class SimulatedTransport:
             "s_axi_r": Beats(
                 r.pack(data=np.zeros(len(reads), np.int64), resp=np.zeros(len(reads), np.uint8))
             ),
-            "s_axis": Beats(s_axis.pack(data=words)),
+            "s_axis": Beats(s_axis.pack(data=self.past.words()), answers=sent),
             "m_axis": Beats(
                 m_axis.pack(data=np.zeros((count, self.past.width), np.int64), last=np.zeros(count))
             ),

@@ -17,7 +17,7 @@ from nibbleforge.scripts.studies import (
     reglu_speed,
 )
 from nibbleforge.sim.benchmarks import Figure
-from nibbleforge.sim.studies import area_sparqle
+from nibbleforge.sim.studies import area_sparqle, core
 from nibbleforge.sim.studies.balance import VARIANTS, Variant
 from nibbleforge.sim.tensors.files import sample_path
 from nibbleforge.sim.verify.soak import Finding, named
@@ -55,6 +55,29 @@ def test_reglu_speed(tables):
     large, _ = tables(reglu_speed)
     gains = [float(row[-1]) for row in large[1:]]
     assert gains[0] < 1 < gains[1] < gains[2] < gains[3]
+
+
+def test_how_busy_cores_keep_units():
+    found = core.chosen_usage("sparqle", "tiny", 64, tokens=12, in_features=40, outputs=16)
+    assert (found.stays, found.bus_width) == ("tokens", 64)
+    assert 0.8 < found.share < 1
+    design, config = core.core_of("sparqle", "tiny", bus_width=64)
+    operands = core.operands_of("sparqle", config.unit, 12, 40, 16)
+    assert core.usage(design, config, operands, stay=True).words > found.words
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "sentence"),
+    [
+        ("reglu", 1, "reglu runs no linear layers."),
+        ("dense", 257, "the layer of the sample has 256 tokens, asked for are 257."),
+    ],
+)
+def test_cores_on_layers_that_are_not_there(name, tokens, sentence):
+    _, config = core.core_of(name, "tiny")
+    with pytest.raises(UserError) as caught:
+        core.operands_of(name, config.unit, tokens, 8, 8)
+    assert str(caught.value) == sentence
 
 
 def test_anda_models(tables):

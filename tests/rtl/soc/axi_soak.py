@@ -1,6 +1,5 @@
 """Thousands of tiles of layers through a core with AXI names. The simulator loads this test."""
 
-from dataclasses import replace
 from functools import partial
 
 import cocotb
@@ -27,15 +26,7 @@ def drawn_layer(rng):
             (tiling.outputs, tiling.columns, step),
         )
     )
-    by_output = getattr(small, "BY_OUTPUT", ())
-    sides = ((getattr(small, "BY_TOKEN", ("x",)), tokens), (by_output, outputs))
-    arrays = {name: (getattr(small, name, None), rows) for names, rows in sides for name in names}
-    grown = {
-        name: array[rows]
-        for name, (array, rows) in arrays.items()
-        if array is not None and array.size  # some need not be there
-    }
-    return replace(small, **grown)
+    return small.part(tokens, outputs)
 
 
 def drawn(driver, rng):

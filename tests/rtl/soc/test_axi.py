@@ -77,11 +77,12 @@ def test_core_behind_axi(bench, name, preset, number, tmp_path):
     [(FEW, "dense2k", "tiny", 0),
      *(pytest.param(TILES, *of, marks=pytest.mark.slow) for of in DESIGNS)],
 )  # fmt: skip
-def test_many_tiles_behind_axi(tiles, name, preset, number, tmp_path):
+def test_many_tiles_behind_axi(tiles, name, preset, number, tmp_path, record_testsuite_property):
     bench = f"{bench_of(name, preset, number)}_soak"
     verdicts, log = run_bench(bench, name, preset, number, tmp_path, tiles=tiles)
     assert [str(verdict) for verdict in verdicts if not verdict.passed] == []
     assert len(verdicts) == 1
-    done = json.loads(next(line for line in log.splitlines() if line.startswith("{")))
-    assert done["tiles"] >= tiles
-    print(name, done)
+    done = next(line for line in log.splitlines() if line.startswith("{"))
+    assert json.loads(done)["tiles"] >= tiles
+    design = UNITS[name].designs(UNITS[name].presets[preset])[number]
+    record_testsuite_property(design.name, done)

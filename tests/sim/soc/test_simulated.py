@@ -7,6 +7,7 @@ from nibbleforge.golden.contract.layer import Layer
 from nibbleforge.golden.nm.format import slots
 from nibbleforge.golden.nm.values import NMLayer
 from nibbleforge.golden.reglu.values import compute
+from nibbleforge.golden.soc.config import header
 from nibbleforge.golden.units import core_name, unit
 from nibbleforge.sim.soc.driver import CoreError, Driver
 from nibbleforge.sim.soc.simulated import SimulatedTransport
@@ -117,6 +118,28 @@ def test_too_few_words_are_said_and_the_core_stays_usable():
     driver.reset()
     found = driver.run(operands)
     assert np.array_equal(found.y, operands.x.astype(int) @ operands.w.T.astype(int))
+
+
+def test_a_wrong_packet_between_layers_is_said():
+    """Words of a layer come after its start: what is wrong with them is not forgotten there."""
+    driver, _, config = started("dense2k", "tiny")
+    operands, wrong = layer(9, 20, 11, 0), header(config, 200, 0, 1)
+    driver.run(operands)
+    send = driver.transport.exchange
+    packet = np.concatenate([wrong, wrong])
+    driver.transport.exchange = lambda words, *rest: send(np.concatenate([packet, words]), *rest)
+    with pytest.raises(CoreError, match=r"^the core noted 'unknown_port': "):
+        driver.run(operands)
+    driver.transport.exchange = send
+    found = driver.run(operands)
+    assert np.array_equal(found.y, operands.x.astype(int) @ operands.w.T.astype(int))
+
+
+def test_a_layer_without_tokens_is_refused():
+    driver, _, _ = started("dense2k", "tiny")
+    operands = layer(3, 20, 11, 0)
+    with pytest.raises(UserError, match=r"must be at least 1, got 0, 20 and 11\.$"):
+        driver.run(Layer(operands.x[:0], operands.w))
 
 
 def test_unknown_registers_are_refused():
