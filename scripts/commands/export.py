@@ -22,7 +22,7 @@ from ..options import (
     configure,
 )
 from ..show import console, progress, table
-from .timing import MOST_SEEDS, show_clocks, show_timing
+from .timing import MOST_CLOCK, MOST_SEEDS, show_clocks, show_timing
 
 
 def command(
@@ -45,6 +45,9 @@ def command(
     baud: Annotated[
         int | None, typer.Option(metavar="N", help="Bits a second of the board's serial line.")
     ] = None,
+    clock: Annotated[
+        float | None, typer.Option(metavar="MHZ", help="Clock of the core, by a PLL.")
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="N", help="Runs of the placer; the fastest is taken.")
     ] = None,
@@ -53,7 +56,7 @@ def command(
     ] = False,
 ) -> None:
     """Export the core around a unit, for simulators or an FPGA flow."""
-    chosen = flow(flow_name, board, baud)
+    chosen = flow(flow_name, board, baud, _hertz(clock))
     if chosen.build is None and (seeds is not None or require_timing):
         raise UserError(f"--seeds and --require-timing are for bitstreams, {flow_name} makes none.")
     runs = 1 if seeds is None else seeds
@@ -75,6 +78,15 @@ def command(
         console.print(line, markup=False, soft_wrap=True)
     if built:
         _show(built, require_timing)
+
+
+def _hertz(clock: float | None) -> int | None:
+    """Cycles a second of an option in MHz."""
+    if clock is None:
+        return None
+    if not 0 < clock <= MOST_CLOCK:
+        raise UserError(f"--clock must be above 0 and at most {MOST_CLOCK} MHz, got {clock:g}.")
+    return round(clock * 1e6)
 
 
 def _show(built: Built, required: bool) -> None:

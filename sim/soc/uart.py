@@ -3,6 +3,7 @@
 What they say to each other is in :mod:`nibbleforge.golden.soc.serial`.
 """
 
+import os
 import time
 from importlib import import_module
 from typing import Any, Self
@@ -37,7 +38,9 @@ class UartTransport:
         try:
             return cls(serial.Serial(port, baud, timeout=timeout))
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot open {port}: {error}.") from None
+            number = getattr(error, "errno", None)  # pyserial's text has port and number twice
+            reason = os.strerror(number) if number else error
+            raise UserError(f"cannot open {port}: {reason}.") from None
 
     def read(self, address: int) -> int:
         """A register."""

@@ -172,13 +172,14 @@ def test_refused_accesses_are_said():
 
 
 def test_a_port_that_cannot_be_opened_is_said(monkeypatch):
-    """As pyserial says it, which need not be there."""
+    """Once, though pyserial says it twice; which need not be there."""
 
     def refuse(name: str, *_: object, **__: object) -> None:
-        raise OSError(2, "No such file or directory", name)
+        reason = f"[Errno 2] No such file or directory: {name!r}"
+        raise OSError(2, f"could not open port {name}: {reason}")
 
     monkeypatch.setitem(sys.modules, "serial", types.SimpleNamespace(Serial=refuse))
-    with pytest.raises(UserError, match=r"^cannot open /dev/nothing: "):
+    with pytest.raises(UserError, match=r"^cannot open /dev/nothing: No such file or directory\.$"):
         UartTransport.open("/dev/nothing")
 
 
