@@ -23,6 +23,7 @@ from ...golden.contract.errors import ToolError, UserError
 from .base import Part
 from .memories import BUFFER_ATTRIBUTES
 from .readable import Description, readable
+from .verilog_module import renamed
 from .yosys import run_yosys
 
 
@@ -68,9 +69,9 @@ class Emitter:
         return self.modules[part.key]
 
     def instance(
-        self, part: Part, inputs: Mapping[str, hdl.ValueLike], domain: str
+        self, part: Part, name: str, inputs: Mapping[str, hdl.ValueLike], domain: str
     ) -> hdl.Instance:
-        """An instance of the part's module; other ports are connected to the part's own."""
+        """An instance of the part's module; other ports are connected to wires of its name."""
         module = self.convert(part, self._name(part))
         part._MustUse__used = True  # only the first part of its kind is elaborated
         connections: list[tuple[str, str, object]] = []
@@ -80,6 +81,7 @@ class Emitter:
                 ("i", "rst", hdl.ResetSignal(domain)),
             ]
         for port, flow, value in _ports(part):
+            value.name = f"{name}_{port}"
             connections.append(("i" if flow == In else "o", port, inputs.get(port, value)))
         return hdl.Instance(module.name, *connections)
 
@@ -113,9 +115,7 @@ def place(
         m.submodules[name] = part if domain == "sync" else hdl.DomainRenamer(domain)(part)
         m.d.comb += [getattr(part, port).eq(value) for port, value in inputs.items()]
         return
-    m.submodules[name] = platform.instance(part, inputs, domain)
-    for port, _, value in _ports(part):
-        value.name = f"{name}_{port}"  # a wire of the parent now
+    m.submodules[name] = platform.instance(part, name, inputs, domain)
 
 
 def _ports(part: Part) -> Iterator[tuple[str, Flow, hdl.Signal]]:
@@ -250,7 +250,8 @@ def _yosys(modules: Sequence[Converted]) -> str:
     """Verilog of modules as Yosys writes it.
 
     A comparison with zero comes as logical not of a vector: make it a reduction. The order of
-    connections depends on what Yosys did before in this process: sort them, as builds are cached.
+    connections, and of what Yosys found to be an inverse, depends on what it did before in this
+    process: sort them, as builds are cached.
     """
     text = run_yosys(
         "\n".join(module.text for module in modules),
@@ -264,7 +265,31 @@ def _yosys(modules: Sequence[Converted]) -> str:
     written = len(re.findall(r"^endmodule$", text, re.MULTILINE))
     if written != len(modules) or not text.endswith("endmodule\n"):
         raise ToolError(f"Yosys wrote only {written} of {len(modules)} modules.")
-    return "".join(map(_with_sorted_end, text.replace("= ! ", "= ~| ").split("endmodule\n")))
+    parts = text.replace("= ! ", "= ~| ").split("endmodule\n")
+    return "".join(_with_sorted_end(_with_sorted_inverses(part)) for part in parts)
+
+
+def _with_sorted_inverses(module: str) -> str:
+    """A module with inverses that come in a row in the order of what they invert."""
+    names: dict[str, str] = {}
+
+    def in_order(row: re.Match[str]) -> str:
+        found = _INVERSE.findall(row[0])
+        inverses = sorted(found, key=lambda inverse: _natural(inverse[1]))
+        names.update((old, new) for (old, _), (new, _) in zip(inverses, found, strict=True))
+        return "".join(f"  assign {name} = ~ {value};\n" for name, value in inverses)
+
+    module = _INVERSES.sub(in_order, module)
+    return renamed(module, names) if names else module
+
+
+_INVERSE = re.compile(r"  assign (_\d+_) = ~ (\S+);\n")
+_INVERSES = re.compile(rf"^(?:{_INVERSE.pattern}){{2,}}", re.MULTILINE)
+
+
+def _natural(name: str) -> str:
+    """A name by which others are sorted as their numbers are."""
+    return re.sub(r"\d+", lambda number: number[0].zfill(9), name)
 
 
 def _with_sorted_end(module: str) -> str:

@@ -159,7 +159,8 @@ def _name_fields(module: Module, outputs: Mapping[str, set[str]]) -> None:
     def named(text: str) -> str:
         return NAME.sub(last, SLICE.sub(last, text))
 
-    module.rewrite(named, outputs)
+    if names:
+        module.rewrite(named, outputs)
     module.statements = [*views, *module.statements]
 
 
@@ -204,13 +205,8 @@ def _name_results(module: Module, outputs: Mapping[str, set[str]]) -> None:
     """What has no name takes that of the field it becomes, or gives way to what it is."""
     names: dict[str, str] = {}
     statements = []
-    sliced: set[str] = set()
-
-    def note(text: str) -> str:
-        sliced.update(match[1] for match in SLICE.finditer(text))
-        return text
-
-    module.rewrite(note, outputs)
+    read = "\n".join(module.read_texts(outputs))
+    sliced = {match[1] for match in SLICE.finditer(read)}
     for statement in module.statements:
         if (
             isinstance(statement, Assign)
@@ -289,14 +285,7 @@ def _name_parts(module: Module, outputs: Mapping[str, set[str]]) -> None:
     }
     if not vectors:
         return
-    texts: list[str] = []
-
-    def note(text: str) -> str:
-        texts.append(text)
-        return text
-
-    module.rewrite(note, outputs)
-    read = "\n".join(texts)
+    read = "\n".join(module.read_texts(outputs))
     reads, wholes = Counter(NAME.findall(read)), Counter(_VECTOR.findall(read))
     sources = _sources(module, outputs)
     places: dict[str, tuple[str, int]] = {}  # vector and lowest bit

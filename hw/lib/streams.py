@@ -24,16 +24,10 @@ class StreamRegister(Part[StreamRegisterConfig]):
     """Register for one beat, refilled in the cycle in which the beat leaves.
 
     A beat taken in cycle t is offered from t + 1 on.
-
-    Parameters
-    ----------
-    layout
-        Of the payload.
     """
 
-    def __init__(self, layout: data.StructLayout):
-        beats = stream.Signature(layout)
-        config = StreamRegisterConfig(width=layout.size)
+    def __init__(self, config: StreamRegisterConfig):
+        beats = stream.Signature(config.width)
         super().__init__(config, {"input": In(beats), "output": Out(beats)})
 
     @property
@@ -55,9 +49,10 @@ class StreamRegister(Part[StreamRegisterConfig]):
 
 def registered(m: Module, platform: object, name: str, source: Any) -> stream.Interface:
     """What a stream gives, by way of a register put into ``m``; the user drives ``ready``."""
-    register = StreamRegister(source.payload.shape())
+    layout = source.payload.shape()
+    register = StreamRegister(StreamRegisterConfig(width=layout.size))
     place(m, platform, f"{name}_register", register)
-    held = register.output.signature.create(path=(f"{name}_held",))
+    held = stream.Signature(layout).create(path=(f"{name}_held",))
     m.d.comb += [
         register.input.valid.eq(source.valid),
         register.input.payload.eq(source.payload),

@@ -36,6 +36,16 @@ _NUMBERED = re.compile(r"(\w+)\$(\d+)")
 _PIN = re.compile(r"\s*\.(\w+)\((.*)\),?")
 STEP = re.compile(r"( *)(\S+) (<?=) (.*);")
 """An assignment within a process."""
+_COMPUTED = re.compile(r"\[(?!\d+(:\d+)?\]).*\]")
+"""A place in a target that is no constant."""
+_NAMES = re.compile(f"({NAME.pattern})")
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """A text in which some nets have other names."""
+    parts = _NAMES.split(text)
+    parts[1::2] = [names.get(name, name) for name in parts[1::2]]
+    return "".join(parts)
 
 
 def part_of(name: str, high: int, low: int) -> str:
@@ -127,42 +137,46 @@ class Module:
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Give nets other names wherever they occur."""
-
-        def renamed(text: str) -> str:
-            return NAME.sub(lambda match: names.get(match[0], match[0]), text)
-
         for statement in self.statements if names else ():
             if isinstance(statement, Assign):
-                statement.target, statement.value = map(
-                    renamed, (statement.target, statement.value)
-                )
+                statement.target = renamed(statement.target, names)
+                statement.value = renamed(statement.value, names)
             elif isinstance(statement, Process):
-                statement.body = [renamed(line) for line in statement.body]
+                statement.body = renamed("\n".join(statement.body), names).split("\n")
             else:
-                statement.pins = {pin: renamed(net) for pin, net in statement.pins.items()}
+                statement.pins = {pin: renamed(net, names) for pin, net in statement.pins.items()}
 
-    def reads(self, outputs: Mapping[str, set[str]]) -> Iterator[str]:
-        """Names that are read, as often as they are."""
-        texts: list[str] = []
+    def reads(self, outputs: Mapping[str, set[str]]) -> list[str]:
+        """Names that are read, as often as they are; ``outputs`` are those of every module."""
+        return NAME.findall("\n".join(self.read_texts(outputs)))
 
-        def note(text: str) -> str:
-            texts.append(text)
-            return text
-
-        self.rewrite(note, outputs)
-        for text in texts:
-            yield from NAME.findall(text)
-
-    def names(self) -> Iterator[str]:
-        """Names that occur in statements."""
+    def read_texts(self, outputs: Mapping[str, set[str]]) -> Iterator[str]:
+        """What statements read: values, conditions, places that are computed."""
         for statement in self.statements:
             if isinstance(statement, Assign):
-                texts = [statement.target, statement.value]
+                yield statement.value
+            elif isinstance(statement, Process):
+                for line in statement.body:
+                    if (step := STEP.fullmatch(line)) is None:
+                        yield line
+                    else:
+                        yield from (match[0] for match in _COMPUTED.finditer(step[2]))
+                        yield step[4]
             else:
-                texts = (
-                    statement.body if isinstance(statement, Process) else [*statement.pins.values()]
+                driven = outputs[statement.module]
+                yield from (net for pin, net in statement.pins.items() if pin not in driven)
+
+    def names(self) -> list[str]:
+        """Names that occur in statements."""
+        texts: list[str] = []
+        for statement in self.statements:
+            if isinstance(statement, Assign):
+                texts += [statement.target, statement.value]
+            else:
+                texts += (
+                    statement.body if isinstance(statement, Process) else statement.pins.values()
                 )
-            yield from NAME.findall("\n".join(texts))
+        return NAME.findall("\n".join(texts))
 
     def rewrite(self, reading: Callable[[str], str], outputs: Mapping[str, set[str]]) -> None:
         """Replace whatever a statement reads; ``outputs`` are those of every module."""
@@ -182,7 +196,7 @@ def _rewrite_step(line: str, reading: Callable[[str], str]) -> str:
     step = STEP.fullmatch(line)
     if step is None:
         return reading(line)
-    target = re.sub(r"\[(?!\d+(:\d+)?\]).*\]", lambda m: reading(m[0]), step[2])
+    target = _COMPUTED.sub(lambda match: reading(match[0]), step[2])
     return f"{step[1]}{target} {step[3]} {reading(step[4])};"
 
 
@@ -283,7 +297,7 @@ def _without_aliases(module: Module, body: str) -> str:
 
     body = _ALIAS.sub(lambda match: match[0] if match.groups() in kept else "", body)
     names = {name: root(name) for name in best}
-    return NAME.sub(lambda match: names.get(match[0], match[0]), body) if names else body
+    return renamed(body, names) if names else body
 
 
 def write(module: Module, comment: str) -> str:

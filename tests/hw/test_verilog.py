@@ -391,10 +391,11 @@ def test_emission_is_reproducible():
     assert generate(ARRAY, TINY) == generate(ARRAY, TINY)
 
 
-def test_verilog_does_not_depend_on_what_was_emitted_before():
+@pytest.mark.parametrize("name", ["sparqle", "figna"])
+def test_verilog_does_not_depend_on_what_was_emitted_before(name):
     """Builds are cached by it."""
-    config = UNITS["sparqle"].presets["tiny"]
-    (design,) = UNITS["sparqle"].designs(config)
+    config = UNITS[name].presets["tiny"]
+    (design,) = UNITS[name].designs(config)
     texts = {generate(design, config).verilog for _ in range(3)}
     assert len(texts) == 1
 
