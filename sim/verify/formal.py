@@ -282,7 +282,7 @@ def goals_of(design: Design) -> tuple[Goal, ...]:
 
 
 GOALS = tuple(goal for _, design in designs() for goal in goals_of(design))
-"""What is shown: all goals that belong to ``make soak``; the quick ones to ``make test``, too."""
+"""What is shown: all of it by ``make soak``, some by the tests before it, too."""
 
 
 # --- SymbiYosys -------------------------------------------------------------------------------

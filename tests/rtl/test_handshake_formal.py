@@ -23,15 +23,7 @@ from nibbleforge.tb.properties import Faulty, HandshakeProperties, QueueProperti
 GOALS = [goal for goal in formal.GOALS if goal.design not in (bitmap.DECODER, bitmap.ENCODER)]
 
 
-def marked(goals):
-    """Goals that are not quick belong to the soak."""
-    return [
-        pytest.param(goal, id=goal.name, marks=() if goal.quick else pytest.mark.slow)
-        for goal in goals
-    ]
-
-
-@pytest.mark.parametrize("goal", marked(GOALS))
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.name)
 def test_every_claim_holds(goal, tmp_path):
     claims = formal.claims(goal, tmp_path)
     assert claims
@@ -83,6 +75,7 @@ ARRAYS = {
 FAULTS = {error_rises_while_it_waits: "y stays the same", withdrawn: "y stays valid"}
 
 
+@pytest.mark.first(1, deep=4)
 @pytest.mark.parametrize("array", ARRAYS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_broken_array_fails(array, fault, tmp_path):
@@ -106,6 +99,7 @@ class WrongQueue(Queue):
         return m
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("storage", ["memory", "registers"])
 def test_a_broken_queue_fails(storage, tmp_path):
     queue = WrongQueue(QueueConfig(width=2, depth=3, storage=storage))

@@ -46,7 +46,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(design(config), config, optimise="quick"), seeds=range(5))
@@ -56,7 +56,7 @@ def test_extreme_parameters(config):
 @pytest.mark.parametrize(
     "config",
     [
-        tb_nm.SMALL[0],
+        pytest.param(tb_nm.SMALL[0], marks=pytest.mark.deep),
         pytest.param(tb_nm.SMALL[1], marks=pytest.mark.slow),
         *tb_nm.SMALL_GROUPED,
     ],
@@ -82,7 +82,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[4, pytest.param(8, marks=pytest.mark.deep), 16])
 def model(request):
     return Model(nm.ARRAY, MODELS[request.param], optimise="quick")
 
