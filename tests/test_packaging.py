@@ -165,6 +165,7 @@ def package_data():
         yield from (path for pattern in patterns for path in folder.glob(pattern))
 
 
+@pytest.mark.deep
 def test_wheel(tmp_path):
     """Exactly the packages and their data, under one name."""
     source = tmp_path / "source"
