@@ -5,11 +5,12 @@ RUN := $(VENV)/bin
 JOBS ?= 2
 FOLDERS := golden hw tb sim scripts
 
-.PHONY: help venv demo test lint format docs site types bench soak lock clean
+.PHONY: help venv demo test deep lint format docs site types bench soak lock clean
 
 help:
 	@echo "make demo   run real LLM layers through generated RTL and compare with golden"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests (7 minutes on 2 cores)"
+	@echo "make deep   run them on further configurations (as long again)"
 	@echo "make lint   check style and types"
 	@echo "make docs   renew the measured blocks of README and docs"
 	@echo "make site   build the documents and the API reference into build/html"
@@ -36,9 +37,12 @@ $(VENV)/ready: $(VENV)/runtime requirements.lock
 demo: $(VENV)/runtime
 	@$(RUN)/nibbleforge demo --jobs $(JOBS)
 
-test: export OPENBLAS_NUM_THREADS = 1
+test deep: export OPENBLAS_NUM_THREADS = 1
 test: venv
-	$(RUN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(RUN)/python -m pytest -n $(JOBS) -m "not deep and not slow"
+
+deep: venv
+	$(RUN)/python -m pytest -n $(JOBS) -m "deep and not slow"
 
 # A folder of links: packages where tools look for them that do not install the project.
 types:
