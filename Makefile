@@ -20,7 +20,7 @@ help:
 
 venv: $(VENV)/ready
 
-# What runs needs; bytecode comes at first use, of what is used.
+# What runs needs. Bytecode comes at first use, of what is used.
 $(VENV)/runtime: pyproject.toml runtime.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "nibbleforge needs Python 3.11 or newer: set PYTHON=/path/to/python3"; exit 2; }
@@ -31,7 +31,7 @@ $(VENV)/runtime: pyproject.toml runtime.lock
 
 # What tests, checks and measurements need besides.
 $(VENV)/ready: $(VENV)/runtime requirements.lock
-	$(RUN)/python -m pip install --quiet --requirement requirements.lock
+	$(RUN)/python -m pip install --quiet --no-compile --requirement requirements.lock
 	touch $@
 
 demo: $(VENV)/runtime

@@ -75,7 +75,6 @@ ARRAYS = {
 FAULTS = {error_rises_while_it_waits: "y stays the same", withdrawn: "y stays valid"}
 
 
-@pytest.mark.first(1, deep=4)
 @pytest.mark.parametrize("array", ARRAYS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_broken_array_fails(array, fault, tmp_path):
@@ -99,7 +98,6 @@ class WrongQueue(Queue):
         return m
 
 
-@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("storage", ["memory", "registers"])
 def test_a_broken_queue_fails(storage, tmp_path):
     queue = WrongQueue(QueueConfig(width=2, depth=3, storage=storage))

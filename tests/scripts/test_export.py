@@ -135,7 +135,7 @@ BROKEN = {
 """File, line and digit that are changed, and what the testbench says."""
 
 
-@pytest.fixture(scope="module", params=["dense2k", "reglu"])
+@pytest.fixture(scope="module", params=["dense2k", pytest.param("reglu", marks=pytest.mark.deep)])
 def built(request, tmp_path_factory) -> tuple[Path, Path]:
     """A folder, and its testbench built by Verilator; vectors are read as it runs."""
     folder = export_to(tmp_path_factory.mktemp(request.param), request.param)
@@ -148,14 +148,12 @@ def built(request, tmp_path_factory) -> tuple[Path, Path]:
     return folder, program
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("pauses", ["", "+pauses"])
 def test_verilator_finds_golden(built, pauses):
     folder, program = built
     assert_passes(typed(folder, f"{shlex.quote(str(program))} {pauses}"))
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("broken", BROKEN)
 def test_verilator_finds_a_broken_vector(built, tmp_path, broken):
     folder, program = built
