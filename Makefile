@@ -5,11 +5,12 @@ RUN := $(VENV)/bin
 JOBS ?= 2
 FOLDERS := golden hw tb sim scripts
 
-.PHONY: help venv demo test lint format docs site types bench soak lock clean
+.PHONY: help venv demo test deep lint format docs site types bench soak lock clean
 
 help:
 	@echo "make demo   run real LLM layers through generated RTL and compare with golden"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests (7 minutes on 2 cores)"
+	@echo "make deep   run them on further configurations (as long again)"
 	@echo "make lint   check style and types"
 	@echo "make docs   renew the measured blocks of README and docs"
 	@echo "make site   build the documents and the API reference into build/html"
@@ -19,7 +20,7 @@ help:
 
 venv: $(VENV)/ready
 
-# What runs needs; bytecode comes at first use, of what is used.
+# What runs needs. Bytecode comes at first use, of what is used.
 $(VENV)/runtime: pyproject.toml runtime.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "nibbleforge needs Python 3.11 or newer: set PYTHON=/path/to/python3"; exit 2; }
@@ -30,15 +31,18 @@ $(VENV)/runtime: pyproject.toml runtime.lock
 
 # What tests, checks and measurements need besides.
 $(VENV)/ready: $(VENV)/runtime requirements.lock
-	$(RUN)/python -m pip install --quiet --requirement requirements.lock
+	$(RUN)/python -m pip install --quiet --no-compile --requirement requirements.lock
 	touch $@
 
 demo: $(VENV)/runtime
 	@$(RUN)/nibbleforge demo --jobs $(JOBS)
 
-test: export OPENBLAS_NUM_THREADS = 1
+test deep: export OPENBLAS_NUM_THREADS = 1
 test: venv
-	$(RUN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(RUN)/python -m pytest -n $(JOBS) -m "not deep and not slow"
+
+deep: venv
+	$(RUN)/python -m pytest -n $(JOBS) -m "deep and not slow"
 
 # A folder of links: packages where tools look for them that do not install the project.
 types:

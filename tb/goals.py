@@ -36,6 +36,9 @@ class Settings:
     seconds: int = 600
 
 
+Target = Literal["test", "deep", "soak"]
+"""Targets of make, each of which runs what those before it leave out."""
+
 PROVE = Settings("prove", "abc pdr", seconds=1200)
 COVER = Settings("cover", "smtbmc z3", depth=16)
 
@@ -51,8 +54,8 @@ class Goal:
     settings
         For its properties; None: that no output of a stream depends on the same stream's inputs
         in the same cycle.
-    quick
-        Part of the default tests.
+    target
+        Where it belongs.
     part
         Class of a part of the design, which then is the subject; ``config`` is the part's.
     properties
@@ -62,7 +65,7 @@ class Goal:
     design: Design
     config: Config
     settings: Settings | None
-    quick: bool = False
+    target: Target = "soak"
     part: type[Part[Any]] | None = None
     properties: Callable[[Any], Elaboratable] = HandshakeProperties
 
@@ -88,12 +91,12 @@ def shown(
     config: Config,
     properties: Callable[[Any], Elaboratable] = HandshakeProperties,
     *,
-    quick: bool = False,
+    target: Target = "soak",
     part: type[Part[Any]] | None = None,
 ) -> Iterator[Goal]:
-    """That properties hold in all runs, and that what they speak of can happen."""
-    for settings in (PROVE, COVER):
-        yield Goal(design, config, settings, quick, part, properties)
+    """That properties hold in all runs, and, beyond ``make test``, that they speak of something."""
+    yield Goal(design, config, PROVE, target, part, properties)
+    yield Goal(design, config, COVER, "deep" if target == "test" else target, part, properties)
 
 
 def proved_in_the_soak(
@@ -102,12 +105,13 @@ def proved_in_the_soak(
     properties: Callable[[Any], Elaboratable] = HandshakeProperties,
     *,
     depth: int,
+    target: Target = "test",
     part: type[Part[Any]] | None = None,
 ) -> Iterator[Goal]:
-    """Of a proof that may take minutes: the default tests have its first cycles instead."""
-    yield Goal(design, config, PROVE, False, part, properties)
-    yield Goal(design, config, bounded(depth), True, part, properties)
-    yield Goal(design, config, COVER, True, part, properties)
+    """Of a proof that may take minutes: `target` has its first cycles instead."""
+    yield Goal(design, config, PROVE, "soak", part, properties)
+    yield Goal(design, config, bounded(depth), target, part, properties)
+    yield Goal(design, config, COVER, "deep", part, properties)
 
 
 def bounded(depth: int) -> Settings:

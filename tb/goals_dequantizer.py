@@ -5,4 +5,4 @@ from .goals import shown
 
 SMALL = DequantizerConfig(rows=2, columns=1, acc_bits=2, errors=True)
 
-GOALS = tuple(shown(DEQUANTIZER, SMALL, quick=True))
+GOALS = tuple(shown(DEQUANTIZER, SMALL, target="test"))

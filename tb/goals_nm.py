@@ -5,6 +5,6 @@ from ..golden.nm.unit import ARRAY, UNIT
 from .goals import PROVE, Goal, shown
 
 GOALS = (
-    *shown(ARRAY, NMConfig(rows=2, columns=2, span=1, max_k=8), quick=True),
+    *shown(ARRAY, NMConfig(rows=2, columns=2, span=1, max_k=8), target="test"),
     Goal(ARRAY, UNIT.presets["tiny"], PROVE),
 )

@@ -17,10 +17,14 @@ MORE = SMALL.replace(max_neurons=8)
 QUEUE = QueueConfig(width=2, depth=3)
 
 GOALS = (
-    *proved_in_the_soak(REGLU_FFN, SMALL, RequesterProperties, depth=10, part=Requester),
-    *proved_in_the_soak(REGLU_FFN, MORE, PredictorProperties, depth=10, part=NeuronPredictor),
-    *shown(REGLU_FFN, SMALL, quick=True, part=OutputSums),
-    *shown(REGLU_FFN, QUEUE, QueueProperties, quick=True, part=Queue),
+    *proved_in_the_soak(
+        REGLU_FFN, SMALL, RequesterProperties, depth=10, target="deep", part=Requester
+    ),
+    *proved_in_the_soak(
+        REGLU_FFN, MORE, PredictorProperties, depth=10, target="deep", part=NeuronPredictor
+    ),
+    *shown(REGLU_FFN, SMALL, target="deep", part=OutputSums),
+    *shown(REGLU_FFN, QUEUE, QueueProperties, target="test", part=Queue),
     *(
         Goal(REGLU_FFN, QUEUE.replace(depth=depth), PROVE, part=Queue, properties=QueueProperties)
         for depth in (1, 2, 4)

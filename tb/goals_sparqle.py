@@ -12,8 +12,8 @@ QUEUE = QueueConfig(width=2, depth=3, storage="registers")
 
 GOALS = (
     *proved_in_the_soak(ARRAY, SMALL, depth=10),
-    *shown(ARRAY, SMALL, quick=True, part=ListDecoder),
-    *shown(ARRAY, QUEUE, QueueProperties, quick=True, part=Queue),
+    *shown(ARRAY, SMALL, target="deep", part=ListDecoder),
+    *shown(ARRAY, QUEUE, QueueProperties, target="test", part=Queue),
     *(
         Goal(ARRAY, QUEUE.replace(depth=depth), PROVE, part=Queue, properties=QueueProperties)
         for depth in (1, 2, 4)

@@ -26,7 +26,7 @@ SMALL = (
 )
 """Arrays that multiply every activation with every weight."""
 
-LONGEST = 64  # in_features of random layers
+LONGEST = 64  # beats of a tile of random layers
 
 
 def random_config(rng: np.random.Generator) -> DenseConfig:

@@ -1,4 +1,4 @@
-"""Optional tools and faults of the machine, for the tests of every folder."""
+"""What runs when, optional tools and faults of the machine, for the tests of every folder."""
 
 import importlib.util
 import os
@@ -20,6 +20,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tes
 
 settings.register_profile("machine", deadline=None)  # a loaded machine is no failure
 settings.load_profile("machine")
+
+
+# --- What runs when -------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark variations of a test that go beyond what ``make test`` has time for."""
+    for item in items:
+        for mark in filter(None, (_by_preset(item), _by_position(item), _by_goal(item))):
+            item.add_marker(mark)
+
+
+def _by_preset(item) -> str | None:
+    """The mark of a variation whose preset ``quick`` does not name."""
+    quick = item.get_closest_marker("quick")
+    preset = item.callspec.params["variation"].preset if quick else None
+    if not quick or preset in quick.args:
+        return None
+    return "deep" if preset in quick.kwargs.get("deep", ()) else "slow"
+
+
+def _by_position(item) -> str | None:
+    """The mark of a variation behind those that ``first`` counts."""
+    first = item.get_closest_marker("first")
+    position = max(item.callspec.indices.values()) if first else -1
+    if not first or position < first.args[0]:
+        return None
+    return "deep" if position < first.kwargs.get("deep", 0) else "slow"
+
+
+def _by_goal(item) -> str | None:
+    """The mark of a proof."""
+    goal = item.callspec.params.get("goal") if hasattr(item, "callspec") else None
+    return {"deep": "deep", "soak": "slow"}.get(goal.target) if goal else None
 
 
 # --- Optional tools -------------------------------------------------------------------------------

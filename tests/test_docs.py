@@ -110,6 +110,7 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
+@pytest.mark.first(1, deep=len(PAGES))
 @every_page
 def test_checked_numbers_are_true(page):
     text = page.read_text()

@@ -4,6 +4,7 @@ Continuous integration runs all tests where there is no such tool, then those ma
 """
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -30,13 +31,13 @@ OTHER_REASONS = {  # a file, and what its tests cannot do on some machines that 
 EXTRA = {text.partition(">")[0] for text in PROJECT["project"]["optional-dependencies"]["llm"]}
 
 
+@functools.cache
 def attributes(path):
     """Names after a dot, with the call where it is one: ``pytest.mark.needs("sta")``."""
     tree = ast.parse(path.read_text())
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            yield node.attr, calls.get(id(node))
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return [(node.attr, calls.get(id(node))) for node in found]
 
 
 def test_no_test_skips_for_a_tool_by_other_means():

@@ -1,4 +1,5 @@
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -14,6 +15,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = ("golden", "hw", "tb", "sim", "scripts")  # each may import those before it
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+@functools.cache
+def tree_of(path):
+    """The syntax of a module."""
+    return ast.parse(path.read_text())
 
 
 def every_source(*folders):
@@ -66,7 +73,7 @@ def test_imports_go_one_way(path):
     """golden <- hw <- tb <- sim <- scripts; relative across folders."""
     folder, *inner = path.relative_to(ROOT).parts
     allowed = LAYERS[: LAYERS.index(folder)]
-    for dots, module in imports(ast.parse(path.read_text())):
+    for dots, module in imports(tree_of(path)):
         top = module.partition(".")[0]
         if dots == 0:
             assert top not in (*LAYERS, "nibbleforge", "tests"), f"import {module} is not relative"
@@ -78,7 +85,7 @@ def test_imports_go_one_way(path):
 
 @every_source("golden")
 def test_golden_is_numpy_and_pydantic(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     found = third_party(module.partition(".")[0] for dots, module in imports(tree) if not dots)
     assert found <= {"numpy", "pydantic"}
 
@@ -86,13 +93,13 @@ def test_golden_is_numpy_and_pydantic(path):
 @every_source(*LAYERS)
 def test_imports_are_declared(path):
     """What a module needs to be imported comes with a plain installation."""
-    assert third_party(needed(ast.parse(path.read_text()))) <= dependencies()
+    assert third_party(needed(tree_of(path))) <= dependencies()
 
 
 @every_source("hw")
 def test_hardware_does_not_postpone_annotations(path):
     """It breaks components with annotated ports."""
-    assert (0, "__future__") not in set(imports(ast.parse(path.read_text())))
+    assert (0, "__future__") not in set(imports(tree_of(path)))
 
 
 # --- docstrings -----------------------------------------------------------------------------------
@@ -118,7 +125,7 @@ def is_obvious(name, node):
 
 @every_source(*LAYERS)
 def test_public_things_have_docstrings(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     assert ast.get_docstring(tree), "the module has none"
     bare = [
         n for n, node in public(tree) if not ast.get_docstring(node) and not is_obvious(n, node)
@@ -165,6 +172,7 @@ def package_data():
         yield from (path for pattern in patterns for path in folder.glob(pattern))
 
 
+@pytest.mark.deep
 def test_wheel(tmp_path):
     """Exactly the packages and their data, under one name."""
     source = tmp_path / "source"

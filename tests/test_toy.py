@@ -74,7 +74,8 @@ for design in toy.designs(toy.presets["paper"]):
 for variation in variations(["toy"], ["tiny"]):
     model = Model(variation.design, variation.config, optimise="quick")
     found = check_random(model, [0, 1])
-    found += check_exhaustive(Model(variation.design, stimuli_of(variation.design).small[0]))
+    (small, *_) = stimuli_of(variation.design).small
+    found += check_exhaustive(Model(variation.design, small, optimise="quick"))
     play = lambda s, g: model.run(s.beats, gates=g).seen
     jams = check_jams(variation.design, variation.config, play)
     assert not (found.wrong or jams), (found.wrong, jams)
@@ -82,6 +83,7 @@ for variation in variations(["toy"], ["tiny"]):
 """
 
 
+@pytest.mark.deep
 def test_cycles_and_what_the_soak_runs():
     done = run("-c", CHECKS)
     assert done.returncode == 0, done.stderr

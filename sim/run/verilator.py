@@ -38,6 +38,9 @@ EXECUTABLE = "simulate"
 _FLAGS: Mapping[Optimise, tuple[str, ...]] = {"fast": ("-O3", "-march=native"), "quick": ("-O0",)}
 _SLOW_FLAGS = ("-O0",)  # what runs once: constructors, initial blocks, declarations of traces
 _SHARED_FLAGS = ("-O2",)
+_LANGUAGE = ["-std=gnu++17"]
+_COROUTINES = ["-std=gnu++20", "-fcoroutines"]  # of models with delays; objects of both link
+_WITH_COROUTINES = "verilated_timing.cpp"  # alone of the runtime
 _RUNTIME_HEADERS = ("verilated.h", "verilated_vpi.h", "verilated_dpi.h")
 _QUIET = ("-Wno-lint", "-Wno-style")
 _NOTHING = 100_000  # bytes; a device that takes no more than this is full
@@ -286,8 +289,7 @@ class _Model:
     fast: list[Path]
     slow: list[Path]
     runtime: list[Path]
-    language: list[str]
-    definitions: list[str]
+    flags: list[str]
     ldflags: list[str]
     include: Path
 
@@ -312,8 +314,8 @@ class _Model:
             files("classes_fast", "support_fast"),
             files("classes_slow", "support_slow"),
             files("global"),
-            ["-std=gnu++20", "-fcoroutines"] if options["use_timing"] else ["-std=gnu++17"],
             [
+                *(_COROUTINES if options["use_timing"] else _LANGUAGE),
                 "-DVERILATOR=1",
                 *(f"-D{name}={int(options.get(key, False))}" for name, key in _DEFINITIONS.items()),
             ],
@@ -391,7 +393,7 @@ class _Compilation:
         """Compile a file of this model on the pool."""
         target = self.model.work / f"{source.stem}.o"
         return self.workers.start(
-            self._compile, source, target, [*self.model.definitions, *self.searched, *flags]
+            self._compile, source, target, [*self.model.flags, *self.searched, *flags]
         )
 
     def _headers(self, flags: Sequence[str]) -> Path:
@@ -399,9 +401,9 @@ class _Compilation:
 
         The compiler reads the header itself where what is beside it was made by other flags.
         """
-        flags = [*self.model.definitions, *flags]
+        flags = [*self.model.flags, *flags]
         key = {
-            **_identity(self.verilator, self.compiler, [*self.model.language, *flags]),
+            **_identity(self.verilator, self.compiler, flags),
             "files": json.dumps(_RUNTIME_HEADERS),
         }
         name = "runtime.h"
@@ -419,21 +421,20 @@ class _Compilation:
 
         It is made from `files`; for Verilator's own its version stands.
         """
-        flags = [*self.model.language, *_SHARED_FLAGS]
+        language = _COROUTINES if source.name == _WITH_COROUTINES else _LANGUAGE
+        flags = [*language, *_SHARED_FLAGS]
         key = {**_identity(self.verilator, self.compiler, flags), "files": _digest(files)}
         name = f"{source.stem}.o"
 
         def builder(directory: Path) -> None:
-            self._compile(source, directory / name, _SHARED_FLAGS)
+            self._compile(source, directory / name, flags)
 
         return self.cache.build("runtime", key, builder) / name
 
     def _compile(self, source: Path, target: Path, flags: Sequence[str]) -> Path:
         generated, include = self.model.work / _GENERATED, self.model.include
         searched = [f"-I{path}" for path in (generated, include, include / "vltstd")]
-        self._run(
-            [*self.model.language, *flags, *searched, "-c", str(source)], target.parent, target
-        )
+        self._run([*flags, *searched, "-c", str(source)], target.parent, target)
         return target
 
     def _run(self, arguments: Sequence[str], folder: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ from ...golden.contract.errors import UserError
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.lock|\.partial-[0-9a-f]+)?")
 _SEAL = ".sealed"  # of an entry: its files with their digests
+_seen: dict[Path, list[tuple[Path, int, int]]] = {}  # entries that were whole, and their stamps
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -191,9 +192,13 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _is_whole(entry: Path) -> bool:
-    """Whether an entry is there as it was built."""
+    """Whether an entry is there as it was built, or as this process saw it whole before."""
     try:
-        return json.loads((entry / _SEAL).read_text()) == _digests(entry)
+        stamps = [(path, *_stamp(path)) for path in sorted(entry.rglob("*"))]
+        whole = _seen.get(entry) == stamps
+        if not whole and (whole := json.loads((entry / _SEAL).read_text()) == _digests(entry)):
+            _seen[entry] = stamps
+        return whole
     except (OSError, ValueError):
         return False
 
@@ -202,6 +207,12 @@ def _digests(entry: Path) -> dict[str, str]:
     """SHA-256 of every file of an entry but the seal."""
     files = [path for path in sorted(entry.rglob("*")) if path.is_file() and path.name != _SEAL]
     return {str(path.relative_to(entry)): _sha256(path) for path in files}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Time and size of a file, which change with what is in it."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def _sha256(path: Path) -> str:

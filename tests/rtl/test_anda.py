@@ -39,13 +39,14 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 500
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(ARRAY, config, optimise="quick"), seeds=range(5))
     assert not checked.wrong, checked.wrong[0]
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", tb_anda.SMALL, ids=describe)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))

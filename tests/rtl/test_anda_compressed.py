@@ -30,7 +30,7 @@ def test_both_harnesses_equal_golden_and_each_other():
     assert checked.scalars > 10_000
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(COMPRESSED, config, optimise="quick"), seeds=range(3))
@@ -40,7 +40,7 @@ def test_extreme_parameters(config):
 @pytest.mark.parametrize(
     "config",
     [
-        tb_anda_compressed.SMALL[1],
+        pytest.param(tb_anda_compressed.SMALL[1], marks=pytest.mark.deep),
         pytest.param(tb_anda_compressed.SMALL[0], marks=pytest.mark.slow),
     ],
     ids=describe,

@@ -31,7 +31,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 10_000
 
 
-@pytest.mark.quick(*list(CONFIGS)[:3])
+@pytest.mark.quick(*list(CONFIGS)[:1], deep=list(CONFIGS)[:3])
 @pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -61,7 +61,7 @@ def test_waiting_is_counted_where_it_happens(variation):
     "config",
     [
         pytest.param(tb_anda_compressor.SMALL[0], id="group-16", marks=pytest.mark.slow),
-        pytest.param(tb_anda_compressor.SMALL[1], id="group-64"),
+        pytest.param(tb_anda_compressor.SMALL[1], id="group-64", marks=pytest.mark.deep),
     ],
 )
 def test_every_pattern_with_every_mantissa(config):
@@ -70,6 +70,7 @@ def test_every_pattern_with_every_mantissa(config):
     assert checked.scalars > 10_000_000
 
 
+@pytest.mark.quick(*list(CONFIGS)[:1], deep=CONFIGS)
 @pytest.mark.parametrize("variation", OWN, ids=lambda v: v.name)
 def test_lint(variation):
     assert not verify.check_lint(variation.design, variation.config)

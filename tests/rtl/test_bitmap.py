@@ -13,16 +13,16 @@ VARIATIONS = variations(["bitmap"], PRESETS)
 
 EXHAUSTIVE = [
     (bitmap.DECODER, BitmapConfig(group=16, beat=4, width=3)),
+    (bitmap.ENCODER, BitmapConfig(group=16, beat=4)),
     (bitmap.DECODER, BitmapConfig(group=16, beat=4, mode="scatter")),
     (bitmap.DECODER, BitmapConfig(group=16, value_width=0, width=4)),
-    (bitmap.ENCODER, BitmapConfig(group=16, beat=4)),
 ]
 ODD_SHAPES = [
-    (bitmap.DECODER, BitmapConfig(group=4, beat=1, value_width=1)),
     (bitmap.DECODER, BitmapConfig(group=4, beat=1, value_width=3, mode="scatter")),
+    (bitmap.ENCODER, BitmapConfig(group=4, beat=1, value_width=1)),
+    (bitmap.DECODER, BitmapConfig(group=4, beat=1, value_width=1)),
     (bitmap.DECODER, BitmapConfig(group=128, beat=64, width=8, value_width=16)),
     (bitmap.DECODER, BitmapConfig(group=8, beat=8, value_width=2, mode="scatter")),
-    (bitmap.ENCODER, BitmapConfig(group=4, beat=1, value_width=1)),
     (bitmap.ENCODER, BitmapConfig(group=8, beat=8, value_width=9)),
 ]
 
@@ -41,12 +41,14 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 10_000
 
 
+@pytest.mark.first(2, deep=len(EXHAUSTIVE))
 @pytest.mark.parametrize("case", EXHAUSTIVE, ids=describe)
 def test_every_bitmap_of_16_elements(case):
     checked = verify.check_exhaustive(Model(*case, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]
 
 
+@pytest.mark.first(2, deep=len(ODD_SHAPES))
 @pytest.mark.parametrize("case", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(case):
     checked = verify.check_random(Model(*case, optimise="quick"), seeds=range(3))

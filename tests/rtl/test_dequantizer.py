@@ -33,7 +33,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.quick(*list(CONFIGS)[:5])
+@pytest.mark.quick(*list(CONFIGS)[:2], deep=list(CONFIGS)[:5])
 @pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -44,12 +44,14 @@ def test_random_and_corner_operands(variation):
     assert checked.scalars > 500
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", tb_dequantizer.SMALL, ids=lambda c: f"passes-{c.passes}")
 def test_every_scale(config):
     checked = verify.check_exhaustive(Model(DEQUANTIZER, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]
 
 
+@pytest.mark.quick(*list(CONFIGS)[:2], deep=[v.preset for v in OWN + PRESETS])
 @pytest.mark.parametrize("variation", OWN + PRESETS, ids=lambda v: v.name)
 def test_lint(variation):
     assert not verify.check_lint(variation.design, variation.config)

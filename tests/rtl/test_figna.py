@@ -138,7 +138,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.quick("tiny", "a group a cycle", "deep adder")
+@pytest.mark.quick("tiny", "deep adder", deep=["a group a cycle"])
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -150,6 +150,7 @@ def test_random_and_corner_operands(variation):
     assert checked.scalars > 400
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("name", ["tiny", "post-processors last"])
 def test_waiting_cycles_are_counted_one_for_one(name):
     variation = named(name)
@@ -161,14 +162,15 @@ def test_waiting_cycles_are_counted_one_for_one(name):
         assert not found, found[0]
 
 
-@pytest.mark.first(1)
+@pytest.mark.first(0, deep=1)
 @pytest.mark.parametrize("config", tb_figna.SMALL, ids=lambda c: c.tree)
 def test_every_product(config):
     checked = verify.check_exhaustive(Model(ARRAY, config, optimise="quick"))
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.parametrize("name", ["tiny", "one of each", "largest sums", "deep adder"])
+@pytest.mark.first(1, deep=4)
+@pytest.mark.parametrize("name", ["one of each", "tiny", "largest sums", "deep adder"])
 def test_lint(name):
     variation = named(name)
     assert not verify.check_lint(variation.design, variation.config)

@@ -309,6 +309,7 @@ CONFIGS = [  # every number of stages; conversions without, with and with much r
 ]
 
 
+@pytest.mark.first(3, deep=2 * len(CONFIGS))
 @pytest.mark.parametrize("count", [150_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
 def test_parts_equal_golden(config, count):
@@ -361,6 +362,7 @@ def test_operands_are_worth_it():
     assert not rare
 
 
+@pytest.mark.first(1, deep=len(CONFIGS))
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.stages}-{c.bits}")
 def test_lint(config):
     assert not verify.check_lint(PROBE, config)

@@ -32,7 +32,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 100
 
 
-@pytest.mark.quick("tiny", "three sums a lane", "one sum")
+@pytest.mark.quick("tiny", "three sums a lane", deep=["one sum"])
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -44,7 +44,7 @@ def test_random_and_corner_operands(variation):
     assert checked.scalars > 500
 
 
-@pytest.mark.quick("tiny", "three sums a lane", "one sum")
+@pytest.mark.quick("tiny", "three sums a lane", deep=["one sum"])
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_waiting_cycles_are_counted_one_for_one(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -65,7 +65,7 @@ def test_every_number(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.quick("three sums a lane", "one sum")
+@pytest.mark.quick("three sums a lane", deep=["one sum"])
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_lint(variation):
     assert not verify.check_lint(variation.design, variation.config)

@@ -23,15 +23,7 @@ from nibbleforge.tb.properties import Faulty, HandshakeProperties, QueueProperti
 GOALS = [goal for goal in formal.GOALS if goal.design not in (bitmap.DECODER, bitmap.ENCODER)]
 
 
-def marked(goals):
-    """Goals that are not quick belong to the soak."""
-    return [
-        pytest.param(goal, id=goal.name, marks=() if goal.quick else pytest.mark.slow)
-        for goal in goals
-    ]
-
-
-@pytest.mark.parametrize("goal", marked(GOALS))
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.name)
 def test_every_claim_holds(goal, tmp_path):
     claims = formal.claims(goal, tmp_path)
     assert claims

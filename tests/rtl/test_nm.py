@@ -46,7 +46,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(design(config), config, optimise="quick"), seeds=range(5))
@@ -66,7 +66,7 @@ def test_lanes(lanes, tree):
 @pytest.mark.parametrize(
     "config",
     [
-        tb_nm.SMALL[0],
+        pytest.param(tb_nm.SMALL[0], marks=pytest.mark.deep),
         *(pytest.param(config, marks=pytest.mark.slow) for config in tb_nm.SMALL[1:]),
         *tb_nm.SMALL_GROUPED,
     ],
@@ -92,7 +92,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[4, pytest.param(8, marks=pytest.mark.deep), 16])
 def model(request):
     return Model(nm.ARRAY, MODELS[request.param], optimise="quick")
 

@@ -71,7 +71,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 30
 
 
-@pytest.mark.quick("tiny", *ODD_SHAPES)
+@pytest.mark.quick("tiny", "one row ahead", "all neurons, double", deep=ODD_SHAPES)
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_random_and_corner_operands(variation):
     """Under every stall profile, with garbage where nothing is valid, after a reset in between."""
@@ -84,6 +84,7 @@ def test_random_and_corner_operands(variation):
     assert checked.scalars > 200
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", tb_reglu.SMALL, ids=lambda c: f"{c.lanes}-{c.in_flight}")
 def test_all_that_can_become_of_neurons(config):
     checked = verify.check_exhaustive(Model(REGLU_FFN, config, optimise="quick"))
@@ -133,6 +134,7 @@ def test_what_does_not_count_is_ignored(tiny):
     assert not checked.wrong, checked.wrong[0]
 
 
+@pytest.mark.quick("one row ahead", "all neurons, double", deep=ODD_SHAPES)
 @pytest.mark.parametrize("variation", OWN, ids=lambda v: v.name)
 def test_rows_are_not_taken_before_they_are_asked_for(variation):
     """A source that knows what will be asked for, and offers it at once."""
@@ -149,7 +151,7 @@ def test_rows_are_not_taken_before_they_are_asked_for(variation):
     assert (seen.cycles["rows"] >= seen.cycles["request"][needs - 1]).all()
 
 
-@pytest.mark.quick("tiny", "one beat a row", "all neurons, double")
+@pytest.mark.quick("tiny", "all neurons, double", deep=["one beat a row"])
 @pytest.mark.parametrize("variation", PRESETS + OWN, ids=lambda v: v.name)
 def test_waiting_cycles_are_counted_one_for_one(variation):
     model = Model(variation.design, variation.config, optimise="quick")
@@ -211,6 +213,7 @@ def test_an_error_ends_with_its_token_or_a_reset(wrong):
     simulator.run()
 
 
+@pytest.mark.quick("one row ahead", deep=ODD_SHAPES)
 @pytest.mark.parametrize("variation", OWN, ids=lambda v: v.name)
 def test_lint(variation):
     assert not verify.check_lint(variation.design, variation.config)

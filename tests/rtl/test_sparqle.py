@@ -45,7 +45,7 @@ def test_both_harnesses_equal_golden_and_each_other(variation):
     assert checked.scalars > 1_000
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("config", ODD_SHAPES, ids=describe)
 def test_extreme_parameters(config):
     checked = verify.check_random(Model(sparqle.ARRAY, config, optimise="quick"), seeds=range(5))
@@ -55,7 +55,7 @@ def test_extreme_parameters(config):
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param(c, marks=() if i in (2, 3) else pytest.mark.slow)
+        pytest.param(c, marks={2: (), 3: pytest.mark.deep}.get(i, pytest.mark.slow))
         for i, c in enumerate(tb_sparqle.SMALL)
     ],
     ids=describe,
@@ -78,9 +78,10 @@ ILLEGAL = [
     SparqleConfig(rows=4, columns=2, group=8, chunk=32, beat=4, max_k=200, sharing=2),
     SparqleConfig(rows=4, columns=2, group=32, chunk=8, beat=4, max_k=200, sharing=4),
 ]
+MODELS = [pytest.param(c, marks=pytest.mark.deep if i else ()) for i, c in enumerate(ILLEGAL)]
 
 
-@pytest.fixture(scope="module", params=ILLEGAL, ids=describe)
+@pytest.fixture(scope="module", params=MODELS, ids=describe)
 def model(request):
     return Model(sparqle.ARRAY, request.param, optimise="quick")
 
@@ -130,7 +131,8 @@ def test_an_error_is_that_of_its_tile_alone(model, profile):
     assert run.seen.totals["errors"] == 1
 
 
-@pytest.mark.parametrize("config", tb_grouped.SMALL_SPARQLE, ids=describe)
+@pytest.mark.first(1, deep=2)
+@pytest.mark.parametrize("config", tb_grouped.SMALL_SPARQLE[::-1], ids=describe)
 def test_illegal_runs_behind_the_dequantizer(config):
     checked = verify.check_random(Model(sparqle.GROUPED, config, optimise="quick"), seeds=range(6))
     assert not checked.wrong, checked.wrong[0]

@@ -51,6 +51,7 @@ def test_without_a_library(run, monkeypatch, tmp_path):
     assert content["designs"]["dense_array"]["transistors"] > 10_000
 
 
+@pytest.mark.deep
 def test_memories_both_ways(run, tmp_path):
     table = tmp_path / "table.toml"
     table.write_text(
@@ -117,7 +118,8 @@ def test_cells_without_area(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["yosys-abc", "python"])
+@pytest.mark.first(1, deep=2)
+@pytest.mark.parametrize("name", ["python", "yosys-abc"])
 def test_interrupted(interrupt, name):
     """Neither Yosys nor its ABC outlives the command."""
     command = ("area", "bitmap", "--preset", "fpga", "--liberty", TINY)

@@ -71,6 +71,7 @@ def shorten(monkeypatch):
     monkeypatch.setattr(demo_ffn, "CORNER", 1)
 
 
+@pytest.mark.deep
 def test_the_skipping_ffn(monkeypatch):
     shorten(monkeypatch)
     results = demo_ffn.run()

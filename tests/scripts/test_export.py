@@ -135,7 +135,7 @@ BROKEN = {
 """File, line and digit that are changed, and what the testbench says."""
 
 
-@pytest.fixture(scope="module", params=["dense2k", "reglu"])
+@pytest.fixture(scope="module", params=["dense2k", pytest.param("reglu", marks=pytest.mark.deep)])
 def built(request, tmp_path_factory) -> tuple[Path, Path]:
     """A folder, and its testbench built by Verilator; vectors are read as it runs."""
     folder = export_to(tmp_path_factory.mktemp(request.param), request.param)
@@ -165,6 +165,7 @@ def test_verilator_finds_a_broken_vector(built, tmp_path, broken):
     assert_fails(typed(tmp_path, shlex.quote(str(program))), sentence)
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("name", ["dense2k", "reglu"])
 def test_verilator_has_no_warnings(tmp_path, name):
     """With the arguments of the README, and with all warnings."""
@@ -332,7 +333,8 @@ def test_another_readme_stays(run, refused, tmp_path):
     assert (tmp_path / "out" / "README.md").read_text() != "mine"
 
 
-@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+@pytest.mark.first(1, deep=3)
+@pytest.mark.parametrize("share", [0.5, 0, 0.99])
 def test_a_disk_that_fills(full_disk, spawn, tmp_path, share):
     size = sum(path.stat().st_size for path in export_to(tmp_path / "whole", "dense2k").iterdir())
     (tmp_path / "disk").mkdir()

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def test_a_reader_that_had_enough_is_no_failure(shell):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.first(1, deep=2)
+@pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", ">&-"])
 def test_the_work_does_not_need_closed_streams(shell, tmp_path, redirection):
     done = shell([*GENERATE, "out"], redirection)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -66,6 +68,7 @@ def test_output_onto_a_full_disk_is_told(shell, tmp_path):
     assert whole(tmp_path / "out")
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize(
     "surroundings",
     [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
@@ -106,11 +109,12 @@ def test_names_that_need_quotes(run, tmp_path, monkeypatch):
 # --- disks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.99])
-def test_a_disk_that_fills_while_verilog_is_written(full_disk, shell, tmp_path, share):
+@pytest.mark.first(1, deep=4)
+@pytest.mark.parametrize("share", [0.6, 0, 0.3, 0.99])
+def test_a_disk_that_fills_while_verilog_is_written(full_disk, shell, run, tmp_path, share):
     """Temporary files and results lie on it; what was written before stays."""
     whole = tmp_path / "whole"
-    assert shell([*GENERATE, str(whole)]).returncode == 0
+    assert run(*GENERATE, whole).status == 0
     size = sum(path.stat().st_size for path in whole.iterdir())
     (tmp_path / "disk" / "out").mkdir(parents=True)
     (tmp_path / "disk" / "out" / "mine").write_text("mine")
@@ -121,6 +125,7 @@ def test_a_disk_that_fills_while_verilog_is_written(full_disk, shell, tmp_path, 
     assert [path.name for path in disk.directory.rglob("*")] == ["out", "mine"]
 
 
+@pytest.mark.first(1, deep=4)
 @pytest.mark.parametrize("command", ["simulate", "regress"])
 @pytest.mark.parametrize("left", [300, 2_000])  # with 0, temporary files go elsewhere
 def test_a_full_disk_for_temporary_files(full_disk, shell, run, tmp_path, command, left):
@@ -166,6 +171,7 @@ exec sleep 600
 """
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize(
     "signals", [[signal.SIGINT] * 3, [signal.SIGTERM]], ids=["three times Ctrl-C", "SIGTERM"]
 )
@@ -187,6 +193,7 @@ def test_an_impatient_user(spawn, tmp_path, signals):
     )
     while not log.exists():
         assert process.poll() is None
+        time.sleep(0.01)
     for number in signals:
         process.send_signal(number)
     _, err = process.communicate(timeout=120)

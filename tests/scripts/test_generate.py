@@ -133,6 +133,7 @@ def test_files_are_replaced_and_others_are_left_alone(run, tmp_path):
     }
 
 
+@pytest.mark.deep
 def test_all_units_fit_into_one_folder(run, tmp_path):
     """Their default names differ, and so do those of all their modules."""
     for unit in UNITS.values():
@@ -326,6 +327,7 @@ def obey_permissions():
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("out", ["mine", "mine/out"])
 def test_an_output_without_permission(spawn, tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)

@@ -90,6 +90,7 @@ def test_while_loading(spawn, tmp_path):
     interrupt(process)
 
 
+@pytest.mark.first(2, deep=3)
 @pytest.mark.parametrize("command", ["simulate", "regress", "demo"])
 def test_while_compiling(spawn, commands, compiler, tmp_path, command):
     out = tmp_path / "new" / "out"
@@ -114,6 +115,7 @@ def assert_unlocked(cache: Cache) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@pytest.mark.deep
 def test_a_second_start_works(spawn, run, commands, tmp_path, monkeypatch):
     """Half-way through the seeds, results of an earlier run in the folder."""
     out = tmp_path / "out"
@@ -133,6 +135,7 @@ def test_a_second_start_works(spawn, run, commands, tmp_path, monkeypatch):
     assert (out / "summary.json").read_text() != "earlier"
 
 
+@pytest.mark.deep
 def test_a_second_start_of_a_simulation_works(spawn, run, commands, tmp_path):
     """The first is interrupted with the simulation itself under way."""
     x = tmp_path / "long.npy"

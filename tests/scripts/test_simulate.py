@@ -123,9 +123,9 @@ def test_a_dense_layer(run, save, tmp_path, kind):
 
 
 GROUPED = [
-    ("dense", "q4_0", {"y_sums"}),
     ("dense2k", "q4_0", {"y_sums"}),
-    ("sparqle", "q4_1", {"y_sums", "order", "w_min"}),
+    pytest.param("dense", "q4_0", {"y_sums"}, marks=pytest.mark.deep),
+    pytest.param("sparqle", "q4_1", {"y_sums", "order", "w_min"}, marks=pytest.mark.deep),
 ]
 
 
@@ -237,7 +237,7 @@ PATTERNS = [
     ("paper", 4, 2, "float32"),
     ("paper", 4, 4, "int8"),
     pytest.param("m16", 16, 3, "float32", marks=pytest.mark.slow),
-    ("channel", 4, 1, "float16"),
+    pytest.param("channel", 4, 1, "float16", marks=pytest.mark.deep),
 ]
 
 
@@ -355,6 +355,7 @@ def test_policies_for_int8_beyond_the_range(run, save, tmp_path, policy, most):
     np.testing.assert_array_equal(arrays["y_int"], np.minimum(x, most))
 
 
+@pytest.mark.first(3, deep=7)
 @pytest.mark.parametrize(
     ("unit", "dequant"),
     [

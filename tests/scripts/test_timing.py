@@ -30,6 +30,7 @@ def test_table_and_file(run, tmp_path):
         assert found["used"]["MULT18X18D"] == [1, 156]
 
 
+@pytest.mark.deep
 def test_xilinx(run):
     done = run(*SMALL, "--family", "xilinx")
     assert done.status == 0, done.err

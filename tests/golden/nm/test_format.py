@@ -417,8 +417,9 @@ def test_rows_are_named_in_later_parts(monkeypatch):
 # --- speed ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.first(1, deep=3)
 @pytest.mark.parametrize(
-    "pattern", [Pattern(2, 4), Pattern(8, 16), Pattern(3, 16, "bitmap")], ids=str
+    "pattern", [Pattern(3, 16, "bitmap"), Pattern(2, 4), Pattern(8, 16)], ids=str
 )
 def test_speed_and_memory(pattern):
     """At most 3 s each way, and four times the bytes of the dense matrix in int8."""

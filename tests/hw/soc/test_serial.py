@@ -55,6 +55,7 @@ async def send(context, rx, data, cycles, start=0.0):
     context.set(rx, 1)
 
 
+@pytest.mark.first(7, deep=9)
 @pytest.mark.parametrize("skew", [-0.025, 0, 0.025])
 @pytest.mark.parametrize(
     ("clock", "baud"), [(5, 1), (25_000_000, 3_000_000), (25_000_000, 115_200)]
@@ -284,7 +285,8 @@ def test_registers():
     converse(script)
 
 
-@pytest.mark.parametrize("bus_width", [32, 64, 128])
+@pytest.mark.first(1, deep=3)
+@pytest.mark.parametrize("bus_width", [128, 64, 32])
 def test_words_in(bus_width):
     """What has no room is dropped, and all that follows it in the command; words stay whole."""
     lanes = bus_width // 32
@@ -307,7 +309,8 @@ def test_words_in(bus_width):
     converse(script, bus_width)
 
 
-@pytest.mark.parametrize("bus_width", [32, 64, 128])
+@pytest.mark.first(1, deep=3)
+@pytest.mark.parametrize("bus_width", [128, 64, 32])
 def test_words_out(bus_width):
     lanes = bus_width // 32
     rng = np.random.default_rng(1)

@@ -20,8 +20,12 @@ DESIGNS = [
     if preset in owner.presets
     for number in range(len(owner.designs(owner.presets[preset])))
 ]
-QUICK = [("axi", "dense2k", "tiny", 0), ("memory", "reglu", "tiny", 0),
-         ("stream", "bitmap", "tiny", 0)]  # fmt: skip
+MARKS = {
+    ("axi", "dense2k", "tiny", 0): (),
+    ("stream", "bitmap", "tiny", 0): (),
+    ("memory", "reglu", "tiny", 0): pytest.mark.deep,
+}
+"""Of jobs that do not wait for the soak."""
 TILES = 10_000
 FEW = 250
 
@@ -56,14 +60,12 @@ def bench_of(name, preset, number):
     return "stream" if is_stream(owner.designs(config)[number].ports(config)) else "axi"
 
 
-def cases(jobs, quick):
-    """Jobs of which all but the quick ones are slow."""
-    return [pytest.param(*job, marks=() if job in quick else pytest.mark.slow) for job in jobs]
-
-
 @pytest.mark.parametrize(
     ("bench", "name", "preset", "number"),
-    cases([*((bench_of(*of), *of) for of in DESIGNS), ("memory", "reglu", "tiny", 0)], QUICK),
+    [
+        pytest.param(*job, marks=MARKS.get(job, pytest.mark.slow))
+        for job in (*((bench_of(*of), *of) for of in DESIGNS), ("memory", "reglu", "tiny", 0))
+    ],
 )
 def test_core_behind_axi(bench, name, preset, number, tmp_path):
     verdicts, _ = run_bench(f"{bench}_bench", name, preset, number, tmp_path)
@@ -74,7 +76,7 @@ def test_core_behind_axi(bench, name, preset, number, tmp_path):
 
 @pytest.mark.parametrize(
     ("tiles", "name", "preset", "number"),
-    [(FEW, "dense2k", "tiny", 0),
+    [pytest.param(FEW, "dense2k", "tiny", 0, marks=pytest.mark.deep),
      *(pytest.param(TILES, *of, marks=pytest.mark.slow) for of in DESIGNS)],
 )  # fmt: skip
 def test_many_tiles_behind_axi(tiles, name, preset, number, tmp_path, record_testsuite_property):

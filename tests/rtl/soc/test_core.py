@@ -13,20 +13,34 @@ from nibbleforge.tb.tb_reglu import drawn
 
 PRESETS = ("tiny", "fpga", "chained", "scatter", "mask", "asymmetric")
 VARIATIONS = variations([core_name(name) for name in UNITS], PRESETS)
-QUICK = ("dense2k", "reglu", "bitmap")
+PROMPT, DEEP, SLOW = (), pytest.mark.deep, pytest.mark.slow
+TINY = {
+    "core_dense2k_array": PROMPT,
+    "core_reglu_ffn": PROMPT,
+    "core_bitmap_decoder": PROMPT,
+    "core_bitmap_encoder": DEEP,
+}
+"""Of designs in their preset tiny; all others are slow."""
 HARNESS_SEED = 1  # few cycles
-RANDOM = ("bitmap", "compressor", "dense2k", "dequantizer", "nm", "reglu", "sparqle")
-QUICK_RANDOM = ("compressor", "dense2k", "dequantizer", "sparqle")
+RANDOM = {
+    "bitmap": SLOW,
+    "compressor": DEEP,
+    "dense2k": PROMPT,
+    "dequantizer": PROMPT,
+    "nm": SLOW,
+    "reglu": SLOW,
+    "sparqle": DEEP,
+}
+"""Of the first seed; all others are slow."""
 SEEDS = 8
-
-
-def case(*values, quick):
-    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     "variation",
-    [case(v, quick=v.preset == "tiny" and v.unit in map(core_name, QUICK)) for v in VARIATIONS],
+    [
+        pytest.param(v, marks=TINY.get(v.design.name, SLOW) if v.preset == "tiny" else SLOW)
+        for v in VARIATIONS
+    ],
     ids=lambda variation: variation.name,
 )
 def test_both_harnesses_equal_golden_and_each_other(variation):
@@ -47,8 +61,8 @@ def test_stimuli_hit_every_functional_bin(variation):
 @pytest.mark.parametrize(
     ("name", "seed"),
     [
-        case(name, seed, quick=not seed and name in QUICK_RANDOM)
-        for name in RANDOM
+        pytest.param(name, seed, marks=SLOW if seed else mark)
+        for name, mark in RANDOM.items()
         for seed in range(SEEDS)
     ],
 )
@@ -77,8 +91,8 @@ def test_random_cores(name, seed):
 @pytest.mark.parametrize(
     ("values", "latency"),
     [
-        case({"burst": 16, "bus_width": 64, "rows_ahead": 2}, [1, 90, 7], quick=True),
-        case({"burst": 256}, [25], quick=False),
+        pytest.param({"burst": 16, "bus_width": 64, "rows_ahead": 2}, [1, 90, 7], marks=DEEP),
+        pytest.param({"burst": 256}, [25], marks=SLOW),
     ],
 )
 def test_long_rows_from_memory_in_every_cycle(values, latency):

@@ -190,6 +190,7 @@ endmodule
 CYCLES = VECTORS // 20  # of 36 memories
 
 
+@pytest.mark.deep
 def test_memories(wrong_vectors):
     assert wrong_vectors(memories(CELLS.read_text()), CYCLES) == 0
 
@@ -197,7 +198,7 @@ def test_memories(wrong_vectors):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("{9{address[1]}}", "{9{address[0]}}"),
+        pytest.param("{9{address[1]}}", "{9{address[0]}}", marks=pytest.mark.deep),
         pytest.param("contents[40*i+20+:18]", "contents[40*i+18+:18]", marks=pytest.mark.slow),
     ],
 )

@@ -42,6 +42,7 @@ endmodule
 """
 
 
+@pytest.mark.deep
 def test_products_of_many_widths(tmp_path, wrong_vectors):
     netlist = netlist_of(products(), "products", tmp_path)
     assert netlist.count("MULT18X18D ") > len(PRODUCTS)
@@ -170,7 +171,10 @@ def test_memories_of_all_widths_and_modes(tmp_path, wrong_vectors):
 
 @pytest.mark.parametrize(
     "name",
-    ["dense2k", *(pytest.param(n, marks=pytest.mark.slow) for n in ("core/dense2k", "sparqle"))],
+    [
+        pytest.param("dense2k", marks=pytest.mark.deep),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("core/dense2k", "sparqle")),
+    ],
 )
 def test_netlists_equal_golden(tmp_path, name):
     """Values and cycles of whole tiles."""

@@ -61,6 +61,7 @@ def test_boundary_adds_a_register_a_port_bit(tmp_path):
     assert around["MULT18X18D"] == alone["MULT18X18D"] == 1
 
 
+@pytest.mark.deep
 def test_xilinx_counts_cells(tmp_path):
     design, config = design_of("sparqle")
     with Workers(1) as workers:
@@ -111,6 +112,7 @@ def test_names_of_cells(cell, name):
     assert design_name(cell) == name
 
 
+@pytest.mark.deep
 def test_parameters_that_would_help(tmp_path):
     with Workers(1) as workers:
         products = to_lower(*design_of("dense2k"), "MULT18X18D", workers, tmp_path)

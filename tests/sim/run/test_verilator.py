@@ -1,5 +1,6 @@
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,8 +79,12 @@ verilator.build([directory / "counter.v"], "counter", directory / "main.cpp")
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A cache of this module's own, so that the runtime is compiled once, and really is."""
-    return Cache(tmp_path_factory.mktemp("cache") / ODD)
+    """A cache of this module's own, with what the tests before it compiled of the runtime."""
+    root = tmp_path_factory.mktemp("cache") / ODD
+    users, unfinished = Cache().root / "runtime", shutil.ignore_patterns("*.lock", "*.partial-*")
+    if users.is_dir():
+        shutil.copytree(users, root / "runtime", ignore=unfinished)
+    return Cache(root)
 
 
 @pytest.fixture
@@ -122,6 +127,13 @@ def test_a_native_simulation_runs(design, cache):
     executable = build(design, cache)
     assert subprocess.check_output([executable], text=True) == "9 0"
     assert not [path for path in executable.parent.iterdir() if path.is_dir()]
+
+
+@pytest.mark.deep
+def test_the_runtime_is_compiled_in_any_folder(design, tmp_path):
+    cache = Cache(tmp_path / ODD)
+    assert subprocess.check_output([build(design, cache)], text=True) == "9 0"
+    assert {kind: usage.entries for kind, usage in cache.info().kinds.items()} == {}
 
 
 def test_a_build_is_found_again_until_an_input_changes(design, cache):

@@ -232,6 +232,7 @@ def test_builds_may_nest(cache):
 # --- damage ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -245,8 +246,11 @@ def test_builds_may_nest(cache):
     ],
     ids=["cut short", "changed", "lost", "more", "no seal", "seal cut short", "a file"],
 )
-def test_a_damaged_entry_is_built_anew(cache, damage):
+def test_a_damaged_entry_is_built_anew(cache, damage, seen):
+    """Also one that was whole when this process took it."""
     entry = cache.build("thing", KEY, write)
+    if seen:
+        assert cache.build("thing", KEY, refuse) == entry
     damage(entry)
     assert cache.build("thing", KEY, write) == entry
     assert (entry / "file").read_text() == "12345"

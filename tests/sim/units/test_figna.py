@@ -58,7 +58,7 @@ def expected(config, arrays):
     ("kind", "asymmetric"),
     [
         ("float32", False),
-        ("float64", True),
+        pytest.param("float64", True, marks=pytest.mark.deep),
         pytest.param("int8", False, marks=pytest.mark.slow),
     ],
 )

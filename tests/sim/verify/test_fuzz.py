@@ -103,6 +103,7 @@ def test_masks_have_no_encoder():
         generate(ENCODER, BitmapConfig(value_width=0))
 
 
+@pytest.mark.deep
 @settings(max_examples=12)
 @given(st.integers(0, 1 << 32))
 def test_legal_parameters_generate(seed):
@@ -115,6 +116,7 @@ def test_legal_parameters_generate(seed):
     ]
 
 
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("seed", range(2))
 def test_legal_parameters_work(seed):
     checked = fuzz.check(seed)

@@ -49,15 +49,17 @@ JOINED = [
     (COMPRESSED, AndaConfig(group=32, rows=2, columns=4, output="anda")),
 ]
 CASES += JOINED
-QUICK = (*DESIGNS.values(), JOINED[0], JOINED[-1])
+QUICK, DEEP = (*DESIGNS.values(), JOINED[0]), (JOINED[-1],)
+
+
+def mark(case):
+    """The mark of a case that is not quick."""
+    return () if case in QUICK else pytest.mark.deep if case in DEEP else pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("design", "config"),
-    [
-        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow, id=case[0].name)
-        for case in CASES
-    ],
+    [pytest.param(*case, marks=mark(case), id=case[0].name) for case in CASES],
 )
 def test_waiting_cycles_are_counted_one_for_one(design, config):
     model = Model(design, config, optimise="quick")

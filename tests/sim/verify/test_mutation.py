@@ -41,6 +41,7 @@ def describe(case):
     return f"{case[0].name}-{case[1].config_hash[:6]}"
 
 
+@pytest.mark.first(1, deep=3)
 @pytest.mark.parametrize("case", TINY, ids=describe)
 def test_three_mutants_are_killed(case):
     campaign = mutate(*case, count=3, seed=1)
