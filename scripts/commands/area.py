@@ -7,8 +7,11 @@ import typer
 
 from ...golden.contract.errors import UserError
 from ...golden.version import VERSION
-from ...sim.silicon.area import RUNS, AreaReport, Spread, area
+from ...sim.silicon.area import RUNS, area
+from ...sim.silicon.clock_gates import MODEL
 from ...sim.silicon.memories import PRICINGS, Pricing
+from ...sim.silicon.report import AreaReport, Spread
+from ...sim.silicon.synthesis import Target
 from ...sim.tools import toolchain
 from ...sim.tools.results import check_output, new_files, write_json
 from ..options import ConfigFile, Preset, Settings, UnitName, check_number, configure
@@ -23,7 +26,11 @@ def command(
     config: ConfigFile = None,
     settings: Settings = None,
     liberty: Annotated[
-        Path | None, typer.Option(metavar="F.lib", help="Liberty library; default: installed.")
+        list[Path] | None,
+        typer.Option(
+            metavar="F.lib[.gz]",
+            help="Liberty library; default: installed. Several files: given for each.",
+        ),
     ] = None,
     runs: Annotated[
         int, typer.Option(metavar="N", help="Runs; each takes the cells in another order.")
@@ -36,8 +43,15 @@ def command(
     ] = None,
     timing: Annotated[bool, typer.Option(help="Whether to look for the critical path.")] = True,
     full_adders: Annotated[
-        bool, typer.Option("--full-adders", help="Make adders of the library's full adder.")
+        bool, typer.Option(help="Whether sums are made of full adders where that is smaller.")
+    ] = True,
+    ripple: Annotated[
+        bool,
+        typer.Option("--ripple", help="Carries of `+` from bit to bit: smaller, and slower."),
     ] = False,
+    clock_gates: Annotated[
+        bool, typer.Option(help="Whether registers that share an enable get a clock gate.")
+    ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for area.json.")
     ] = None,
@@ -55,12 +69,14 @@ def command(
             area(
                 design,
                 configuration,
-                liberty,
+                liberty or (),
                 runs,
                 pricing,
                 table=memory_table,
                 timing=timing,
                 full_adders=full_adders,
+                ripple=ripple,
+                clock_gates=clock_gates,
                 progress=report,
             )
             for design in owner.designs(configuration)
@@ -94,8 +110,23 @@ def _show(found: AreaReport) -> None:
         total = round(memory.total)
         rows.append([name, memory.instances, each, None, total, _share(total, whole)])
     measure = f"{found.unit}, {found.library.name}" if found.library else "transistors"
+    if found.target:
+        measure += f"; {_taken(found, found.target)}"
     columns = ["module", "instances", "each", "buffers", "total", "share"]
     table(columns, rows, f"{found.design.name} ({measure})")
+
+
+def _taken(found: AreaReport, target: Target) -> str:
+    """What full adders and clock gates are made of, and how many there are."""
+    adder, gate = target.full_adder, target.clock_gate
+    adders, gates = "none", "none"
+    if adder and found.full_adders:
+        made = {"library": "library", "gates": "from gates"}[adder.made]
+        adders = f"{found.full_adders:,} {made} ({adder.cells})"
+    if gate and found.clock_gates:
+        made = "modelled" if gate.name == MODEL else f"library ({gate.name})"
+        gates = f"{found.clock_gates:,} {made}"
+    return f"full adders: {adders}; clock gates: {gates}"
 
 
 def _totals(reports: list[AreaReport]) -> None:

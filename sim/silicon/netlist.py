@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .liberty import Cell as LibraryCell
-from .liberty import Library
+from .library import Library
 
 Bit = int | str
 """A net of a module, or a constant ("0", "1", "x")."""
