@@ -18,6 +18,7 @@ from ..options import ConfigFile, Preset, Settings, UnitName, check_number, conf
 from ..show import console, progress, table
 
 MOST_RUNS = 1000
+LARGE = 1000  # areas from here on are shown without a fraction
 
 
 def command(
@@ -101,14 +102,14 @@ def _show(found: AreaReport) -> None:
     for module in found.modules:
         each = _number(module.area) if module.area else module.transistors
         buffers = _number(module.buffers)
-        total = round(module.total)
-        rows.append([module.name, module.instances, each, buffers, total, _share(total, whole)])
+        share, total = _share(module.total, whole), _amount(module.total)
+        rows.append([module.name, module.instances, each, buffers, total, share])
     for memory in found.memories:
         kind = memory.kind or memory.transistors_kind
         name = f"{memory.memory.module}.{memory.memory.name}: {memory.memory} ({kind.kind})"
-        each = round(memory.transistors if memory.area is None else memory.area)
-        total = round(memory.total)
-        rows.append([name, memory.instances, each, None, total, _share(total, whole)])
+        each = _amount(memory.transistors if memory.area is None else memory.area)
+        share = _share(memory.total, whole)
+        rows.append([name, memory.instances, each, None, _amount(memory.total), share])
     measure = f"{found.unit}, {found.library.name}" if found.library else "transistors"
     if found.target:
         measure += f"; {_taken(found, found.target)}"
@@ -139,9 +140,9 @@ def _totals(reports: list[AreaReport]) -> None:
                 found.design.name,
                 found.transistors,
                 _number(known),
-                f"{round(known.least):,}..{round(known.most):,}" if known else None,
+                f"{_amount(known.least):,}..{_amount(known.most):,}" if known else None,
                 _number(found.buffers),
-                None if found.memory_area is None else round(found.memory_area),
+                None if found.memory_area is None else _amount(found.memory_area),
                 period.median if period else None,
                 f"{period.least:.3f}..{period.most:.3f}" if period else None,
                 f"{found.path.start} to {found.path.end}" if found.path else None,
@@ -151,8 +152,13 @@ def _totals(reports: list[AreaReport]) -> None:
     table([*columns, "path (ns)", "min..max", "from .. to"], rows, "totals")
 
 
-def _number(spread: Spread | None) -> int | None:
-    return None if spread is None else round(spread.median)
+def _number(spread: Spread | None) -> int | float | None:
+    return None if spread is None else _amount(spread.median)
+
+
+def _amount(value: float) -> int | float:
+    """An area, whole where it is large: units of libraries differ by a factor of a thousand."""
+    return round(value) if value >= LARGE or value == int(value) else round(value, 3)
 
 
 def _share(part: float, whole: float) -> str:

@@ -101,7 +101,9 @@ def area(
         mapped, paths = [], []
         if target:
             target = _where_smaller(gates, target, workers, Path(folder))
-            access = {m.memory.box: (m.memory, m.kind.access(m.memory)) for m in found if m.kind}
+            access = {
+                m.memory.box: (m.memory, m.kind.access_of(m.memory.words)) for m in found if m.kind
+            }
             timed = timing and not notes
             started = [
                 workers.start(_run, gates, target, access, seed, timed, workers, Path(folder))

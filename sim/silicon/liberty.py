@@ -1,7 +1,7 @@
 """The cells of a Liberty file: their areas, their pins, and what they do."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
@@ -221,16 +221,18 @@ def read_cells(text: str) -> tuple[str, list[Cell]]:
     MalformedError
         The text is not Liberty.
     """
-    root = _parse(text)
+    root = parse(text)
     return root.name, [_cell(group) for group in root.groups if group.kind == "cell"]
 
 
 @dataclass
-class _Group:
+class Group:
+    """A group: its kind, its argument, its attributes and what is in it."""
+
     kind: str
     name: str
     attributes: dict[str, str] = field(default_factory=dict)
-    groups: list["_Group"] = field(default_factory=list)
+    groups: list["Group"] = field(default_factory=list)
 
 
 _SKIPPED = re.compile(r"(?:[\s;]|\\\n|\\\r\n|/\*.*?\*/|//[^\n]*)+", re.DOTALL)
@@ -240,9 +242,22 @@ _VALUE = re.compile(r'\s*("[^"]*"|[^;\n}"]*)')
 _OPENS = re.compile(r"\s*\{")
 
 
-def _parse(text: str) -> _Group:
-    """The library group with all groups in it."""
-    root = _Group("", "")
+def parse(text: str, kept: Collection[str] = ()) -> Group:
+    """The library group with all groups in it.
+
+    Parameters
+    ----------
+    text
+        Liberty.
+    kept
+        Attributes in parentheses to keep; others are passed over.
+
+    Raises
+    ------
+    MalformedError
+        The text is not Liberty.
+    """
+    root = Group("", "")
     open_groups = [root]
     position = 0
     while True:
@@ -256,7 +271,7 @@ def _parse(text: str) -> _Group:
             open_groups.pop()
             position += 1
             continue
-        position = _statement(text, position, open_groups)
+        position = _statement(text, position, open_groups, kept)
     if len(open_groups) > 1:
         raise MalformedError(f"it ends within {open_groups[-1].kind} {open_groups[-1].name}")
     if [group.kind for group in root.groups] != ["library"] or root.attributes:
@@ -264,7 +279,7 @@ def _parse(text: str) -> _Group:
     return root.groups[0]
 
 
-def _statement(text: str, position: int, open_groups: list[_Group]) -> int:
+def _statement(text: str, position: int, open_groups: list[Group], kept: Collection[str]) -> int:
     """Take in one attribute or the head of a group; where the next statement begins."""
     head = _HEAD.match(text, position)
     if head is None:
@@ -280,8 +295,10 @@ def _statement(text: str, position: int, open_groups: list[_Group]) -> int:
         raise MalformedError(f"line {_line(text, position)} leaves a parenthesis open")
     opens = _OPENS.match(text, end + 1)
     if opens is None:
-        return end + 1  # a complex attribute; none matters here
-    group = _Group(head[1], text[head.end() : end].strip().strip('"'))
+        if head[1] in kept:
+            open_groups[-1].attributes[head[1]] = text[head.end() : end]
+        return end + 1
+    group = Group(head[1], text[head.end() : end].strip().strip('"'))
     open_groups[-1].groups.append(group)
     open_groups.append(group)
     return opens.end()
@@ -291,7 +308,7 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _cell(group: _Group) -> Cell:
+def _cell(group: Group) -> Cell:
     states = [inner for inner in group.groups if inner.kind in ("ff", "latch", "ff_bank")]
     clocks = {
         word
@@ -315,7 +332,7 @@ def _cell(group: _Group) -> Cell:
     )
 
 
-def _pin(group: _Group, clock: bool) -> Pin:
+def _pin(group: Group, clock: bool) -> Pin:
     roles = (role for role in _ROLES if _flag(group, f"clock_gate_{role}_pin"))
     role = next(roles, "")
     return Pin(
@@ -330,7 +347,7 @@ def _pin(group: _Group, clock: bool) -> Pin:
 _ROLES = ("clock", "enable", "test", "out")
 
 
-def _flip_flop(group: _Group) -> FlipFlop:
+def _flip_flop(group: Group) -> FlipFlop:
     return FlipFlop(
         group.attributes.get("clocked_on", ""),
         group.attributes.get("next_state", ""),
@@ -339,7 +356,7 @@ def _flip_flop(group: _Group) -> FlipFlop:
     )
 
 
-def _flag(group: _Group, key: str) -> bool:
+def _flag(group: Group, key: str) -> bool:
     return group.attributes.get(key, "").lower() == "true"
 
 
@@ -347,7 +364,7 @@ def _names(text: str) -> Iterator[str]:
     return (name.strip().strip('"') for name in text.split(","))
 
 
-def _number(group: _Group, key: str) -> float:
+def _number(group: Group, key: str) -> float:
     text = group.attributes.get(key, "0")
     try:
         return float(text)

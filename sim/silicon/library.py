@@ -163,8 +163,7 @@ def read_library(paths: Sequence[Path], folder: Path) -> Library:
     cells: dict[str, Cell] = {}
     homes: dict[str, Path] = {}
     for i, path in enumerate(paths):
-        content = _read(path)
-        text = _unpacked(content, path)
+        content, text = contents(path)
         plain = path.absolute()
         if text is not content:
             plain = folder / f"unpacked_{i}.lib"
@@ -187,21 +186,25 @@ def read_library(paths: Sequence[Path], folder: Path) -> Library:
     return library
 
 
-def _read(path: Path) -> bytes:
+def contents(path: Path) -> tuple[bytes, bytes]:
+    """Content of a file as it is, and decompressed where it is compressed.
+
+    Raises
+    ------
+    UserError
+        It cannot be read or is not a whole gzip file.
+    """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}.") from error
-
-
-def _unpacked(content: bytes, path: Path) -> bytes:
-    """The content, decompressed where it is compressed."""
     if path.suffix != ".gz" and not content.startswith(_GZIP):
-        return content
+        return content, content
     try:
-        return gzip.decompress(content)
+        return content, gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is not a whole gzip file: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise UserError(f"{path} is not a whole gzip file: {reason}.") from error
 
 
 def _cells(text: bytes, path: Path) -> tuple[str, list[Cell]]:

@@ -89,21 +89,18 @@ class MemoryPrice(Config):
         """Price of a memory."""
         ports = memory.reads * self.read + (memory.writes - 1) * self.write
         registers = sum(memory.clocked) * memory.address_bits * self.address
-        rows, columns = self._parts(memory)
-        around = self.fixed * rows * columns
-        around += self.word * memory.words * columns + self.column * memory.width * rows
-        return around + memory.bits * (self.bit + ports) + registers
+        return self.area_of(memory.words, memory.width) + memory.bits * ports + registers
 
-    def access(self, memory: Memory) -> float:
-        """Access time of a memory in ns."""
-        rows, _ = self._parts(memory)
-        return self.access_ns + self.access_word_ns * math.ceil(memory.words / rows)
+    def area_of(self, words: int, width: int) -> float:
+        """Price of words of a width, without what further ports cost."""
+        rows = math.ceil(words / (self.most_words or words))
+        columns = math.ceil(width / (self.most_width or width))
+        around = rows * columns * self.fixed + columns * words * self.word
+        return around + rows * width * self.column + words * width * self.bit
 
-    def _parts(self, memory: Memory) -> tuple[int, int]:
-        """How many parts hold the words, and how many a word."""
-        rows = math.ceil(memory.words / (self.most_words or memory.words))
-        columns = math.ceil(memory.width / (self.most_width or memory.width))
-        return rows, columns
+    def access_of(self, words: int) -> float:
+        """Access time of so many words in ns."""
+        return self.access_ns + min(words, self.most_words or words) * self.access_word_ns
 
 
 class GatePrice(Config):
