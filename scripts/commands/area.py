@@ -7,14 +7,18 @@ import typer
 
 from ...golden.contract.errors import UserError
 from ...golden.version import VERSION
-from ...sim.silicon.area import RUNS, AreaReport, Spread, area
+from ...sim.silicon.area import RUNS, area
+from ...sim.silicon.clock_gates import MODEL
 from ...sim.silicon.memories import PRICINGS, Pricing
+from ...sim.silicon.report import AreaReport, Spread
+from ...sim.silicon.synthesis import Target
 from ...sim.tools import toolchain
 from ...sim.tools.results import check_output, new_files, write_json
 from ..options import ConfigFile, Preset, Settings, UnitName, check_number, configure
 from ..show import console, progress, table
 
 MOST_RUNS = 1000
+LARGE = 1000  # areas from here on are shown without a fraction
 
 
 def command(
@@ -23,7 +27,11 @@ def command(
     config: ConfigFile = None,
     settings: Settings = None,
     liberty: Annotated[
-        Path | None, typer.Option(metavar="F.lib", help="Liberty library; default: installed.")
+        list[Path] | None,
+        typer.Option(
+            metavar="F.lib[.gz]",
+            help="Liberty library; default: installed. Several files: given for each.",
+        ),
     ] = None,
     runs: Annotated[
         int, typer.Option(metavar="N", help="Runs; each takes the cells in another order.")
@@ -36,8 +44,15 @@ def command(
     ] = None,
     timing: Annotated[bool, typer.Option(help="Whether to look for the critical path.")] = True,
     full_adders: Annotated[
-        bool, typer.Option("--full-adders", help="Make adders of the library's full adder.")
+        bool, typer.Option(help="Whether sums are made of full adders where that is smaller.")
+    ] = True,
+    ripple: Annotated[
+        bool,
+        typer.Option("--ripple", help="Carries of `+` from bit to bit: smaller, and slower."),
     ] = False,
+    clock_gates: Annotated[
+        bool, typer.Option(help="Whether registers that share an enable get a clock gate.")
+    ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for area.json.")
     ] = None,
@@ -55,12 +70,14 @@ def command(
             area(
                 design,
                 configuration,
-                liberty,
+                liberty or (),
                 runs,
                 pricing,
                 table=memory_table,
                 timing=timing,
                 full_adders=full_adders,
+                ripple=ripple,
+                clock_gates=clock_gates,
                 progress=report,
             )
             for design in owner.designs(configuration)
@@ -85,17 +102,32 @@ def _show(found: AreaReport) -> None:
     for module in found.modules:
         each = _number(module.area) if module.area else module.transistors
         buffers = _number(module.buffers)
-        total = round(module.total)
-        rows.append([module.name, module.instances, each, buffers, total, _share(total, whole)])
+        share, total = _share(module.total, whole), _amount(module.total)
+        rows.append([module.name, module.instances, each, buffers, total, share])
     for memory in found.memories:
         kind = memory.kind or memory.transistors_kind
         name = f"{memory.memory.module}.{memory.memory.name}: {memory.memory} ({kind.kind})"
-        each = round(memory.transistors if memory.area is None else memory.area)
-        total = round(memory.total)
-        rows.append([name, memory.instances, each, None, total, _share(total, whole)])
+        each = _amount(memory.transistors if memory.area is None else memory.area)
+        share = _share(memory.total, whole)
+        rows.append([name, memory.instances, each, None, _amount(memory.total), share])
     measure = f"{found.unit}, {found.library.name}" if found.library else "transistors"
+    if found.target:
+        measure += f"; {_taken(found, found.target)}"
     columns = ["module", "instances", "each", "buffers", "total", "share"]
     table(columns, rows, f"{found.design.name} ({measure})")
+
+
+def _taken(found: AreaReport, target: Target) -> str:
+    """What full adders and clock gates are made of, and how many there are."""
+    adder, gate = target.full_adder, target.clock_gate
+    adders, gates = "none", "none"
+    if adder and found.full_adders:
+        made = {"library": "library", "gates": "from gates"}[adder.made]
+        adders = f"{found.full_adders:,} {made} ({adder.cells})"
+    if gate and found.clock_gates:
+        made = "modelled" if gate.name == MODEL else f"library ({gate.name})"
+        gates = f"{found.clock_gates:,} {made}"
+    return f"full adders: {adders}; clock gates: {gates}"
 
 
 def _totals(reports: list[AreaReport]) -> None:
@@ -108,9 +140,9 @@ def _totals(reports: list[AreaReport]) -> None:
                 found.design.name,
                 found.transistors,
                 _number(known),
-                f"{round(known.least):,}..{round(known.most):,}" if known else None,
+                f"{_amount(known.least):,}..{_amount(known.most):,}" if known else None,
                 _number(found.buffers),
-                None if found.memory_area is None else round(found.memory_area),
+                None if found.memory_area is None else _amount(found.memory_area),
                 period.median if period else None,
                 f"{period.least:.3f}..{period.most:.3f}" if period else None,
                 f"{found.path.start} to {found.path.end}" if found.path else None,
@@ -120,8 +152,13 @@ def _totals(reports: list[AreaReport]) -> None:
     table([*columns, "path (ns)", "min..max", "from .. to"], rows, "totals")
 
 
-def _number(spread: Spread | None) -> int | None:
-    return None if spread is None else round(spread.median)
+def _number(spread: Spread | None) -> int | float | None:
+    return None if spread is None else _amount(spread.median)
+
+
+def _amount(value: float) -> int | float:
+    """An area, whole where it is large: units of libraries differ by a factor of a thousand."""
+    return round(value) if value >= LARGE or value == int(value) else round(value, 3)
 
 
 def _share(part: float, whole: float) -> str:

@@ -13,7 +13,8 @@ from ...golden.version import VERSION
 from ...sim.fpga.place import DEVICES, Target
 from ...sim.fpga.synthesis import ECP5, XILINX
 from ...sim.fpga.timing import SEEDS, TimingReport, timing
-from ...sim.silicon.area import AreaReport, area
+from ...sim.silicon.area import area
+from ...sim.silicon.report import AreaReport
 from ...sim.tools import toolchain
 from ...sim.tools.results import check_output, new_files, write_json
 from ..options import ConfigFile, Preset, Settings, UnitName, check_number, configure

