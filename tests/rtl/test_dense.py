@@ -42,7 +42,7 @@ def test_every_product(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.first(3)
+@pytest.mark.first(3, deep=9)
 @pytest.mark.parametrize(
     ("lanes", "passes", "tree"),
     list(product([8, 2, 16], [1, 2], ["pair_sums", "carry_save", "operators"])),

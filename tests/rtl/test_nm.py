@@ -53,7 +53,7 @@ def test_extreme_parameters(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.first(1)
+@pytest.mark.first(1, deep=2)
 @pytest.mark.parametrize("tree", ["carry_save", "operators"])
 @pytest.mark.parametrize("lanes", [8, 2, 3, 16])
 def test_lanes(lanes, tree):
