@@ -119,7 +119,7 @@ def _counter(modules: dict[str, str], body: str, events: int) -> str:
     port = 1 + max(map(int, re.findall(r"(?:input|output) (\d+) ", body)), default=0)
     if events:
         body = re.sub(r"^(  wire (?:width \d+ )?)output \d+ (\\events)$", r"\1\2", body, flags=re.M)
-        body = re.sub(r"\\events\b", r"\\counted_events", body)
+        body = re.sub(r"(?<!    connect )\\events\b", r"\\counted_events", body)  # no cell's port
     result, width = ("events", events) if events else ("clocked", _COUNT)
     wires, cells = [f"  wire width {width} output {port} \\{result}"], []
     total = f"{_COUNT}'{0:032b}"
