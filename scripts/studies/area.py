@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...sim.studies import area as study
-from ...sim.studies import area_anda, area_nm, area_reglu, area_sparqle
+from ...sim.studies import area_anda, area_elements, area_nm, area_reglu, area_sparqle
 from ...sim.studies.anda_models import LOSSES, geometric_means, speeds
 from ...sim.studies.area import Array, Found, measure
 from ...sim.tensors.files import Capture
@@ -60,6 +60,15 @@ def sparqle(
         per_area,
         "speed in cycles over dense2k, throughput per area; break-even: area of a bank bit",
     )
+
+
+@app.command()
+def elements(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """Dense arrays of one and of many products an element and cycle, a lane."""
+    found = _measure(area_elements.TINY if tiny else area_elements.ARRAYS, False)
+    columns = ["lanes", "tree", AREA, "a lane", "over 1 lane", "full adders", PATH]
+    rows = [area_elements.row(each, found[0]) for each in found]
+    _shown(markdown)(columns, rows, f"dense2k, {found[0].library}")
 
 
 @app.command()

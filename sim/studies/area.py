@@ -82,6 +82,11 @@ class Found:
         return self.report.config
 
     @property
+    def library(self) -> str:
+        """Name of the library."""
+        return self.report.library.name if self.report.library else ""
+
+    @property
     def spread(self) -> str:
         """Median and extremes in millions."""
         known = self.report.area
