@@ -160,7 +160,7 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
         (["sparse"], UNITS_KNOWN),
         (["dense", "--preset", "huge"], "dense has no preset 'huge'; its presets are "),
         (["bitmap", "--preset", "vector"], "bitmap has no preset 'vector'; its presets are "),
-        (["dense", "--set", "lanes=4"], "dense has no parameter 'lanes'; its parameters are "),
+        (["dense", "--set", "widths=4"], "dense has no parameter 'widths'; its parameters are "),
         (
             ["dense", "--set", "dequant=group"],
             "dequant must be none, or group scales such as dequant.weight_group=128, got 'group'.",
@@ -178,7 +178,7 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
             ["dense", "--set", "weight_group=32"],
             "dense has no parameter 'weight_group'; its parameters are dequant.convert_latency, "
             "dequant.multiply_latency, dequant.add_latency, dequant.weight_group, rows, columns, "
-            "k, passes, recode, max_k.",
+            "k, passes, recode, lanes, tree, max_k.",
         ),
         (["dense", "--set", "rows.x=2"], "rows: input should be a valid integer, got {'x': 2}."),
         (["dense", "--set", "rows"], "--set takes KEY=VALUE, got 'rows'."),
@@ -238,7 +238,7 @@ def test_a_value_of_thousands_of_digits(refused):
     [
         (b"rows = ", r"my\.toml is not TOML: .*\."),
         (b"\xff\xfe", r"my\.toml is not TOML: .*\."),
-        (b"lanes = 4", r"dense has no parameter 'lanes'; its parameters are .*\."),
+        (b"widths = 4", r"dense has no parameter 'widths'; its parameters are .*\."),
         (b"rows = 'four'", r"rows: input should be a valid integer, got 'four'\."),
         (b"[array]\nrows = 4", r"dense has no parameter 'array'; its parameters are .*\."),
     ],

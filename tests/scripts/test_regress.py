@@ -202,8 +202,14 @@ def test_seeds_may_be_huge(run, tmp_path, seed):
         (["sparse"], "there is no unit 'sparse'; the units are "),
         (["dense", "sparse"], "there is no unit 'sparse'; the units are "),
         (["sparse", "--preset", "all"], "there is no unit 'sparse'; the units are "),
-        (["dense", "--preset", "huge"], "there is no preset 'huge'; the presets are fpga, paper, "),
-        (["dense", "--preset", "mask"], "there is no preset 'mask'; the presets are fpga, paper, "),
+        (
+            ["dense", "--preset", "huge"],
+            "there is no preset 'huge'; the presets are fpga, lanes16, paper, ",
+        ),
+        (
+            ["dense", "--preset", "mask"],
+            "there is no preset 'mask'; the presets are fpga, lanes16, paper, ",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -147,7 +147,7 @@ def test_a_file_cut_short(refused, good):
             "rows: input should be greater than or equal to 1",
         ),
         ([*DENSE, *OPERANDS, "--set", "rows=x"], "rows: input should be a valid integer, got 'x'."),
-        ([*DENSE, *OPERANDS, "--set", "lanes=2"], "dense has no parameter 'lanes'; "),
+        ([*DENSE, *OPERANDS, "--set", "widths=2"], "dense has no parameter 'widths'; "),
         ([*DENSE, *OPERANDS, "--preset", "huge"], "dense has no preset 'huge'; "),
         (["simulate", "sparse", "-o", "out"], "there is no unit 'sparse'; the units are "),
         (

@@ -81,7 +81,7 @@ CONFIGS = [
     ),
     (
         {"dequant": {"weight_group": 4}, "m": 8},
-        "m must divide weight_group, got m 8, weight_group 4.",
+        "lanes * m must divide weight_group, got lanes 1, m 8, weight_group 4.",
     ),
     (
         {"dequant": {}, "max_k": 64},

@@ -40,6 +40,8 @@ LIKELY = {
     "k": st.sampled_from([2, 3, 4, 8]),
     "passes": st.integers(0, 3),
     "recode": st.sampled_from(["balanced", "twos"]),
+    "lanes": st.integers(0, 33),
+    "tree": st.sampled_from(["operators", "carry_save", "pair_sums"]),
     "max_k": st.integers(0, (1 << 20) + 1),
     "dequant": st.none()
     | st.just("none")
@@ -60,7 +62,7 @@ def parameters(draw):
     """A configuration class and a value for some of its fields, few of them wild."""
     kind = draw(st.sampled_from([BitmapConfig, DenseConfig]))
     fields = draw(st.sets(st.sampled_from(list(kind.model_fields))))
-    wild = draw(st.sets(st.sampled_from([*sorted(kind.model_fields), "lanes"]), max_size=2))
+    wild = draw(st.sets(st.sampled_from([*sorted(kind.model_fields), "widths"]), max_size=2))
     values = {name: draw(LIKELY[name]) for name in sorted(fields - wild)}
     return kind, values | {name: draw(WILD) for name in sorted(wild)}
 
