@@ -292,7 +292,7 @@ UNIT = Unit(
     presets={
         "paper": Fp16Config(),
         "tiny": Fp16Config(rows=3, columns=2, lanes=2, add_latency=2, max_k=64),
-        "fpga": Fp16Config(rows=4, columns=4, max_k=4096),
+        "fpga": Fp16Config(rows=4, columns=4, lanes=1, add_latency=2, max_k=4096),
     },
     designs=lambda _: (ARRAY,),
     takes="layer",
