@@ -11,6 +11,8 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from amaranth import hdl
 from amaranth.back import rtlil
@@ -28,15 +30,32 @@ from .yosys import run_yosys
 
 
 @dataclass(frozen=True)
+class Pin:
+    """A port of a part: its Verilog name and direction, and where the part has its signal."""
+
+    name: str
+    flow: Flow
+    path: tuple[str | int, ...]
+
+    def signal(self, part: Part) -> hdl.Signal:
+        """The signal of a part that has such a port."""
+        found: Any = part
+        for step in self.path:
+            found = found[step] if isinstance(step, int) else getattr(found, step)
+        return hdl.Value.cast(found)
+
+
+@dataclass(frozen=True)
 class Converted:
     """A module converted to RTLIL."""
 
     name: str
     text: str
     description: Description
+    pins: tuple[Pin, ...]
     buffers: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def clocked(self) -> bool:
         """Whether the module has clock and reset inputs."""
         return re.search(r"^\s*wire .*input \d+\s+\\clk$", self.text, re.MULTILINE) is not None
@@ -56,23 +75,28 @@ class Emitter:
         self.top = top
         self.modules: dict[tuple[str, str], Converted] = {}
 
-    def convert(self, part: Part, name: str) -> Converted:
-        """RTLIL of one module; the parts it places are converted on the way."""
+    def convert(self, part: Part, name: str = "") -> Converted:
+        """RTLIL of one module, by default named after what the part is.
+
+        The parts it places are converted on the way.
+        """
         if part.key not in self.modules:
-            ports = {port: (value, _DIRECTION[flow]) for port, flow, value in _ports(part)}
+            name = name or self._name(part)
+            pins = _pins(part)
+            ports = {pin.name: (pin.signal(part), _DIRECTION[pin.flow]) for pin in pins}
             fragment = hdl.Fragment.get(part, self)
             _empty_buffers(fragment)
             text = rtlil.convert(fragment, name=name, platform=self, ports=ports, emit_src=False)
             description = Description(part.summary, ["clk", "rst", *ports])
             text, buffers = _buffers(text)
-            self.modules[part.key] = Converted(name, text, description, buffers)
+            self.modules[part.key] = Converted(name, text, description, pins, buffers)
         return self.modules[part.key]
 
     def instance(
         self, part: Part, name: str, inputs: Mapping[str, hdl.ValueLike], domain: str
     ) -> hdl.Instance:
         """An instance of the part's module; other ports are connected to wires of its name."""
-        module = self.convert(part, self._name(part))
+        module = self.convert(part)
         part._MustUse__used = True  # only the first part of its kind is elaborated
         connections: list[tuple[str, str, object]] = []
         if module.clocked:
@@ -80,9 +104,11 @@ class Emitter:
                 ("i", "clk", hdl.ClockSignal(domain)),
                 ("i", "rst", hdl.ResetSignal(domain)),
             ]
-        for port, flow, value in _ports(part):
-            value.name = f"{name}_{port}"
-            connections.append(("i" if flow == In else "o", port, inputs.get(port, value)))
+        for pin in module.pins:
+            wire = pin.signal(part)
+            wire.name = f"{name}_{pin.name}"
+            way = "i" if pin.flow == In else "o"
+            connections.append((way, pin.name, inputs.get(pin.name, wire)))
         return hdl.Instance(module.name, *connections)
 
     def _name(self, part: Part) -> str:
@@ -118,10 +144,10 @@ def place(
     m.submodules[name] = platform.instance(part, name, inputs, domain)
 
 
-def _ports(part: Part) -> Iterator[tuple[str, Flow, hdl.Signal]]:
-    """Verilog name, direction and signal of every port of a part."""
-    for path, member, value in part.signature.flatten(part):
-        yield "_".join(map(str, path)), member.flow, hdl.Value.cast(value)
+def _pins(part: Part) -> tuple[Pin, ...]:
+    """The ports of a part."""
+    found = part.signature.flatten(part)
+    return tuple(Pin("_".join(map(str, path)), member.flow, path) for path, member, _ in found)
 
 
 _DIRECTION = {In: PortDirection.Input, Out: PortDirection.Output}
@@ -140,9 +166,9 @@ class ActiveLowReset(Part[Config]):
         m.domains.sync = hdl.ClockDomain("sync")
         m.d.comb += [hdl.ClockSignal().eq(self.clk), hdl.ResetSignal().eq(~self.rst_n)]
         place(m, platform, "unit", self.unit)
-        outer = {port: value for port, _, value in _ports(self)}
-        for port, flow, inside in _ports(self.unit):
-            m.d.comb += inside.eq(outer[port]) if flow == In else outer[port].eq(inside)
+        for pin in _pins(self.unit):
+            inside, outside = pin.signal(self.unit), pin.signal(self)
+            m.d.comb += inside.eq(outside) if pin.flow == In else outside.eq(inside)
         return m
 
 
