@@ -55,17 +55,24 @@ class FullAdder:
     body: str
     dual: str = ""
 
+    def module(self, name: str) -> str:
+        """Verilog of a full adder: A, B, C to sum Y and carry X."""
+        return _module(name, self.body)
+
     @property
     def techmap(self) -> str:
         """Verilog for Yosys' ``techmap``."""
-        modules = {"$fa": self.body, **({DUAL: self.dual} if self.dual else {})}
-        return "".join(_module(kind, body) for kind, body in modules.items())
+        bodies = {"$fa": self.body, **({DUAL: self.dual} if self.dual else {})}
+        return "".join(
+            f'(* techmap_celltype = "{kind}" *) {_module(f"in_cells_{i}", body)}'
+            for i, (kind, body) in enumerate(bodies.items())
+        )
 
 
-def _module(kind: str, body: str) -> str:
+def _module(name: str, body: str) -> str:
     return (
-        f'(* techmap_celltype = "{kind}" *) module {kind.strip("$")}_in_cells (A, B, C, X, Y);\n'
-        f"parameter WIDTH = 1; input A, B, C; output X, Y;\n{body}\nendmodule\n"
+        f"module {name} (A, B, C, X, Y);\nparameter WIDTH = 1;\n"
+        f"input A, B, C; output X, Y;\n{body}\nendmodule\n"
     )
 
 

@@ -91,7 +91,9 @@ def area(
         prices = _prices(library, table)
         target = None
         if library:
-            target = _target(library, prices, full_adders, clock_gates, Path(folder))
+            target = chosen_target(
+                library, Path(folder), prices, full_adders=full_adders, clock_gates=clock_gates
+            )
         verilog = generate(design, config).verilog
         progress(f"{design.name}: synthesis", 0, 0)
         own = _subfolder(folder, "gates")
@@ -128,14 +130,25 @@ def area(
     )
 
 
-def _target(
+def chosen_target(
     library: Library,
-    prices: PriceTable | None,
-    full_adders: bool,
-    clock_gates: bool,
     folder: Path,
+    prices: PriceTable | None = None,
+    *,
+    full_adders: bool = True,
+    clock_gates: bool = True,
 ) -> Target:
-    """What is taken of a library, with a modelled clock gate where it has none."""
+    """What is taken of a library.
+
+    Parameters
+    ----------
+    library, folder
+        The library, and an existing folder that outlives the target.
+    prices
+        Where a modelled clock gate is priced, for a library that has none.
+    full_adders, clock_gates
+        Whether they are wished.
+    """
     if clock_gates and library.clock_gate is None and prices and prices.clock_gate:
         library = library.with_model(model(prices.clock_gate.area), folder)
     return Target(

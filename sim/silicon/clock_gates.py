@@ -30,14 +30,15 @@ def gate_clocks(cell: Cell) -> tuple[str, ...]:
 
 def model(area: float) -> str:
     """Liberty library of a clock gate of an area, without delays."""
-    delays = "".join(
-        f'{edge} (scalar) {{ values ("0"); }} '
-        for edge in ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
-    )
+    delays = "".join(f'{name} (scalar) {{ values ("0"); }} ' for name in _DELAYS)
+    setup = "".join(f'{name} (scalar) {{ values ("0"); }} ' for name in _CONSTRAINTS)
     cell = f""" cell({MODEL}) {{
   area : {area};
   clock_gating_integrated_cell : "latch_posedge";
-  pin(E) {{ direction : input; capacitance : 0; clock_gate_enable_pin : true; }}
+  pin(E) {{
+   direction : input; capacitance : 0; clock_gate_enable_pin : true;
+   timing() {{ related_pin : "CK"; timing_type : setup_rising; {setup}}}
+  }}
   pin(CK) {{ direction : input; capacitance : 0; clock : true; clock_gate_clock_pin : true; }}
   pin(G) {{
    direction : output; function : "CK"; clock_gate_out_pin : true;
@@ -46,3 +47,7 @@ def model(area: float) -> str:
  }}
 """
     return write_library("modelled", cell)
+
+
+_DELAYS = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
+_CONSTRAINTS = ("rise_constraint", "fall_constraint")

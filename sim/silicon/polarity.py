@@ -1,8 +1,9 @@
 """Which full adders get inverted inputs, where the library's cell inverts both outputs.
 
 Such a cell gives true sums from inverted inputs. So adders in a row may take turns, and only those
-that do not fit need inverters. The choice is greedy: each adder takes the side that needs fewer,
-until none changes.
+that do not fit need inverters. The choice is greedy: at first all inputs are inverted, for gates
+that feed adders are smaller so (NAND, not AND); then each adder takes the side that needs fewer
+inverters, until none changes.
 """
 
 from collections import Counter
@@ -42,7 +43,7 @@ def dual_adders(module: Module) -> list[str]:
     for net in nets:
         for name in {net.driver, *net.sinks} - {""}:
             touched.setdefault(name, []).append(net)
-    dual = dict.fromkeys(touched, False)
+    dual = dict.fromkeys(touched, True)
     changed = True
     while changed:
         changed = False
@@ -64,7 +65,7 @@ def _inverters(nets: list[_Net], dual: dict[str, bool]) -> int:
         if net.driver:  # gives one polarity for nothing
             wanted.discard(not dual[net.driver])
             number += bool(wanted)
-        else:  # a gate gives either
+        else:  # gates and registers give either
             number += len(wanted) > 1
     return number
 
@@ -90,11 +91,10 @@ def _adders(module: Module) -> Iterator[tuple[str, dict[str, list[Bit]]]]:
 
 
 def _others(module: Module) -> Iterator[Bit]:
-    """Bits at all other pins, and twice those that come as they are: from ports and registers."""
-    for direction, bits in module.ports.values():
-        yield from bits if direction == "output" else bits * 2
+    """Bits at ports and at all other pins."""
+    for _, bits in module.ports.values():
+        yield from bits
     for instance in module.instances.values():
-        if instance.kind == _FULL_ADDER:
-            continue
-        for pin, bits in instance.pins.items():
-            yield from bits if pin != "Q" else bits * 2
+        if instance.kind != _FULL_ADDER:
+            for bits in instance.pins.values():
+                yield from bits
