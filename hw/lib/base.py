@@ -107,6 +107,9 @@ def forward_events(m: hdl.Module, outer: Unit, inner: Unit, prefix: str = "") ->
 def connect(m: hdl.Module, source: Any, sink: Any) -> None:
     """A stream into another whose payload has some of its fields."""
     m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+    if sink.payload.shape() == source.payload.shape():
+        m.d.comb += sink.payload.eq(source.payload)
+        return
     given = source.payload.shape().members
     for name in sink.payload.shape().members:
         if name in given:

@@ -14,6 +14,7 @@ from itertools import groupby
 from .verilog_module import NAME, SLICE, STEP, Assign, Module, Process, part_of
 
 _LONGEST = 72  # characters of an expression that moves into another
+_FEW = 3  # bits whose reduction is written with an operator between them
 _LONGEST_CHAIN = 500  # of a choice that moves to the end of another: each has lines of its own
 
 _ATOM = r"\d+'s?[bdh]\w+|[A-Za-z_]\w*(?:\[\d+(?::\d+)?\])?"
@@ -26,6 +27,7 @@ _LITERAL = re.compile(r"(\d+)'(s?)([hd])([0-9a-f]+)")
 _CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
 _SHIFTED = re.compile(r"\{ (\d+)'h0+, ([A-Za-z_]\w*)\[(\d+):(\d+)\] \}")
 _INVERSE = re.compile(r"~(\|?) ([A-Za-z_]\w*)")
+_COMPARED = re.compile(r"([A-Za-z_][\w[\]:]*) == \d+'[hd]\w+|~\| ([A-Za-z_][\w[\]:]*)")
 _CUT = re.compile(r"(_\d+_)\[(?:\d+:)?0\]")
 _EXTENDED = re.compile(rf"\{{ \d+'h0+, ({_ATOM}) \}}")
 _CONDITION = re.compile(r"( *(?:end else )?if \()(\w+)(\) begin)")
@@ -102,7 +104,7 @@ class Expressions:
         self.repeated = {
             name
             for name, value in results.items()
-            if reads[name] > 1 and self._inverts(value, reads, results)
+            if reads[name] > 1 and (self._inverts(value, reads, results) or self._compares(value))
         }
         self.values = {
             name: value
@@ -119,6 +121,12 @@ class Expressions:
         if match is None or (match[1] and self.module.bits(match[2]) != 1):
             return False
         return match[2] not in results or reads[match[2]] > 1
+
+    def _compares(self, value: str) -> bool:
+        """Whether it compares a net that has a name with a number: that says more than a name."""
+        match = _COMPARED.fullmatch(value)
+        net = self.module.nets.get((match[1] or match[2]).partition("[")[0]) if match else None
+        return net is not None and not net.anonymous
 
     def inline(self) -> None:
         """Move every result without a name that is used once, and what merely inverts a net."""
@@ -359,6 +367,11 @@ class Expressions:
         return int(literal[1]) if literal else self.module.bits(text)
 
     def _ternary(self, condition: str, one: str, other: str, bits: int) -> Expression | None:
+        if bits == 1 and self._plain(condition) == self._plain(one) == self._plain(other) == 1:
+            if other == "1'h0":
+                return self._binary(condition, "&", one, 1)
+            if one == "1'h1":
+                return self._binary(condition, "|", other, 1)
         chosen = self._operand(condition, None)
         self.last = other
         branches = self._context([one, other], bits)
@@ -422,6 +435,8 @@ class Expressions:
                 f"{operator}{inner}", operand.bits, operands, signed=operand.signed, simple=simple,
                 low=_low(operands),
             )  # fmt: skip
+        if operator in "&|" and (few := self._few(operator, one)):
+            return few
         alone = self._operand(one, None)
         if alone is None:
             return None
@@ -431,6 +446,17 @@ class Expressions:
         operator = "~" if operator == "~|" else operator
         inverted = operator == "~"
         return _joined(f"{operator}{inner}", 1, [alone], simple=inverted, closed=not inverted)
+
+    def _few(self, operator: str, text: str) -> Expression | None:
+        """A reduction of two or three bits as an operator between them."""
+        match = _CONCATENATION.fullmatch(text)
+        parts = [self._operand(part, None) for part in match[1].split(", ")] if match else []
+        found = [part for part in parts if part is not None and part.bits == 1]
+        if not 1 < len(found) <= _FEW or len(found) < len(parts):
+            return None
+        bits = [bit.text if bit.operator == operator else bit.operand for bit in found]
+        text = f" {operator} ".join(reversed(bits))
+        return _joined(text, 1, found, closed=True, operator=operator)
 
 
 def _joined(

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from .cases import CASE, LABEL
 from .verilog_module import NAME, STEP, Assign, Module, Net, Process, Statement
 
 _CLEARED = 4  # equal words of a memory from which on a loop sets them
@@ -15,8 +16,6 @@ _CHOICES = 5  # conditions of a process that are too many for an expression
 _LABELS = 3  # labels of a case that are too many
 
 _IF = re.compile(r" *(?:end else )?if \((.*)\) begin")
-_CASE = re.compile(r" *casez \((.*)\)")
-_LABEL = re.compile(r" *(?:\d+'[\w?', ]+|default):")
 
 
 def join_registers(module: Module, outputs: Mapping[str, set[str]]) -> None:
@@ -69,7 +68,7 @@ def _joined(body: list[str], register: str) -> Iterator[str]:
 
 def _chosen(body: list[str]) -> list[str]:
     """A case of one bit as an expression."""
-    if len(body) == 6 and (case := _CASE.fullmatch(body[0])):
+    if len(body) == 6 and (case := CASE.fullmatch(body[0])):
         low, high = STEP.fullmatch(body[2]), STEP.fullmatch(body[4])
         labels = body[1].strip(), body[3].strip()
         if low and high and low[2] == high[2] and labels == ("1'h0:", "1'h1:"):
@@ -111,7 +110,7 @@ class _Value:
         """Assignments that give the value; none where a process says it better."""
         places = {step[2] for step in map(STEP.fullmatch, self.body) if step}
         choices = sum(_IF.fullmatch(line) is not None for line in self.body)
-        labels = sum(_LABEL.fullmatch(line) is not None for line in self.body)
+        labels = sum(LABEL.fullmatch(line) is not None for line in self.body)
         if len(places) > 1 or choices >= _CHOICES or labels >= _LABELS:
             return []
         value = self._last()
@@ -125,7 +124,7 @@ class _Value:
                 value = step[4]
             elif choice := _IF.fullmatch(line):
                 value = self._choice(choice[1], value)
-            elif case := _CASE.fullmatch(line):
+            elif case := CASE.fullmatch(line):
                 value = self._entry(case[1], value)
             else:
                 return ""
@@ -151,7 +150,7 @@ class _Value:
         if label == "endcase":
             return otherwise
         step = STEP.fullmatch(next(self.lines))
-        if step is None or "?" in label:
+        if step is None or "?" in label or "," in label:
             return ""
         value = self._entry(selector, otherwise)
         if not value or label == "default":
@@ -165,10 +164,7 @@ class _Value:
 
     def _net(self, value: str, width: int) -> str:
         """A net without a name for an expression."""
-        name = f"_{len(self.module.nets)}_"
-        while name in self.module.nets:
-            name = f"_0{name[1:]}"
-        self.module.nets[name] = Net(name, width)
+        name = self.module.new_net(width)
         self.steps.append(Assign(name, value))
         return name
 
@@ -248,16 +244,12 @@ def _merged(frame: tuple[str, ...], runs: Iterator[list[str]]) -> Iterator[str]:
     label = ""
     for line in frame:
         run = [] if line else next(runs)
-        if label:
-            block = len(run) > 1
-            yield f"{label} begin" if block else label
-            yield from run
-            if block:
-                yield f"{label[: -len(label.lstrip())]}end"
-        else:
-            yield from run
-        label = line if _LABEL.fullmatch(line) else ""
-        if line and not label:
+        block = label[: -len(label.lstrip())] if label and len(run) > 1 else None
+        if block is not None:
+            run = [f"{block}begin", *run, f"{block}end"]
+        yield from run
+        label = line if LABEL.fullmatch(line) else ""
+        if line:
             yield line
 
 
@@ -293,26 +285,36 @@ def _runs(body: list[str]) -> tuple[tuple[str, ...], list[list[str]]]:
 def shorten(process: Process) -> None:
     """A single line needs no ``begin`` and a label no line; a loop fills a memory."""
     body: list[str] = []
-    exact = not any("?" in line for line in process.body if _LABEL.fullmatch(line))
+    exact = not any("?" in line for line in process.body if LABEL.fullmatch(line))
     for line in process.body:
         last = body[-1] if body else ""
-        if exact and _CASE.fullmatch(line):
+        if exact and CASE.fullmatch(line):
             line = line.replace("casez", "case")
-        elif _LABEL.fullmatch(last) and STEP.fullmatch(line):
+        elif LABEL.fullmatch(last) and (STEP.fullmatch(line) or line.strip() in ("begin", ";")):
             line = f"{body.pop()} {line.strip()}"
-        elif line.strip() == "end" and STEP.fullmatch(last) and _opens(body[-2]):
-            body[-2:] = [body[-2].removesuffix(" begin")]
-            line = last
-        elif line.lstrip().startswith("end else if (") and _opens(last):
+        elif line.lstrip().startswith("end else if (") and _IF.fullmatch(last):
             line = _unless(body.pop(), line)
         body.append(line)
+    body = _SINGLE.sub(_without_begin, "\n".join(body)).split("\n")
     if "initial" in process.start and len(body) > _CLEARED:
         body = _filled(process, body)
     process.body = body
 
 
-def _opens(line: str) -> bool:
-    return line.lstrip().startswith("if (") and line.endswith(" begin")
+_SINGLE = re.compile(
+    r"^( *)if \(.*\) begin\n"
+    r"( *\S+ <?= .*;\n"
+    r"\1end else (?:if \(.*\) )?begin\n)*"
+    r" *\S+ <?= .*;\n\1end$",
+    re.MULTILINE,
+)
+"""A condition, or several in turn, below each of which there is a single line."""
+
+
+def _without_begin(choice: re.Match[str]) -> str:
+    """Conditions without ``begin`` and ``end``."""
+    lines = choice[0].split("\n")[:-1]
+    return "\n".join(line.replace("end else", "else").removesuffix(" begin") for line in lines)
 
 
 def _unless(empty: str, choice: str) -> str:

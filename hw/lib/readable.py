@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .cases import simplify
 from .expressions import Expressions
 from .processes import join_registers, merge_registers, shorten, to_expressions, wake
 from .verilog_module import (
@@ -55,6 +56,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         _name_outputs(module, outputs)
         _name_results(module, outputs)
         join_registers(module, outputs)
+        simplify(module)
         to_expressions(module)
         _name_parts(module, outputs)
         Expressions(module, outputs).inline()

@@ -135,6 +135,14 @@ class Module:
             return None
         return int(match[2]) - int(match[3] or match[2]) + 1
 
+    def new_net(self, width: int) -> str:
+        """A net without a name of its own."""
+        name = f"_{len(self.nets)}_"
+        while name in self.nets:
+            name = f"_0{name[1:]}"
+        self.nets[name] = Net(name, width)
+        return name
+
     def rename(self, names: Mapping[str, str]) -> None:
         """Give nets other names wherever they occur."""
         for statement in self.statements if names else ():
@@ -368,7 +376,7 @@ def _wrap(line: str) -> list[str]:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     lines = textwrap.wrap(
-        _TOGETHER.sub(lambda match: match[0].replace(" ", _TIE), line.lstrip()),
+        _TOGETHER.sub(lambda match: match[0].replace(" ", _TIE), _tied(line.lstrip())),
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
@@ -378,6 +386,24 @@ def _wrap(line: str) -> list[str]:
     return [part.replace(_TIE, " ") for part in lines]
 
 
+def _tied(text: str) -> str:
+    """A text whose short groups in brackets, and short parts of concatenations, stay together."""
+    pieces = list(text)
+    begun: list[int] = []  # where a group, or a part of a concatenation, begins
+    for end, letter in enumerate(text):
+        if letter in "({":
+            begun.append(end + 1)
+        elif letter in ")}" or (letter == "," and begun):
+            start = begun.pop()
+            if end - start <= _SHORT:
+                inside = slice(start + text[start].isspace(), end - text[end - 1].isspace())
+                pieces[inside] = [_TIE if piece == " " else piece for piece in pieces[inside]]
+            if letter == ",":
+                begun.append(end + 1)
+    return "".join(pieces)
+
+
+_SHORT = 60  # columns of a group within which no line ends
 _CHAIN = 4  # lines of choices that are one each
 
 _TIE = "\0"  # a space at which no line ends

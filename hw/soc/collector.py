@@ -73,6 +73,7 @@ class Collector(Part[CollectorConfig]):
         sent = Signal()
         index = Signal(range(max(2, self.words)))
         final_word = Signal()
+        row_sent = Signal()
         m.d.comb += [
             final_word.eq(index == self.words - 1),
             write.en.eq(self.push),
@@ -82,7 +83,8 @@ class Collector(Part[CollectorConfig]):
             read.addr.eq(read_pointer),
             self.roomy.eq(count <= config.room),
             sent.eq(self.valid & self.ready),
-            fetch.eq((count != 0) & (~self.valid | (sent & final_word))),
+            row_sent.eq(sent & final_word),
+            fetch.eq((count != 0) & (~self.valid | row_sent)),
         ]
         m.d.sync += [
             write_pointer.eq(write_pointer + self.push),
@@ -91,7 +93,7 @@ class Collector(Part[CollectorConfig]):
         ]
         with m.If(fetch):
             m.d.sync += self.valid.eq(1)
-        with m.Elif(sent & final_word):
+        with m.Elif(row_sent):
             m.d.sync += self.valid.eq(0)
         with m.If(sent):
             m.d.sync += index.eq(Mux(final_word, 0, index + 1))
@@ -103,7 +105,7 @@ class Collector(Part[CollectorConfig]):
         m.d.comb += [
             self.data.eq(chosen(pieces(self._widened(row), config.bus), index)),
             self.last.eq(final_word & (ends_layer | (ends_tile & self.tile_packets))),
-            self.finished.eq(sent & final_word & ends_layer),
+            self.finished.eq(row_sent & ends_layer),
         ]
         return m
 

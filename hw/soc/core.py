@@ -406,13 +406,15 @@ class Engine(Part[CoreConfig]):
         over = Signal()
         waits = Signal()
         loaded = Signal()
+        wants_room = Signal()
         m.d.comb += [
             waits.eq(self.busy & idle & ~over),
             loaded.eq(tokens.full & outputs.full),
-            go.eq(waits & loaded & room),
+            wants_room.eq(waits & loaded),
+            go.eq(wants_room & room),
             self.waits_tokens.eq(waits & ~tokens.full),
             self.waits_outputs.eq(waits & ~outputs.full),
-            self.waits_results.eq(waits & loaded & ~room),
+            self.waits_results.eq(wants_room & ~room),
             tokens.free.eq(ends_pass & Mux(outputs_stay, 1, outputs.holds_final)),
             outputs.free.eq(ends_pass & Mux(outputs_stay, tokens.holds_final, 1)),
         ]

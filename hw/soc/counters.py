@@ -1,6 +1,6 @@
 """Counters of events: 64 bits each, in block RAM, written out at a snapshot."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from ...golden.contract.config import Config
@@ -99,10 +99,13 @@ class Counters(Part[CountersConfig]):
             start += width
         now = Signal(max(map(len, counts)))
         counted = Signal.like(now)  # which of its bits there are
-        for bit in range(len(now)):
-            having = [turn[i] for i, count in enumerate(counts) if len(count) > bit]
-            always = len(having) == len(counts)
-            m.d.sync += counted[bit].eq(1 if always else Cat(*having).any())
+        having = [
+            [turn[i] for i, count in enumerate(counts) if len(count) > bit]
+            for bit in range(len(now))
+        ]
+        m.d.sync += counted.eq(
+            Cat(Cat(*bits).any() if len(bits) < len(counts) else Const(1) for bits in having)
+        )
         m.d.sync += now.eq(selected(zip(turn, counts, strict=True)))
         return (now - previous[: len(now)])[: len(now)] & counted
 

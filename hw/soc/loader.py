@@ -51,6 +51,11 @@ class Side(Part[SideConfig]):
             },
         )
 
+    @property
+    def title(self) -> str:
+        """With its blocks and ports."""
+        return f"{super().title}_b{self.config.blocks}_p{self.config.ports}"
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
@@ -204,9 +209,16 @@ class Loader(Part[LoaderConfig]):
         ends_beat = Signal()
         ends_packet = Signal()
         take = Signal()
+        beat_taken = Signal()
+        packet_taken = Signal()
         let_in = Signal()
         done = Signal()
+        has_room = Signal()
+        right = Signal()
         m.d.comb += [
+            # with room only: a packet that came early belongs to a layer not yet described
+            has_room.eq((self.room & chosen.side).any()),
+            right.eq(chosen.next_one & chosen.right_length),
             ends_beat.eq(self.column == chosen.words - 1),
             ends_packet.eq(ends_beat & (remaining <= chosen.lanes)),
             self.beats.eq(remaining),
@@ -219,15 +231,12 @@ class Loader(Part[LoaderConfig]):
                 with m.If(header):
                     m.next = "CHECK"
             with m.State("CHECK"):
-                # with room only: a packet that came early belongs to a layer not yet described
-                room = (self.room & chosen.side).any()
-                right = chosen.next_one & chosen.right_length
                 m.d.comb += [
                     self.unknown_port.eq(~chosen.known),
-                    self.wrong_block.eq(room & ~chosen.next_one),
-                    self.wrong_length.eq(room & chosen.next_one & ~chosen.right_length),
-                    wrong.eq(~chosen.known | (room & ~right)),
-                    let_in.eq(room & right),
+                    self.wrong_block.eq(has_room & ~chosen.next_one),
+                    self.wrong_length.eq(has_room & chosen.next_one & ~chosen.right_length),
+                    wrong.eq(~chosen.known | (has_room & ~right)),
+                    let_in.eq(has_room & right),
                     done.eq(let_in & (remaining == 0)),
                 ]
                 m.d.sync += [self.word.eq(0), self.column.eq(0)]
@@ -238,17 +247,21 @@ class Loader(Part[LoaderConfig]):
                 with m.If((wrong | let_in) & (remaining == 0)):
                     m.next = "HEADER"
             with m.State("WORDS"):
-                m.d.comb += [write.eq(take), done.eq(take & ends_packet), self.ready.eq(1)]
-                with m.If(take & ends_packet):
+                m.d.comb += [write.eq(take), done.eq(packet_taken), self.ready.eq(1)]
+                with m.If(packet_taken):
                     m.next = "HEADER"
             with m.State("DRAIN"):
                 m.d.comb += self.ready.eq(1)
-                with m.If(take & ends_packet):
+                with m.If(packet_taken):
                     m.next = "HEADER"
-        m.d.comb += take.eq(self.valid & self.ready)
+        m.d.comb += [
+            take.eq(self.valid & self.ready),
+            beat_taken.eq(take & ends_beat),
+            packet_taken.eq(take & ends_packet),
+        ]
         with m.If(take):
             m.d.sync += self.column.eq(Mux(ends_beat, 0, self.column + 1))
-        with m.If(take & ends_beat):
+        with m.If(beat_taken):
             m.d.sync += [self.word.eq(self.word + 1), remaining.eq(remaining - chosen.lanes)]
         with m.If(header):
             m.d.sync += Cat(port, self.block, remaining).eq(self.data[:_HEADER])

@@ -76,7 +76,7 @@ class RegisterFile(Part[ShellConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._done = Signal()
+        self._done = Signal(name="done")
         self._kept = {r.name: Signal(r.width, name=r.name) for r in self.map.of("mask", "sticky")}
         self._is_set = {r.name: Signal(name=f"{r.name}_is_set") for r in self.map.of("setting")}
         refused, shapeless = self._writes(m)
@@ -108,6 +108,7 @@ class RegisterFile(Part[ShellConfig]):
         refused = Signal()
         index, near = self._index(aw.payload.addr)
         chosen = self._decoded(m, "aw", index, *_WRITTEN)
+        aw_is_setting = Signal()
         settings = Cat(chosen[register.name] for register in self.map.of("setting"))
         starts = chosen["control"] & w.payload.data[0]
         accepted = Signal()
@@ -116,7 +117,8 @@ class RegisterFile(Part[ShellConfig]):
             aw.ready.eq(take),
             w.ready.eq(take),
             possible.eq(near & ~aw.payload.addr[_HALF] & w.payload.strb.all()),
-            locked.eq((settings.any() | starts) & self.busy),
+            aw_is_setting.eq(settings.any()),
+            locked.eq((aw_is_setting | starts) & self.busy),
             accepted.eq(take & possible),
             refused.eq(accepted & locked),
         ]
@@ -132,13 +134,15 @@ class RegisterFile(Part[ShellConfig]):
             m.d.comb += written[register.name].eq(accepted & chosen[register.name])
         for register in self.map.of("setting", "mask", "sticky"):
             self._write(m, register, written[register.name], w.payload.data[: register.width])
-        m.d.comb += self.sets.eq(accepted & settings.any() & ~self.busy)
+        m.d.comb += self.sets.eq(accepted & aw_is_setting & ~self.busy)
         return refused, self._command(m, written["control"], w.payload.data)
 
     def _write(self, m: Module, register: Register, written: Signal, data: Value) -> None:
         """What a write to a register that keeps something does."""
         if register.access == "setting":
-            with m.If(written & ~self.busy):
+            sets = Signal(name=f"sets_{register.name}")
+            m.d.comb += sets.eq(written & ~self.busy)
+            with m.If(sets):
                 m.d.sync += [
                     getattr(self, register.name).eq(data),
                     self._is_set[register.name].eq(1),
@@ -173,8 +177,10 @@ class RegisterFile(Part[ShellConfig]):
         with m.Elif(self.finished):
             m.d.sync += [self.busy.eq(0), self._done.eq(1)]
         noted = {"refused": refused, "no_shape": shapeless}
+        notes = Signal()
         errors = Cat(noted[n] if n in noted else getattr(self, f"error_{n}") for n in self.errors)
-        events = Cat(self.finished, errors.any())
+        m.d.comb += notes.eq(errors.any())
+        events = Cat(self.finished, notes)
         assert len(events) == len(INTERRUPTS)
         for name, seen in (("errors", errors), ("irq_pending", events)):
             for i in range(len(seen)):
@@ -206,10 +212,13 @@ class RegisterFile(Part[ShellConfig]):
             Cat(*chosen.values()).any(),
         )
         memory = self._words(m)
-        unset = Cat(
-            chosen[register.name] & ~self._is_set[register.name]
-            for register in self.map.of("setting")
-        ).any()
+        unset = Signal()
+        m.d.comb += unset.eq(
+            Cat(
+                chosen[register.name] & ~self._is_set[register.name]
+                for register in self.map.of("setting")
+            ).any()
+        )
         is_written = self.sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
         word = Signal(BYTES * 8, reset_less=True)
         m.d.comb += [
@@ -251,7 +260,8 @@ class RegisterFile(Part[ShellConfig]):
             write.addr.eq(Mux(self.sets, index, half | self.counter_address)),
             write.data.eq(Mux(self.sets, data & self._having(index), self.counter_data)),
         ]
-        return words.read_port(domain="comb")
+        read = words.read_port(domain="comb")
+        return read  # noqa: RET504 (its name is that of its wires)
 
     def _having(self, index: Value) -> Value:
         """Bits that a setting has."""

@@ -88,6 +88,11 @@ class PortStore(Part[StoreConfig]):
             ports["set_beats"] = In(1)
         super().__init__(config, ports)
 
+    @property
+    def title(self) -> str:
+        """With the width of a beat and the beats of a block."""
+        return f"port_store_w{self.config.width}_d{self.config.depth}"
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config

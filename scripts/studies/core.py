@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False)
 PARTS = {
     "registers": ("register_file",),
     "counters": ("counters",),
-    "loader": ("loader", "side"),
+    "loader": ("loader", "side", "single_block"),
     "passes and wiring": ("engine", "stream_engine", "packet_engine", ""),
     "collector": ("collector", "sender", "pass_end"),
     "rows from memory": ("row_fetcher", "read_master"),

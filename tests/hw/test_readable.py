@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,12 @@ class Drawn(Part[Drawing]):
             if self.rng.integers(2):
                 m.d.comb += result.eq(self._value(values, depth=3))
                 continue
+            if self.rng.integers(3) == 0:
+                selector = Signal(2, name=f"way_{number}")
+                m.d.comb += selector.eq(self._value(values, depth=1))
+                self._switch(m.d.sync, m, result, selector, values)
+                values.append(result)
+                continue
             with m.If(self._value(values, depth=2).bool()):
                 m.d.sync += result.eq(self._value(values, depth=3))
             with m.Elif(self._value(values, depth=2).any()):
@@ -73,10 +80,7 @@ class Drawn(Part[Drawing]):
             m.d.comb += signal.eq(self._value(values, depth=2))
         if way == 1:
             selector = self._value(values, depth=1)[: 1 + self.rng.integers(2)]
-            with m.Switch(selector):
-                for label in range(1 + self.rng.integers(1 << len(selector))):
-                    with m.Case(label):
-                        m.d.comb += signal.eq(self._value(values, depth=2))
+            self._switch(m.d.comb, m, signal, selector, values)
             return
         with m.If(self._value(values, depth=2).any()):
             m.d.comb += signal.eq(self._value(values, depth=2))
@@ -85,6 +89,25 @@ class Drawn(Part[Drawing]):
                 m.d.comb += signal[:1].eq(self._value(values, depth=2))
         with m.Else():
             m.d.comb += signal.eq(self._value(values, depth=2))
+
+    def _switch(
+        self, domain: Any, m: Module, signal: Signal, selector: Value, values: list[Value]
+    ) -> None:
+        """A case with labels that are alike, that set nothing, or that are missing."""
+        few = [self._value(values, depth=2) for _ in range(2)]
+        with m.Switch(selector):
+            for label in range(1 + self.rng.integers(1 << len(selector))):
+                with m.Case(label):
+                    if (way := self.rng.integers(4)) == 0:
+                        continue
+                    if way == 1:
+                        with m.If(self._value(values, depth=1).any()):
+                            domain += signal.eq(few[0])
+                    else:
+                        domain += signal.eq(few[self.rng.integers(2)])
+            if self.rng.integers(2):
+                with m.Default():
+                    domain += signal.eq(few[0])
 
     def _shape(self) -> object:
         width = int(self.rng.integers(1, 6))
