@@ -58,8 +58,9 @@ def random_run(
 ) -> CoreRun:
     """A layer in a random loop order; its rows anywhere in a memory of any latency."""
     outputs_stay, tile_packets = (bool(bit) for bit in rng.integers(0, 2, 2))
+    large = rng.random() < LARGE
     layer = _fitting(operands, design, config, rng)
-    if _takes_large(design, config) and rng.random() < LARGE:
+    if large and _takes_large(design, config):
         layer = _enlarged(design, config, layer, rng)
     run = CoreRun(layer, outputs_stay, tile_packets)
     rows = Rows.of(design.ports(config.unit))
