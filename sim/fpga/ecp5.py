@@ -14,10 +14,11 @@ from ...hw.soc.board import board_verilog
 from ...hw.soc.generate import GeneratedCore
 from ...hw.soc.uart import UartConfig
 from ..tools import toolchain
+from ..tools.progress import Progress
 from ..tools.results import write_json
 from ..tools.workers import Workers, result_of
 from .boards import BOARDS, board
-from .folder import Added, Built, Export, Flow, Progress
+from .folder import Added, Built, Export, Flow
 from .place import Placed, Target, TooLargeError, place
 from .synthesis import ECP5, NETLIST, QUICK_ABC, synthesise
 from .timing import TimingReport, advised

@@ -3,7 +3,7 @@
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...hw.generate import generate
 from ..tools import toolchain
+from ..tools.progress import Progress
 from ..tools.workers import Workers, result_of
 from .liberty import Library, read_library
 from .memories import (
@@ -30,8 +31,6 @@ from .timing import CriticalPath, critical_path
 
 RUNS = 5
 """The order of cells alone moves a result by several per cent."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.units import UNITS
-from ..silicon.area import AreaReport, ModuleArea, Progress, area
+from ..silicon.area import AreaReport, ModuleArea, area
 from ..silicon.memories import Pricing
+from ..tools.progress import Progress
 
 C = TypeVar("C", bound=Config)
 
