@@ -56,7 +56,7 @@ def traffic(config: NMConfig, layer: NMLayer) -> Traffic:
 
 
 def _activations(config: NMConfig, layer: NMLayer, tiling: Tiling) -> NDArray[np.int8]:
-    """Blocks of each block of tokens, ``(beats, rows * M)``."""
+    """Blocks of each block of tokens, ``(beats, rows * m)``."""
     padded = np.pad(layer.x, ((0, 0), (0, -layer.x.shape[1] % config.m)))
     blocks = tiling.blocks_of_tokens(padded)
     by_row = blocks.reshape(len(blocks), config.rows, -1, config.m)

@@ -15,7 +15,7 @@ slot_layout = data.StructLayout({"step": 1, "first": 1, "last": 1})
 
 
 class NMElement(Part[NMConfig]):
-    """Processing element: an M:1 selector before a multiplier with accumulator and result.
+    """Processing element: an ``m``:1 selector before a multiplier with accumulator and result.
 
     With a slot, ``sum = (first ? 0 : accumulator) + x[index] * value`` goes to the accumulator,
     with the last one also to the result. With ``shift`` the result takes the one above. Without
@@ -59,10 +59,10 @@ class NMElement(Part[NMConfig]):
 
 
 class NMCell(Part[NMConfig]):
-    """P x P processing elements between pipeline registers.
+    """``span`` x ``span`` processing elements between pipeline registers.
 
     Blocks of activations come from the west, slots and what goes along with them from the north;
-    both go on a cycle later. Results move south, D rows a ``shift``.
+    both go on a cycle later. Results move south, ``dequant_rows`` rows a ``shift``.
     """
 
     def __init__(self, config: NMConfig):
