@@ -78,9 +78,9 @@ class Dequantizer(Unit[DequantizerConfig]):
     ``x`` brings R rows of C sums a weight group, ``rows_per_beat`` rows a beat, in
     ``beats`` = R / ``rows_per_beat``, row 0 first, ``last`` on the group's final one; ``scale``
     brings the group's C scales, ``last`` on the tile's final group; ``y`` gives the results of a
-    tile, as many beats as of ``x``. With asymmetric weights (``rows_per_beat = 1``) ``x`` also brings each row's
-    sum of activations, ``scale`` the C minima, and a group goes through the columns twice: R rows
-    times the scales, then R sums of activations times the minima.
+    tile, as many beats as of ``x``. With asymmetric weights (``rows_per_beat = 1``) ``x`` also
+    brings each row's sum of activations, ``scale`` the C minima, and a group goes through the
+    columns twice: R rows times the scales, then R sums of activations times the minima.
 
     With ``errors``, ``x`` also brings ``error``, the same with all beats of a weight group, and
     ``y`` gives it with all beats of a tile of which any group had it set.
