@@ -13,11 +13,11 @@ from .lib.streams import RowDrain, RowDrainConfig, registered
 
 
 class Fp16PE(Part[Fp16Config]):
-    """``lanes`` multipliers and adders, and a result register for each of their sums.
+    """A multiplier and an adder for each lane, and a result register for each of their sums.
 
-    The ``add_latency`` sums of a lane go round in its adder's registers: with ``enable`` each takes its turn, and
-    ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to +0. With
-    ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other result
+    The ``add_latency`` sums of a lane go round in its adder's registers: with ``enable`` each takes
+    its turn, and ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to
+    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other result
     registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
     """
 
@@ -157,10 +157,10 @@ class Fp16Tree(Part[Fp16Config]):
 class Fp16Array(Unit[Fp16Config]):
     """R x C output-stationary array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
 
-    ``x`` brings ``lanes`` consecutive input features of R activations a beat, ``last`` on the tile's final
-    one; ``w`` brings those of the C weights; ``y`` gives R rows of C results, row 0 first. At a
-    tile's end the sums go to result registers, which move up row by row into one tree of adders a
-    column. Values: see :mod:`nibbleforge.golden.fp16`.
+    ``x`` brings ``lanes`` consecutive input features of R activations a beat, ``last`` on the
+    tile's final one; ``w`` brings those of the C weights; ``y`` gives R rows of C results, row 0
+    first. At a tile's end the sums go to result registers, which move up row by row into one tree
+    of adders a column. Values: see :mod:`nibbleforge.golden.fp16`.
 
     * Throughput: a beat a cycle. The ``add_latency`` sums of a lane take turns, so a tile lasts
       ``T = ceil(ceil(K / lanes) / add_latency) * add_latency`` steps; tiles follow each other
