@@ -17,8 +17,8 @@ class Fp16PE(Part[Fp16Config]):
 
     The ``add_latency`` sums of a lane go round in its adder's registers: with ``enable`` each takes
     its turn, and ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to
-    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other result
-    registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
+    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other
+    result registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
     """
 
     def __init__(self, config: Fp16Config):
