@@ -49,7 +49,7 @@ class DequantizerConfig(FloatLatencies):
     columns: int = Parameter(default=16, ge=1, le=256)
     """Outputs a tile (C)."""
     rows_per_beat: int = Parameter(default=1, ge=1, le=16)
-    """Rows of sums taken in a cycle (D); divides rows, 1 for asymmetric weights."""
+    """Rows of sums taken in a cycle ; divides rows, 1 for asymmetric weights."""
     acc_bits: int = Parameter(default=25, ge=2, le=48)
     """Bits of a signed sum of activations times weights."""
     asymmetric: bool = False
@@ -79,12 +79,12 @@ class DequantizerConfig(FloatLatencies):
 
     @property
     def beats(self) -> int:
-        """Beats of sums a weight group, and of results a tile (R / D)."""
+        """Beats of sums a weight group, and of results a tile (R / ``rows_per_beat``)."""
         return self.rows // self.rows_per_beat
 
     @property
     def lanes(self) -> int:
-        """Sums a beat (D * C)."""
+        """Sums a beat (``rows_per_beat`` * C)."""
         return self.rows_per_beat * self.columns
 
     @property

@@ -1,11 +1,12 @@
 """FP16 array with FP32 accumulation: the "GPU-like" baseline ``fp16``.
 
 What it computes is ours, defined operation by operation, each rounded once to nearest even and
-nothing fused. A beat holds ``lanes`` (L) consecutive input features, a short final one filled up
-with +0. Every lane of an element has ``add_latency`` (A) FP32 sums that start from +0: products
-of lane j in beats i, i + A, i + 2A, ... go to sum (i, j), in this order. At the tile's end the
-A * L sums are added up as a balanced tree: numbered i * L + j, neighbours are added, the lower
-number first, until one is left; where their number is odd, the last goes on as it is.
+nothing fused. A beat holds ``lanes`` consecutive input features, a short final one filled up with
++0. Every lane of an element has ``add_latency`` FP32 sums that start from +0: products of lane j in
+beats i, i + ``add_latency``, i + 2 * ``add_latency``, ... go to sum (i, j), in this order. At the
+tile's end the ``add_latency * lanes`` sums are added up as a balanced tree: numbered
+``i * lanes + j``, neighbours are added, the lower number first, until one is left; where their
+number is odd, the last goes on as it is.
 
 Products of two finite FP16 numbers are multiples of 2^-48 below 2^32 with 22 significant bits:
 exact in FP32. Sums of up to 2^20 of them stay multiples of 2^-48 and below 2^53: nothing
@@ -47,13 +48,13 @@ class Fp16Config(Config):
     multiply_latency: int = Parameter(default=1, ge=1, le=3)
     """Cycles of a multiplication."""
     add_latency: int = Parameter(default=1, ge=1, le=4)
-    """Cycles of an addition, and sums that each lane keeps (A)."""
+    """Cycles of an addition, and sums that each lane keeps."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
     """Largest in_features."""
 
     @property
     def sums(self) -> int:
-        """Sums of an element: A a lane."""
+        """Sums of an element: ``add_latency`` a lane."""
         return self.lanes * self.add_latency
 
     @property
@@ -116,7 +117,7 @@ def compute(config: Fp16Config, layer: Fp16Layer) -> NDArray[np.float32]:
 
 
 def sums(config: Fp16Config, layer: Fp16Layer) -> NDArray[np.float32]:
-    """Sums of all elements at their tile's end, ``(A * L, tokens, outputs)``, as numbered above."""
+    """Sums of all elements at their tile's end, ``(sums, tokens, outputs)``, as numbered above."""
     x, w = (_in_beats(config, matrix).astype(np.float32) for matrix in (layer.x, layer.w))
     shape = (config.add_latency, config.lanes, len(layer.x), len(layer.w))
     total = np.zeros(shape, np.float32)

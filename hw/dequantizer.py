@@ -74,24 +74,25 @@ class DequantizerColumn(Part[DequantizerConfig]):
 class Dequantizer(Unit[DequantizerConfig]):
     """Scale integer sums of weight groups and add them up in FP32.
 
-    ``x`` brings R rows of C sums a weight group, D rows a beat, so B = R / D beats, row 0 first,
-    ``last`` on the group's final beat; ``scale`` brings the group's C scales, ``last`` on the
-    tile's final group; ``y`` gives the results of a tile, B beats as those of ``x``. With
-    asymmetric weights (D = 1) ``x`` also brings each row's sum of activations, ``scale`` the C
-    minima, and a group goes through the columns twice: R rows times the scales, then R sums of
-    activations times the minima.
+    ``x`` brings R rows of C sums a weight group, ``rows_per_beat`` rows a beat, in
+    ``beats`` = R / ``rows_per_beat``, row 0 first, ``last`` on the group's final one; ``scale``
+    brings the group's C scales, ``last`` on the tile's final group; ``y`` gives the results of a
+    tile, as many beats as of ``x``. With asymmetric weights (``rows_per_beat = 1``) ``x`` also
+    brings each row's sum of activations, ``scale`` the C minima, and a group goes through the
+    columns twice: R rows times the scales, then R sums of activations times the minima.
 
     With ``errors``, ``x`` also brings ``error``, the same with all beats of a weight group, and
     ``y`` gives it with all beats of a tile of which any group had it set.
 
-    * Throughput: D rows of products a cycle. Running sums are a loop through the adder, so a pass
-      over the beats starts ``max(B, add_latency)`` cycles after the one before; the first pass of
-      a tile starts from +0 and follows at once, B cycles after the one before.
+    * Throughput: ``rows_per_beat`` rows of products a cycle. Running sums are a loop through the
+      adder, so a pass over the beats starts ``max(beats, add_latency)`` cycles after the one
+      before; the first pass of a tile starts from +0 and follows at once, ``beats`` cycles after
+      the one before.
     * Latency: a beat of the tile's final pass that starts in cycle t leaves in cycle
       ``t + convert_latency + multiply_latency + add_latency``.
-    * Schedule: pass j starts in ``s[j] = s[j-1] + (B if it is the first of a tile else
-      max(B, add_latency))``, ``s[0] = 0``, and beat r in ``s[j] + r``. The group's beats are taken
-      in its first pass, its scales with beat 0; results leave in the final pass plus latency.
+    * Schedule: pass j starts in ``s[j] = s[j-1] + (beats if it is the first of a tile else
+      max(beats, add_latency))``, ``s[0] = 0``, and beat r in ``s[j] + r``. The group's beats are
+      taken in its first pass, its scales with beat 0; results leave in the final pass plus latency.
 
     Stalls while sums or scales are missing, for the loop as above, and while the consumer is not
     ready: then nothing moves.

@@ -13,12 +13,12 @@ from .lib.streams import RowDrain, RowDrainConfig, registered
 
 
 class Fp16PE(Part[Fp16Config]):
-    """L multipliers and adders, and a result register for each of the A * L sums.
+    """A multiplier and an adder for each lane, and a result register for each of their sums.
 
-    A lane's A sums go round in its adder's registers: with ``enable`` each takes its turn, and
-    ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to +0. With
-    ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other result
-    registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
+    The ``add_latency`` sums of a lane go round in its adder's registers: with ``enable`` each takes
+    its turn, and ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to
+    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other
+    result registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
     """
 
     def __init__(self, config: Fp16Config):
@@ -100,7 +100,7 @@ class Fp16Row(Part[Fp16Config]):
 
 
 class Fp16Tree(Part[Fp16Config]):
-    """Tree of adders that makes one result of a column's A * L sums.
+    """Tree of adders that makes one result of all sums of a column.
 
     Sums i come a cycle with ``enable`` later than sums i - 1; ``result`` follows sums 0 by
     ``add_latency - 1 + reduce_latency`` cycles with ``enable``. Without it everything holds.
@@ -157,25 +157,26 @@ class Fp16Tree(Part[Fp16Config]):
 class Fp16Array(Unit[Fp16Config]):
     """R x C output-stationary array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
 
-    ``x`` brings L consecutive input features of R activations a beat, ``last`` on the tile's final
-    one; ``w`` brings those of the C weights; ``y`` gives R rows of C results, row 0 first. At a
-    tile's end the sums go to result registers, which move up row by row into one tree of adders a
-    column. Values: see :mod:`nibbleforge.golden.fp16`.
+    ``x`` brings ``lanes`` consecutive input features of R activations a beat, ``last`` on the
+    tile's final one; ``w`` brings those of the C weights; ``y`` gives R rows of C results, row 0
+    first. At a tile's end the sums go to result registers, which move up row by row into one tree
+    of adders a column. Values: see :mod:`nibbleforge.golden.fp16`.
 
-    * Throughput: a beat a cycle. The A = ``add_latency`` sums of a lane take turns, so a tile lasts
-      ``T = ceil(ceil(K / L) / A) * A`` steps; tiles follow each other without a bubble as long as
-      ``T >= R``, since sums drain while the next tile accumulates.
+    * Throughput: a beat a cycle. The ``add_latency`` sums of a lane take turns, so a tile lasts
+      ``T = ceil(ceil(K / lanes) / add_latency) * add_latency`` steps; tiles follow each other
+      without a bubble as long as ``T >= R``, since sums drain while the next tile accumulates.
     * Latency: a beat taken in cycle t is multiplied from t + 1 on; the first sums of a tile's final
       turn go to the result registers ``multiply_latency + 1`` steps after its final one, in cycle
-      c; its row r leaves in cycle ``c + A * (1 + ceil(log2(L * A))) + r``.
+      c; its row i leaves in ``c + add_latency * (1 + ceil(log2(lanes * add_latency))) + i``.
     * Schedule: without waits step n is cycle n. Tile i has steps ``i*T + 1`` to ``(i+1)*T``, its
       beat f step ``i*T + 1 + f``, taken in the cycle of the beat before (the run's first one in
       cycle 0). Tile i's ``c[i]`` is step ``(i+1)*T + multiply_latency + 1``; before that step all
       steps wait until ``c[i] = c[i-1] + max(T, R)``.
 
-    Stalls while a finished tile waits for the one before to drain (with A > 1 also while the
-    consumer is not ready and only part of a tile's sums are kept): then only rows move. A beat that
-    misses its turn for want of operands waits until the turn comes again, A cycles later.
+    Stalls while a finished tile waits for the one before to drain (with
+    ``add_latency > 1`` also while the consumer is not ready and only part of a tile's sums are
+    kept): then only rows move. A beat that misses its turn for want of operands waits until the
+    turn comes again, ``add_latency`` cycles later.
 
     Parameters
     ----------

@@ -16,8 +16,9 @@ from ..golden.contract.operands import to_arrays
 from ..golden.units import UNITS
 from ..tb.job import Job
 from .run import cocotb
-from .run.measure import Progress, Runner
+from .run.measure import Runner
 from .tensors.files import Capture, sample_path
+from .tools.progress import Progress
 from .tools.workers import Workers, as_finished
 from .units.simulate import Run, Simulation, Tensors, of_capture, prepare, simulate
 

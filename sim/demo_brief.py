@@ -14,7 +14,7 @@ from ..golden.reglu.config import OPERAND_BITS as FFN_BITS
 from . import demo, demo_ffn
 from .demo import Case, LayerResult, Scope, perform
 from .demo_ffn import FfnScope
-from .run.measure import Progress
+from .tools.progress import Progress
 from .tools.workers import Workers
 
 EXTENT = 8

@@ -16,8 +16,9 @@ from ..tb.job import Job
 from .demo import LayerResult, compare_in_cocotb, perform
 from .llm.reglu_ablation import svd
 from .llm.reglu_perplexity import Prepared
-from .run.measure import Progress, Runner
+from .run.measure import Runner
 from .tensors.ffns import FfnSample, FfnWeights, sample_path
+from .tools.progress import Progress
 from .tools.workers import Workers
 from .units.simulate import Tensors, prepare, simulate
 

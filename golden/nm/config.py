@@ -115,7 +115,7 @@ class NMConfig(GroupedConfig):
         return -(-blocks // self.lanes)
 
     def pattern(self, n: int) -> Pattern:
-        """N of this array's M; N outside 1..M is a :class:`UserError`."""
+        """``n`` of this array's ``m``; ``n`` outside 1..``m`` is a :class:`UserError`."""
         return Pattern(n, self.m)
 
 
@@ -200,7 +200,7 @@ def events(config: NMConfig) -> tuple[Event, ...]:
 
 
 def bandwidth(config: NMConfig, n: int | None = None) -> dict[str, float]:
-    """Bits per cycle on each input in steady state, for N (by default where it is most, N = 1)."""
+    """Bits per cycle on each input in steady state, for ``n`` (by default 1, where it is most)."""
     slots = n or 1
     x, w, _ = ports(config)
     beats = config.pattern(slots).block_bits / BEAT_BITS / slots

@@ -1,10 +1,10 @@
-"""N:M structured-sparse INT4 weights: of every M weights along in_features, N are stored.
+"""N:M structured-sparse INT4 weights: of every ``m`` weights along in_features, ``n`` are stored.
 
-A block of M weights becomes N slots: a value and where in the block it stands. Block bits: value j
-at bit 4j, slots in ascending index; then at 4N either N indices of log2(M) bits or a bitmap of M
-bits with exactly N ones; N = M stores neither. Blocks follow each other without gaps, each row is
-zero-padded to whole beats, and scales are a stream of their own. Relatives: VEGETA, arXiv
-2302.08687; arXiv 2512.24713 (withdrawn). The layout is our definition.
+A block of ``m`` weights becomes ``n`` slots: a value and where in the block it stands. Block bits:
+value j at bit 4j, slots in ascending index; then at ``4 * n`` either ``n`` indices of log2(m) bits
+or a bitmap of ``m`` bits with exactly ``n`` ones; ``n = m`` stores neither. Blocks follow each
+other without gaps, each row is zero-padded to whole beats, and scales are a stream of their own.
+Relatives: VEGETA, arXiv 2302.08687; arXiv 2512.24713 (withdrawn). The layout is our definition.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ class Slots(NamedTuple):
     Attributes
     ----------
     values
-        ``(out_features, blocks, N)``, int8 in [-8, 7].
+        ``(out_features, blocks, n)``, int8 in [-8, 7].
     indices
-        ``(out_features, blocks, N)``, uint8, ascending within a block. In a short last block they
+        ``(out_features, blocks, n)``, uint8, ascending within a block. In a short last block they
         may point at padding; the value is 0 there.
     """
 
@@ -96,15 +96,15 @@ def slots(q: NDArray[np.int8], keep: NDArray[np.bool_], pattern: Pattern) -> Slo
     q
         ``(out_features, in_features)``, int8.
     keep
-        ``(out_features, in_features)``, bool: at most N of every M, padding not counted. Where a
-        block keeps fewer, its lowest other places fill the slots, with value 0.
+        ``(out_features, in_features)``, bool: at most ``n`` of every ``m``, padding not counted.
+        Where a block keeps fewer, its lowest other places fill the slots, with value 0.
     pattern
-        N and M.
+        ``n`` and ``m``.
 
     Raises
     ------
     UserError
-        If a block keeps more than N, or ``keep`` is not as above.
+        If a block keeps more than ``n``, or ``keep`` is not as above.
     """
     _check_mask(keep, q.shape)
     rows, blocks = len(q), pattern.blocks(q.shape[1])
@@ -154,9 +154,9 @@ def pack(
     Parameters
     ----------
     values, indices
-        ``(out_features, blocks, N)``, see :class:`Slots`.
+        ``(out_features, blocks, n)``, see :class:`Slots`.
     pattern
-        N, M and the encoding of places.
+        ``n``, ``m`` and the encoding of places.
     beat_bits
         Bits of a beat, a multiple of 8.
 
@@ -201,7 +201,7 @@ def unpack(stream: NDArray[np.uint8], pattern: Pattern, beat_bits: int, in_featu
     Raises
     ------
     UserError
-        If rows are of another length, indices do not ascend, a bitmap has not exactly N ones, a
+        If rows are of another length, indices do not ascend, a bitmap has not exactly ``n`` ones, a
         slot that points at padding is not 0, or what fills the last beat is not 0.
     """
     _check_stream(stream, pattern, beat_bits, in_features)
@@ -248,14 +248,14 @@ def _parts(rows: int, bits: int) -> Iterator[slice]:
 
 
 def _blocked(matrix: NDArray, pattern: Pattern) -> NDArray:
-    """``(rows, blocks, M)``, padded with 0."""
+    """``(rows, blocks, m)``, padded with 0."""
     short = -matrix.shape[1] % pattern.m
     full = np.pad(matrix, ((0, 0), (0, short))) if short else matrix
     return full.reshape(len(matrix), -1, pattern.m)
 
 
 def _bits(numbers: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """The low bits of ``(rows, blocks, N)``, the least first: ``(rows, blocks, N * width)``."""
+    """The low bits of ``(rows, blocks, n)``, the least first: ``(rows, blocks, n * width)``."""
     every = np.arange(1 << width, dtype=np.uint8)[:, None]
     table = np.unpackbits(every, axis=1, count=width, bitorder="little")
     return table[numbers & np.uint8(len(table) - 1)].reshape(*numbers.shape[:2], -1)
@@ -271,7 +271,7 @@ def _numbers(bits: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 
 
 def _codes(ones: NDArray) -> NDArray[np.uint16]:
-    """Bitmaps ``(rows, blocks, M)`` as numbers ``(rows, blocks)``, place i in bit i."""
+    """Bitmaps ``(rows, blocks, m)`` as numbers ``(rows, blocks)``, place i in bit i."""
     codes = np.zeros(ones.shape[:2], np.uint16)
     for place in range(ones.shape[2]):
         codes |= ones[:, :, place].astype(np.uint16) << np.uint16(place)
@@ -286,9 +286,10 @@ def _bits_of_codes(codes: NDArray[np.uint16], pattern: Pattern) -> NDArray[np.ui
 
 @cache
 def _places(pattern: Pattern) -> NDArray[np.uint8]:
-    """For every bitmap as a number the N places, ``(2^M, N)``.
+    """For every bitmap as a number the ``n`` places, ``(2^m, n)``.
 
-    With fewer ones than N, the lowest zeros are taken as well; with more, the highest ones are not.
+    With fewer ones than ``n``, the lowest zeros are taken as well; with more, the highest ones are
+    not.
     """
     codes = np.arange(1 << pattern.m)[:, None]
     zeros = codes >> np.arange(pattern.m) & 1 ^ 1

@@ -19,14 +19,14 @@ GROUPS = (32, 64, 128)
 
 @dataclass(frozen=True)
 class Pattern:
-    """N of every M weights, and how the slots say where they stand.
+    """``n`` of every ``m`` weights, and how the slots say where they stand.
 
     Attributes
     ----------
     n
-        Slots of a block (N), 1..M; N = M is dense.
+        Slots of a block, 1..``m``; ``n = m`` is dense.
     m
-        Weights of a block (M): 4, 8 or 16.
+        Weights of a block: 4, 8 or 16.
     encoding
         ``index`` or ``bitmap``; by default whichever is smaller, on a tie the index.
 
@@ -64,7 +64,7 @@ class Pattern:
 
     @property
     def index_bits(self) -> int:
-        """Bits that tell a place in a block: log2(M)."""
+        """Bits that tell a place in a block: log2(m)."""
         return self.m.bit_length() - 1
 
     @property

@@ -1,4 +1,4 @@
-"""Pruning to N:M: which N of every M weights along in_features survive, and their values.
+"""Pruning to N:M: which ``n`` of every ``m`` weights along in_features survive, and their values.
 
 Methods: ``magnitude`` |w|; ``wanda`` |w| * ||x||_2 (arXiv 2306.11695); ``second-order`` as
 SparseGPT (arXiv 2301.00774): what a pruned weight contributed is made up for by later columns.
@@ -30,8 +30,8 @@ class Pruned(NamedTuple):
     weights
         ``(out_features, in_features)``, float32, 0 where pruned.
     keep
-        ``(out_features, in_features)``, bool: N survivors of every M, in a short last block N or
-        all if there are fewer. A survivor may be 0.
+        ``(out_features, in_features)``, bool: ``n`` survivors of every ``m``, in a short last block
+        ``n`` or all if there are fewer. A survivor may be 0.
     """
 
     weights: NDArray[np.float32]
@@ -94,14 +94,14 @@ def prune(
     calibration: Calibration | None = None,
     damping: float = DAMPING,
 ) -> Pruned:
-    """Keep N of every M weights of each row; of equal scores, the lower index.
+    """Keep ``n`` of every ``m`` weights of each row; of equal scores, the lower index.
 
     Parameters
     ----------
     w
         ``(out_features, in_features)``, floating point, finite.
     pattern
-        N and M.
+        ``n`` and ``m``.
     method
         Scores in float64: ``magnitude`` |w|, ``wanda`` |w| * ||x||_2. Both leave survivors as
         they are; ``second-order`` changes them, see :func:`second_order`.
@@ -135,9 +135,9 @@ def prune(
 
 
 def best(scores: NDArray[np.float64], pattern: Pattern) -> NDArray[np.bool_]:
-    """The N highest of every M scores ``(rows, columns)``, ties to the lower index.
+    """The ``n`` highest of every ``m`` scores ``(rows, columns)``, ties to the lower index.
 
-    In a short last block N survive, or all if there are fewer.
+    In a short last block ``n`` survive, or all if there are fewer.
     """
     short = -scores.shape[1] % pattern.m
     padded = np.pad(-scores, ((0, 0), (0, short)), constant_values=np.inf)
@@ -207,15 +207,15 @@ def inverse_factor(calibration: Calibration, damping: float = DAMPING) -> Invers
 def second_order(w: NDArray[np.float32], pattern: Pattern, factor: InverseFactor) -> Pruned:
     """Prune column by column, each time making up for the error in the columns to come.
 
-    When a block of M is reached, its weights as updated so far are scored by w^2 / U_jj^2: the rise
-    of ||(w - w') X||^2 if weight j alone were pruned and the columns after it made up for it.
+    When a block of ``m`` is reached, its weights as updated so far are scored by w^2 / U_jj^2: the
+    rise of ||(w - w') X||^2 if weight j alone were pruned and the columns after it made up for it.
 
     Parameters
     ----------
     w
         ``(out_features, in_features)``, float32; weights of dead inputs become 0.
     pattern
-        N and M.
+        ``n`` and ``m``.
     factor
         Of the layer's inputs.
     """

@@ -31,7 +31,7 @@ def final_slots(config: NMConfig, pattern: Pattern, slots: NDArray[np.int64]) ->
 
 
 def workload(_: NMConfig, layer: NMLayer) -> Workload:
-    """Shape and N of the layer, and features whose sums leave together."""
+    """Shape and ``n`` of the layer, and features whose sums leave together."""
     tokens, in_features = layer.x.shape
     settings = NMSettings(n=layer.n)
     return Workload(tokens, in_features, layer.outputs, settings, layer.weight_group)

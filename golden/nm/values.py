@@ -30,11 +30,11 @@ class NMLayer(Cuttable):
     x
         Activations, int8, ``(tokens, in_features)``.
     values
-        Weights of the slots in [-8, 7], int8, ``(outputs, blocks, N)``.
+        Weights of the slots in [-8, 7], int8, ``(outputs, blocks, n)``.
     indices
-        Where in their block they stand, ascending, uint8, ``(outputs, blocks, N)``.
+        Where in their block they stand, ascending, uint8, ``(outputs, blocks, n)``.
     weight_group
-        Input features whose sums leave together: a multiple of M, or at least in_features.
+        Input features whose sums leave together: a multiple of ``m``, or at least in_features.
     d
         Scales of weight groups, finite float16, ``(outputs, groups)``; empty without.
     """
@@ -49,7 +49,7 @@ class NMLayer(Cuttable):
 
     @property
     def n(self) -> int:
-        """Slots of a block (N)."""
+        """Slots of a block."""
         return self.values.shape[2]
 
     @property

@@ -43,8 +43,11 @@ class _Conditions:
         self.module = module
         self.nets: dict[str, str] = {}
 
-    def net(self, text: str) -> str:
-        """The net for a comparison."""
+    def net(self, selector: str, value: str) -> str:
+        """The net for a comparison; the selector itself where it is a bit that is to be set."""
+        if value == "1'h1":
+            return selector
+        text = f"~ {selector}" if value == "1'h0" else f"{selector} == {value}"
         if text not in self.nets:
             self.nets[text] = self.module.new_net(1)
         return self.nets[text]
@@ -127,19 +130,28 @@ def _chosen(selector: str, labels: Sequence[_Label], conditions: _Conditions) ->
     values = [label.values for label in labels]
     if values == [_DEFAULT]:
         yield from labels[0].body
+    elif values in ([["1'h0"], _DEFAULT], [["1'h1"], _DEFAULT]):
+        one, other = labels if values[0] == ["1'h1"] else reversed(labels)
+        yield from _choice(selector, one.body, other.body)
     elif labels and _is_one(values[0]) and values[1:] in ([], [_DEFAULT]):
-        yield f"if ({conditions.net(f'{selector} == {values[0][0]}')}) begin"
-        yield from _indented(labels[0].body, 2)
-        if len(labels) > 1:
-            yield "end else begin"
-            yield from _indented(labels[1].body, 2)
-        yield "end"
+        otherwise = labels[1].body if labels[1:] else []
+        yield from _choice(conditions.net(selector, values[0][0]), labels[0].body, otherwise)
     elif labels:
         yield f"casez ({selector})"
         for label in labels:
             yield f"  {', '.join(label.values)}:"
             yield from _indented(_statement(label.body), 2)
         yield "endcase"
+
+
+def _choice(condition: str, body: Sequence[str], otherwise: Sequence[str]) -> Iterator[str]:
+    """A condition, and statements for both cases."""
+    yield f"if ({condition}) begin"
+    yield from _indented(body, 2)
+    if otherwise:
+        yield "end else begin"
+        yield from _indented(otherwise, 2)
+    yield "end"
 
 
 def _is_one(values: Sequence[str]) -> bool:

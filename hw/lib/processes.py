@@ -295,7 +295,8 @@ def shorten(process: Process) -> None:
         elif line.lstrip().startswith("end else if (") and _IF.fullmatch(last):
             line = _unless(body.pop(), line)
         body.append(line)
-    body = _SINGLE.sub(_without_begin, "\n".join(body)).split("\n")
+    text = _SINGLE.sub(_without_begin, "\n".join(body))
+    body = _NESTED.sub(_both, text).split("\n")
     if "initial" in process.start and len(body) > _CLEARED:
         body = _filled(process, body)
     process.body = body
@@ -311,6 +312,23 @@ _SINGLE = re.compile(
 """A condition, or several in turn, below each of which there is a single line."""
 
 
+_NESTED = re.compile(
+    r"^( *)if \((.*)\) begin\n\1  if \((.*)\)\n\1    (\S+ <?= .*;)\n\1end$", re.MULTILINE
+)
+"""A condition below which there is nothing but another one, with a single line."""
+
+
+def _both(nested: re.Match[str]) -> str:
+    """One condition for two."""
+    indent, outer, inner, step = nested.groups()
+    return f"{indent}if ({_conjunct(outer)} && {_conjunct(inner)})\n{indent}  {step}"
+
+
+def _conjunct(condition: str) -> str:
+    """A condition beside others of which all must hold."""
+    return condition if re.fullmatch(r"!?\w+(?: && !?\w+)*", condition) else f"({condition})"
+
+
 def _without_begin(choice: re.Match[str]) -> str:
     """Conditions without ``begin`` and ``end``."""
     lines = choice[0].split("\n")[:-1]
@@ -319,9 +337,9 @@ def _without_begin(choice: re.Match[str]) -> str:
 
 def _unless(empty: str, choice: str) -> str:
     """The line of a choice whose first block, before it, is empty."""
-    conditions = (_IF.sub(r"\1", line) for line in (empty, choice))
-    no, yes = (text if text.isidentifier() else f"({text})" for text in conditions)
-    return f"{empty[: empty.index('if')]}if (!{no} && {yes}) begin"
+    no, yes = (_IF.sub(r"\1", line) for line in (empty, choice))
+    no = no if no.isidentifier() else f"({no})"
+    return f"{empty[: empty.index('if')]}if (!{no} && {_conjunct(yes)}) begin"
 
 
 def _filled(process: Process, body: list[str]) -> list[str]:

@@ -40,8 +40,8 @@ class NMArray(Unit[NMConfig]):
       on (0 for the first), a beat of ``w`` being taken where what is left of the byte before does
       not suffice. ``taken[b] = max(taken[b-1] + ceil(S/8), issue of the slot before)`` takes the
       activations; its slots issue from ``taken[b] + 1`` on, one a cycle, but the final one of a
-      weight group not before ``R / D`` cycles after that of the group before. A group whose
-      final slot issues in cycle f leaves from ``f + R/P + C/P`` on, a beat a cycle.
+      weight group not before ``R / dequant_rows`` cycles after that of the group before. A group
+      whose final slot issues in cycle f leaves from ``f + (R + C) / span`` on, a beat a cycle.
 
     Stalls while bits or activations are missing, at a group's end while the sums before have not
     left the result registers, and while the consumer is not ready: then the array stands still.

@@ -114,7 +114,7 @@ Elements = Sequence[Sequence[NMElement | MultiplyAccumulate]]
 
 
 class NMCell(Part[NMConfig]):
-    """P x P processing elements between pipeline registers.
+    """``span`` x ``span`` processing elements between pipeline registers.
 
     Blocks of activations come from the west, slots and what goes along with them from the north;
     both go on a cycle later. Results move south, D rows a ``shift``. Without ``move`` all hold.

@@ -24,7 +24,7 @@ class UnpackConfig(Config):
     """Parameters of a column's unpacker."""
 
     m: int
-    """Weights of a block (M)."""
+    """Weights of a block."""
 
     @property
     def index_bits(self) -> int:
@@ -33,7 +33,7 @@ class UnpackConfig(Config):
 
     @property
     def patterns(self) -> list[Pattern]:
-        """Every N, in order."""
+        """Every ``n``, in order."""
         return [Pattern(n, self.m) for n in range(1, self.m + 1)]
 
     @property
@@ -57,7 +57,7 @@ def unpack_layout(config: UnpackConfig) -> data.StructLayout:
 
     ``pull``: the next byte of the block, number ``word``, starts ``unread`` grains before the end
     of the byte that is kept (which ``beat`` replaces); ``place[i]``: nibble i of the metadata is in
-    it, the ``odd`` one if N and i are not both odd or both even; ``load``: the block that is
+    it, the ``odd`` one if ``n`` and i are not both odd or both even; ``load``: the block that is
     there becomes the current one; ``step``: its next slot; how slots know their place: a
     ``bitmap``, or, if the block is ``sparse``, indices.
     """
@@ -83,7 +83,7 @@ class Unpacker(Part[UnpackConfig]):
     """One column: its bits, the block that is being collected, and the one in use.
 
     ``value`` and ``index`` are those of the current slot; ``error``: the slots so far show that
-    the block is no legal one (indices that do not ascend, a bitmap without exactly N ones).
+    the block is no legal one (indices that do not ascend, a bitmap without exactly ``n`` ones).
     """
 
     def __init__(self, config: UnpackConfig):
@@ -185,11 +185,11 @@ class UnpackSequence:
     load
         It is taken, so that the next one is pulled from this cycle on.
     end
-        With ``load``: the next one begins packed rows, with a fresh byte that comes with N.
+        With ``load``: the next one begins packed rows, with a fresh byte that comes with ``n``.
     slots
-        N of the block that is there.
+        ``n`` of the block that is there.
     error
-        The packed rows of that block began with an N outside 1..M.
+        The packed rows of that block began with an ``n`` outside 1..``m``.
     """
 
     def __init__(self, config: UnpackConfig):
@@ -260,7 +260,7 @@ class UnpackSequence:
         return Cat(self.slots == n for n in bitmaps).any()
 
     def _of(self, m: Module, n: Value, figures: list[int], name: str) -> Signal:
-        """A figure of N = 1..M, of which M is 0 but for its highest bit."""
+        """A figure of ``n`` = 1..``m``, of which ``m`` is 0 but for its highest bit."""
         figure = Signal(range(max(figures) + 1), name=name)
         m.d.comb += figure.eq(Array([figures[-1], *figures[:-1]])[n[:-1]])
         return figure

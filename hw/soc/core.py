@@ -251,6 +251,7 @@ class Engine(Part[CoreConfig]):
         open_now = Signal()
         opened = Signal()
         running = Signal()
+        all_primed = Signal()
         primed = []
         for i, port in enumerate(self.stored):
             store = PortStore(store_config(self.config, port))
@@ -270,7 +271,10 @@ class Engine(Part[CoreConfig]):
                 m.d.comb += store.part.eq(getattr(self, f"{family(port)}_part"))
             self._feed(m, port, store, open_now)
             primed.append(store.primed)
-        m.d.comb += open_now.eq(running & (opened | Cat(*primed).all()))
+        m.d.comb += [
+            all_primed.eq(Cat(*primed).all()),
+            open_now.eq(running & (opened | all_primed)),
+        ]
         with m.If(go):
             m.d.sync += running.eq(1)
         with m.Elif(ends_pass):
@@ -354,6 +358,9 @@ class Engine(Part[CoreConfig]):
         beat = Signal(range(max(2, most)))
         token_block = Signal(range(max(2, config.token_blocks)))
         output_block = Signal(range(max(2, config.output_blocks)))
+        next_beat = Signal(len(beat) + 1)
+        next_token = Signal(len(token_block) + 1)
+        next_output = Signal(len(output_block) + 1)
         push = Signal()
         ends_tile = Signal()
         final_output = Signal()
@@ -364,10 +371,13 @@ class Engine(Part[CoreConfig]):
         ]
         m.d.comb += [
             y.ready.eq(1),  # a pass begins only when all its results have room
-            final_output.eq(output_block + 1 == sides[OUTPUTS].count),
-            final_token.eq(token_block + 1 == sides[TOKENS].count),
+            next_beat.eq(beat + 1),
+            next_token.eq(token_block + 1),
+            next_output.eq(output_block + 1),
+            final_output.eq(next_output == sides[OUTPUTS].count),
+            final_token.eq(next_token == sides[TOKENS].count),
             push.eq(y.valid),
-            ends_tile.eq(push & (beat + 1 == size)),
+            ends_tile.eq(push & (next_beat == size)),
             ends_pass.eq(ends_tile & final_output & final_token),
             collector.push.eq(push),
             collector.row.eq(Cat(*row)),
@@ -383,11 +393,11 @@ class Engine(Part[CoreConfig]):
         if any(field.made == "error" for field in port.fields):
             m.d.comb += self.error_unit.eq(push & y.payload.error)
         with m.If(push):
-            m.d.sync += beat.eq(Mux(ends_tile, 0, beat + 1))
+            m.d.sync += beat.eq(Mux(ends_tile, 0, next_beat))
         with m.If(ends_tile):
-            m.d.sync += output_block.eq(Mux(final_output, 0, output_block + 1))
+            m.d.sync += output_block.eq(Mux(final_output, 0, next_output))
             with m.If(final_output):
-                m.d.sync += token_block.eq(Mux(final_token, 0, token_block + 1))
+                m.d.sync += token_block.eq(Mux(final_token, 0, next_token))
         return collector.roomy, ends_layer
 
     def _sequence(
@@ -415,8 +425,8 @@ class Engine(Part[CoreConfig]):
             self.waits_tokens.eq(waits & ~tokens.full),
             self.waits_outputs.eq(waits & ~outputs.full),
             self.waits_results.eq(wants_room & ~room),
-            tokens.free.eq(ends_pass & Mux(outputs_stay, 1, outputs.holds_final)),
-            outputs.free.eq(ends_pass & Mux(outputs_stay, tokens.holds_final, 1)),
+            tokens.free.eq(ends_pass & (outputs_stay | outputs.holds_final)),
+            outputs.free.eq(ends_pass & (~outputs_stay | tokens.holds_final)),
         ]
         with m.If(go):
             m.d.sync += idle.eq(0)

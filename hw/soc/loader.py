@@ -63,10 +63,12 @@ class Side(Part[SideConfig]):
         halves_full = Signal(2)
         halves_final = Signal(2)
         counts = [Signal.like(self.count, name=f"count_{half}") for half in range(2)]
+        next_place = Signal(len(self.place) + 1)
         final_block = Signal()
         final_port = Signal()
         block_done = Signal()
         m.d.comb += [
+            next_place.eq(self.place + 1),
             final_block.eq(remaining == 1),
             final_port.eq(self.port == config.ports - 1),
             block_done.eq(self.loaded & final_port),
@@ -81,15 +83,17 @@ class Side(Part[SideConfig]):
             m.d.sync += self.port.eq(Mux(final_port, 0, self.port + 1))
         with m.If(block_done):
             m.d.sync += [
-                self.place.eq(Mux(self.ends_group, 0, self.place + 1)),
+                self.place.eq(Mux(self.ends_group, 0, next_place)),
                 remaining.eq(Mux(final_block, self.blocks, remaining - 1)),
             ]
         for half in range(2):
-            with m.If(self.ends_group & (self.write_half == half)):
+            fills = Signal(name=f"fills_{half}")
+            m.d.comb += fills.eq(self.ends_group & (self.write_half == half))
+            with m.If(fills):
                 m.d.sync += [
                     halves_full[half].eq(1),
                     halves_final[half].eq(final_block),
-                    counts[half].eq(self.place + 1),
+                    counts[half].eq(next_place),
                 ]
             with m.Elif(self.free & (self.read_half == half)):
                 m.d.sync += halves_full[half].eq(0)

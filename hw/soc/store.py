@@ -104,7 +104,7 @@ class PortStore(Part[StoreConfig]):
         ends_block = Signal()
         block = self._loops(m, active, fetch & ends_block, skip)
         beats = self._lengths(m, block)
-        empty = (beats == 0) if config.variable else 0
+        empty = (beats == 0) if config.variable else Const(0)
         m.d.comb += [
             skip.eq(active & empty),
             fetch.eq(active & ~empty & (~self.valid | self.ready)),
@@ -131,18 +131,24 @@ class PortStore(Part[StoreConfig]):
         token_block = Signal(range(max(2, config.token_blocks)))
         output_block = Signal(range(max(2, config.output_blocks)))
         skips = skip if config.variable and config.of_tokens else 0
+        next_token = Signal(len(token_block) + 1)
+        next_output = Signal(len(output_block) + 1)
         final_token = Signal()
         final_output = Signal()
+        ends = Signal()
         m.d.comb += [
-            final_token.eq(token_block + 1 == self.token_count),
-            final_output.eq((output_block + 1 == self.output_count) | skips),
+            next_token.eq(token_block + 1),
+            next_output.eq(output_block + 1),
+            final_token.eq(next_token == self.token_count),
+            final_output.eq((next_output == self.output_count) | skips),
+            ends.eq(done | skip),
         ]
         with m.If(self.go):
             m.d.sync += active.eq(1)
-        with m.Elif(done | skip):
-            m.d.sync += output_block.eq(Mux(final_output, 0, output_block + 1))
+        with m.Elif(ends):
+            m.d.sync += output_block.eq(Mux(final_output, 0, next_output))
             with m.If(final_output):
-                m.d.sync += token_block.eq(Mux(final_token, 0, token_block + 1))
+                m.d.sync += token_block.eq(Mux(final_token, 0, next_token))
                 with m.If(final_token):
                     m.d.sync += active.eq(0)
         return token_block if config.of_tokens else output_block

@@ -15,6 +15,7 @@ from ...hw.soc.generate import GeneratedCore
 from ...hw.soc.pll import Pll, megahertz, pll
 from ...hw.soc.uart import UartConfig
 from ..tools import toolchain
+from ..tools.progress import Progress
 from ..tools.results import write_json
 from ..tools.workers import Workers, result_of
 from .boards import BOARDS, Board, board

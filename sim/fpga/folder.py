@@ -10,8 +10,9 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.soc.config import ShellConfig
 from ...hw.soc.generate import GeneratedCore, generate_core
+from ..tools.progress import Progress
 from .place import Placed
-from .timing import Progress, TimingReport
+from .timing import TimingReport
 
 README = "README.md"
 

@@ -3,7 +3,6 @@
 import json
 import statistics
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path as Folder
 from typing import Any
@@ -13,6 +12,7 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...hw.generate import generate
 from ..tools import toolchain
+from ..tools.progress import Progress
 from ..tools.workers import Workers, result_of
 from .boundary import boundary
 from .fit import to_lower
@@ -22,8 +22,6 @@ from .synthesis import ECP5, Family, synthesise
 
 SEEDS = 3
 """Two seeds of one design differ by up to a tenth."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

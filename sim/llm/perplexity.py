@@ -16,11 +16,11 @@ from ...golden.anda.search import Mantissas
 from ...golden.contract.errors import UserError
 from ...golden.llm import Linear
 from ..tensors.arrays import some
+from ..tools.progress import Progress
 from .linear_layers import EMBEDDING, Modules, in_words, sort_modules, summarise
 from .model import (
     DEFAULT_OFFSET,
     Corpus,
-    Progress,
     Source,
     check_context,
     find_source,

@@ -29,8 +29,9 @@ from ...golden.nm.prune import (
     prune,
     second_order,
 )
+from ..tools.progress import Progress
 from ..tools.results import finite
-from .model import Progress, without_warnings
+from .model import without_warnings
 from .perplexity import LanguageModel
 
 REPORT = "report.json"

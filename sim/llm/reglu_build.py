@@ -14,8 +14,8 @@ from ...golden.reglu.predictor import Predictor, build
 from ...golden.reglu.quality import Quality, quality
 from ...golden.reglu.thresholds import Thresholds
 from ..tensors.ffns import MLP, FfnWeights, calibration_of, in_full
+from ..tools.progress import Progress
 from .capture import capture
-from .model import Progress
 
 LEAST = 2
 """Tokens that give thresholds: the last step of a single one drops nothing."""

@@ -23,8 +23,9 @@ from pydantic import Field as Parameter
 from ...golden.contract.config import Config
 from ...golden.contract.errors import UserError
 from ..tensors.ffns import FFN_FORMAT
+from ..tools.progress import Progress
 from ..tools.results import write_npz
-from .model import Corpus, Progress, read_text, require, versions
+from .model import Corpus, read_text, require, versions
 from .reglu_model import Pass, build, forward
 
 VOCABULARY = 256

@@ -18,8 +18,9 @@ from ...golden.anda.unit import ARRAY
 from ...golden.contract.errors import UserError
 from ...golden.contract.workload import Workload
 from ...golden.llm import Linear
+from ..tools.progress import Progress
 from ..tools.results import check_output, finite, new_files, write_json
-from .model import Progress, Source
+from .model import Source
 from .perplexity import KINDS, Text, provenance
 
 RECORD = "rounds.jsonl"

@@ -1,6 +1,5 @@
 """One free-flowing native run of a design, compared with golden."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,12 @@ from ...golden.contract.ports import Port
 from ...golden.contract.schedule import Traffic
 from ...golden.contract.tiling import Tiling
 from ...tb.scoreboard import Mismatch, check_counts, check_values
+from ..tools.progress import Progress
 from ..tools.workers import Workers
 from .native import Model, Run
 from .verilator import Optimise
 
 _SHORT = 50_000  # cycles that a simulator takes no longer for than a compiler to make it faster
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is under way, how much is done, and how much there is."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...hw.generate import generate
 from ..tools import toolchain
+from ..tools.progress import Progress
 from ..tools.workers import Workers, result_of
 from .adders import full_adder
 from .clock_gates import model
@@ -22,8 +23,6 @@ from .timing import CriticalPath, critical_path
 
 RUNS = 5
 """The order of cells alone moves a result by several per cent."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def area(

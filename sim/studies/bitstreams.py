@@ -9,7 +9,8 @@ from pathlib import Path
 from ...golden.contract.errors import UserError
 from ...golden.units import UNITS, core_name, unit
 from ..fpga.flows import flow
-from ..fpga.folder import Built, Progress, export
+from ..fpga.folder import Built, export
+from ..tools.progress import Progress
 
 PRESET = "fpga"
 
