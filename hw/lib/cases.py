@@ -182,7 +182,9 @@ def _labels(indent: str, lines: Iterator[str]) -> list[_Label]:
 
 
 def _statements(lines: Sequence[str]) -> list[str]:
-    """Statements below a label, from the first column on."""
+    """Statements below a label, from the first column on; there may be none."""
+    if not lines:
+        return []
     if lines[0].strip() == "begin":
         lines = lines[1:-1]
     left = len(_indent(lines[0]))
