@@ -101,7 +101,7 @@ def area(
         notes = _missing(library, timing)
         mapped, paths = [], []
         if target:
-            target = _where_smaller(gates, target, workers, Path(folder))
+            target = where_smaller(gates, target, workers, Path(folder))
             access = {
                 m.memory.box: (m.memory, m.kind.access_of(m.memory.words)) for m in found if m.kind
             }
@@ -215,7 +215,7 @@ def _subfolder(folder: str | Path, name: str) -> Path:
     return path
 
 
-def _where_smaller(gates: Synthesised, target: Target, workers: Workers, folder: Path) -> Target:
+def where_smaller(gates: Synthesised, target: Target, workers: Workers, folder: Path) -> Target:
     """Full adders only in modules that get smaller by them, as two mappings in one order tell."""
     if target.full_adder is None:
         return target

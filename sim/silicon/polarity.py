@@ -91,9 +91,9 @@ def _adders(module: Module) -> Iterator[tuple[str, dict[str, list[Bit]]]]:
 
 
 def _others(module: Module) -> Iterator[Bit]:
-    """Bits at ports and at all other pins."""
-    for _, bits in module.ports.values():
-        yield from bits
+    """Bits at ports and at all other pins; twice those of input ports, which come as they are."""
+    for direction, bits in module.ports.values():
+        yield from bits if direction == "output" else bits * 2
     for instance in module.instances.values():
         if instance.kind != _FULL_ADDER:
             for bits in instance.pins.values():

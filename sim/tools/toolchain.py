@@ -360,7 +360,7 @@ TOOLS = {
             "liberty",
             "give area in square micrometres",
             "install the osu018 library (Debian: `apt install qflow-tech-osu018`) or name a "
-            "Liberty file in NIBBLEFORGE_LIBERTY (several with : between)",
+            "Liberty file in NIBBLEFORGE_LIBERTY",
             _liberty,
         ),
         Tool(

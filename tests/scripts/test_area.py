@@ -1,5 +1,6 @@
 """``nibbleforge area``: what it shows and writes, every bad input, and Ctrl-C."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def test_table_and_file(run, tmp_path):
     for text in (
         "dense_array_multiply_accumulate",
         "dense_array_dense_row",
-        "units of the library, tiny",
+        "units of the library, tiny; full adders: none; clock gates: none",
     ):
         assert text in done.out
     assert done.out.splitlines()[-1] == f"results in {tmp_path / 'out' / 'area.json'}"
@@ -62,7 +63,7 @@ def test_memories_both_ways(run, tmp_path):
     priced = run(*sparqle, "--memory-table", table, "-o", tmp_path / "priced")
     assert priced.status == 0
     assert "(jar)" in priced.out
-    assert "(beans, tiny)" in priced.out
+    assert "(beans, tiny; full" in priced.out
     built = run(*sparqle, "--memories", "registers", "-o", tmp_path / "built")
     assert built.status == 0
     results = {}
@@ -97,6 +98,42 @@ def test_bad_options(refused, options, sentence):
 
 def test_unknown_unit(refused):
     assert refused("area", "sparse").startswith("there is no unit 'sparse'; the units are ")
+
+
+def test_libraries_of_several_files(refused, tmp_path):
+    """What is wrong with one of them is said before anything is synthesised."""
+    content = TINY.read_bytes()
+    flip_flop = content.index(b"  cell (DFF)")
+    files = {
+        "logic.lib": content[:flip_flop] + b"}\n",
+        "all.lib.gz": gzip.compress(content),
+        "half.lib.gz": gzip.compress(content)[:-20],
+        "text.lib.gz": content,
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text)
+    said = {
+        "logic.lib": "the library logic.lib has no flip-flop: if it has several files, give "
+        "--liberty for each.",
+        "half.lib.gz": "half.lib.gz is not a whole gzip file: Compressed file ended before the "
+        "end-of-stream marker was reached.",
+        "text.lib.gz": "text.lib.gz is not a whole gzip file: Not a gzipped file (b'/*').",
+    }
+    for name, sentence in said.items():
+        assert refused(*DENSE, "--liberty", name, "-o", "out") == sentence
+    both = ("--liberty", "logic.lib", "--liberty", "all.lib.gz")
+    assert refused(*DENSE, *both, "-o", "out") == (
+        "logic.lib and all.lib.gz both have the cell INV: give one of them."
+    )
+
+
+def test_a_library_that_is_compressed(run, tmp_path):
+    (tmp_path / "l.lib.gz").write_bytes(gzip.compress(TINY.read_bytes()))
+    done = run(
+        "area", "bitmap", "--preset", "tiny", "--liberty", tmp_path / "l.lib.gz", "--runs", 1
+    )
+    assert done.status == 0
+    assert "units of the library, tiny" in done.out
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import gzip
+import os
 import sys
 from pathlib import Path
 
@@ -102,6 +104,19 @@ def test_liberty_is_named_by_the_environment(path, monkeypatch):
     library.write_text("/* comment */\nlibrary (my_cells) {\n}\n")
     monkeypatch.setenv("NIBBLEFORGE_LIBERTY", str(library))
     assert toolchain.find("liberty") == toolchain.Found(library, "my_cells")
+
+
+def test_a_liberty_library_may_have_several_files(path, monkeypatch):
+    first, second = path / "first.lib.gz", path / "second.lib"
+    first.write_bytes(gzip.compress(b"library (my_cells) { }"))
+    second.write_text("library (others) { }")
+    monkeypatch.setenv("NIBBLEFORGE_LIBERTY", f"{first}{os.pathsep}{second}")
+    assert toolchain.liberty_files() == (first, second)
+    assert toolchain.find("liberty") == toolchain.Found(first, "my_cells")
+    first.write_bytes(b"no gzip")
+    assert toolchain.find("liberty") == toolchain.Found(first, "unknown")
+    monkeypatch.setenv("NIBBLEFORGE_LIBERTY", f"{first}{os.pathsep}absent.lib")
+    assert toolchain.liberty_files() == ()
 
 
 def test_a_liberty_file_named_wrongly_is_not_replaced_by_another(path, monkeypatch):
