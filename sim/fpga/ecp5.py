@@ -19,7 +19,7 @@ from ..tools.progress import Progress
 from ..tools.results import write_json
 from ..tools.workers import Workers, result_of
 from .boards import BOARDS, Board, board
-from .folder import Added, Built, Export, Flow, Progress
+from .folder import Added, Built, Export, Flow
 from .place import Placed, Target, TooLargeError, place
 from .synthesis import ECP5, NETLIST, QUICK_ABC, synthesise
 from .timing import TimingReport, advised

@@ -1,7 +1,7 @@
 """Area and critical path of a design: transistors always, a library's unit where there is one."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
