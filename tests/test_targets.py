@@ -18,7 +18,7 @@ def selection(target):
     return Expression.compile(re.search(r'pytest .* -m "?([^"\n]+)', recipe)[1])
 
 
-@pytest.mark.parametrize("marks", [set(), {"deep"}, {"slow"}, {"deep", "slow"}], ids=str)
+@pytest.mark.parametrize("marks", [(), ("deep",), ("slow",), ("deep", "slow")], ids=str)
 def test_every_test_belongs_to_one_target(marks):
     chosen = [t for t in TARGETS if selection(t).evaluate(lambda name, **_: name in marks)]
     assert chosen == ["soak" if "slow" in marks else "deep" if "deep" in marks else "test"]
