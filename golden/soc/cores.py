@@ -6,9 +6,10 @@ from ..contract.config import Config
 from ..contract.design import Design, Unit
 from ..contract.errors import UserError
 from ..contract.ports import Port
+from .config import ShellConfig, family
 from .designs import core_design, packet_core_design, stream_core_design
 from .memory import Rows, config_around
-from .registers import check_supported, in_packets, is_stream
+from .registers import check_supported, in_packets, is_stream, stored
 from .stream import stream_config_around
 
 _EXTENT: dict[str, dict[str, Any]] = {
@@ -69,10 +70,30 @@ def _layer_core_of(unit: Unit) -> Unit:
         summary=f"core that runs whole layers on {unit.name}, from streams",
         config=type(next(iter(presets.values()))),
         presets=presets,
-        designs=lambda core: tuple(_around(d, core.unit) for d in unit.designs(core.unit)),
+        designs=lambda core: tuple(_around(d, core.unit) for d in _inside(unit, core)),
         takes=unit.takes,
         settings=unit.settings,
     )
+
+
+def _inside(unit: Unit, core: ShellConfig) -> tuple[Design, ...]:
+    """Designs of the unit inside.
+
+    Raises
+    ------
+    UserError
+        The depth of a buffer that none of them has.
+    """
+    designs = unit.designs(core.unit)
+    every = [design.ports(core.unit) for design in designs]
+    buffered = [ports if is_stream(ports) else stored(ports) for ports in every]
+    known = list(dict.fromkeys(family(port) for ports in buffered for port in ports))
+    for name in core.depths:
+        if name not in known:
+            raise UserError(
+                f"depths.{name}: there is no such buffer; the buffers are {', '.join(known)}."
+            )
+    return designs
 
 
 def _layer_beats(preset: str, designs: tuple[Design, ...], parameters: Config) -> int:
@@ -120,7 +141,7 @@ def _stream_core_of(unit: Unit) -> Unit:
             name: config(unit=parameters, block_beats=_block_beats(unit, name, parameters))
             for name, parameters in unit.presets.items()
         },
-        designs=lambda core: tuple(stream_core_design(d) for d in unit.designs(core.unit)),
+        designs=lambda core: tuple(stream_core_design(d) for d in _inside(unit, core)),
         takes=unit.takes,
         settings=unit.settings,
     )

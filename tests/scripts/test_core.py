@@ -35,6 +35,17 @@ def test_refused_parameters(assignment, sentence):
     assert str(caught.value).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("name", "buffers"), [("dense2k", "x, w"), ("bitmap", "bitmap, values, pairs, dense")]
+)
+def test_depths_of_buffers_that_are_not_there(name, buffers):
+    owner, config, _ = configure(f"core/{name}", "tiny", None, ["depths.nono=64"])
+    with pytest.raises(UserError) as caught:
+        owner.designs(config)
+    expected = f"depths.nono: there is no such buffer; the buffers are {buffers}."
+    assert str(caught.value) == expected
+
+
 def test_generate(run, tmp_path):
     out = tmp_path / "out"
     run("generate", "core", "--unit", "dense2k", "--preset", "tiny", "-o", out)
