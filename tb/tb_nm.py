@@ -27,7 +27,7 @@ SMALL = (
     NMConfig(rows=4, columns=8, span=4, m=8, max_k=64, dequant_rows=4),
     NMConfig(rows=8, columns=8, span=4, m=4, max_k=64, lanes=2, tree="carry_save"),
 )
-"""Arrays that take every pattern of N of M weights, and every product."""
+"""Arrays that take every pattern of ``n`` of ``m`` weights, and every product."""
 
 SMALL_GROUPED = (
     NMConfig(rows=8, columns=8, span=4, m=4, max_k=64, dequant=GroupScales(weight_group=32)),
@@ -137,7 +137,7 @@ def _with_scales(
 
 
 def patterns(config: NMConfig, n: int) -> NMLayer:
-    """Every choice of N of M, one an output, with distinct weights and activations."""
+    """Every choice of ``n`` of ``m``, one an output, with distinct weights and activations."""
     chosen = np.array(list(combinations(range(config.m), n)))
     keep = np.zeros((len(chosen), config.m), bool)
     np.put_along_axis(keep, chosen, True, axis=1)

@@ -55,7 +55,7 @@ _PRESETS: dict[str, Config] = {
 
 UNIT = Unit(
     name="nm",
-    summary="systolic array on N:M-sparse INT4 weights: N of M at run time, packed as stored",
+    summary="systolic array on N:M-sparse INT4 weights: n of m at run time, packed as stored",
     config=NMConfig,
     presets=_PRESETS,
     designs=lambda config: (design(config),),

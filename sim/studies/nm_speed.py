@@ -46,7 +46,7 @@ class Shape:
     outputs: int
 
     def workload(self, pattern: Pattern) -> Workload:
-        """The layer with N of M weights."""
+        """The layer with ``n`` of ``m`` weights."""
         settings = NMSettings(n=pattern.n)
         return Workload(self.tokens, self.in_features, self.outputs, settings)
 

@@ -121,7 +121,7 @@ def prepare(config: NMConfig, settings: NMSettings, tensors: Tensors) -> SparseL
 def _pruned(
     config: NMConfig, settings: NMSettings, activations: NDArray, weights: NDArray
 ) -> tuple[QuantisedWeights, Slots]:
-    """Weights of which N of every M survive, quantised, and as slots; int8 ones keep scale 1."""
+    """``n`` of every ``m`` weights, quantised, and as slots; int8 ones keep scale 1."""
     pattern = config.pattern(settings.n)
     calibration = None
     if settings.method == "wanda":
