@@ -14,6 +14,7 @@ from nibbleforge.hw.lib import emission
 from nibbleforge.hw.lib.base import Part
 from nibbleforge.hw.lib.memories import buffer_of
 from nibbleforge.hw.lib.readable import Description, readable
+from nibbleforge.hw.lib.verilog_module import _wrap
 
 OPERANDS = 4
 RESULTS = 3
@@ -253,3 +254,61 @@ def test_registers_that_one_label_sets_are_a_block(tmp_path):
     found = readable(text, {"one": module.description})
     assert len(re.findall(r"'h[12]: begin\n +sum <= .*\n +last <= .*\n +end\n", found)) == 2
     assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+class Labelled(Part[Drawing]):
+    """Cases with labels that set nothing, the same, or what holds anyway."""
+
+    def __init__(self, config: Drawing):
+        outputs = {"few": Out(4), "kept": Out(4), "one": Out(4), "half": Out(4), "nested": Out(4)}
+        super().__init__(config, {"way": In(2), "a": In(4), "b": In(4), **outputs})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.few.eq(5)
+        with m.Switch(self.way):
+            with m.Case(0):
+                pass
+            with m.Case(1):
+                m.d.comb += self.few.eq(self.a)
+            with m.Case(2):
+                m.d.comb += self.few.eq(self.b)
+                m.d.sync += self.one.eq(self.one + 1)
+            with m.Case(3):
+                m.d.comb += self.few.eq(self.a)
+        with m.Switch(self.way):
+            with m.Case(0):
+                m.d.sync += self.kept.eq(self.a)
+            with m.Case(1), m.If(self.a[0]):
+                m.d.sync += self.kept.eq(0)
+            with m.Case(2):
+                m.d.sync += self.kept.eq(self.a)
+            with m.Default():
+                m.d.sync += self.kept.eq(self.kept - 1)
+        with m.Switch(self.way[0]), m.Case(0):
+            m.d.sync += self.half.eq(self.b)
+        with m.If(self.a[1]), m.If(self.b[1]):
+            m.d.sync += self.nested.eq(self.a)
+        with m.Elif(self.a[2]):
+            m.d.sync += self.nested.eq(self.b)
+        return m
+
+
+def test_labels_are_as_few_as_they_can_be(tmp_path):
+    emitter = emission.Emitter("one")
+    module = emitter.convert(Labelled(Drawing(seed=0)), "one")
+    text = emission._yosys([module])
+    found = readable(text, {"one": module.description})
+    assert "      2'h1, 2'h3: few = a;\n      2'h2: few = b;\n      default: few = 4'h5;\n" in found
+    assert "      2'h0, 2'h2: kept <= a;\n" in found
+    assert "    if (way == 2'd2)\n      one <= one + 1'b1;\n" in found
+    assert "    if (~way[0])\n      half <= b;\n" in found
+    assert "empty" not in found
+    assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+def test_lines_end_between_operands_not_within_them():
+    terms = [f"(operand_{number} & {{4{{bit_{number}}}}})" for number in range(8)]
+    lines = _wrap(f"  assign total = {' | '.join(terms)};")
+    assert len(lines) > 1
+    assert all(line.count("(") == line.count(")") for line in lines)
