@@ -26,13 +26,9 @@ def command(
     with Workers(1) as workers:
         for name in unit or UNITS:
             for found in soaked(name, workers):
-                given_up = (found.soft_resets, found.resets)
-                rows.append(
-                    [f"`{found.design}`", TILES, found.tiles, found.runs, found.timed, *given_up]
-                )
-    (markdown_table if markdown else table)(
-        ["core around", "target, tiles", "tiles", "runs", "timed", "soft resets", "resets"], rows
-    )
+                rows.append([f"`{found.design}`", TILES, found.tiles, found.runs, found.given_up])
+    columns = ["core around", "target, tiles", "measured", "runs", "given up"]
+    (markdown_table if markdown else table)(columns, rows)
 
 
 if __name__ == "__main__":
