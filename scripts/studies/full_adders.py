@@ -38,7 +38,7 @@ def command(
         for each in measured
     ]
     adder = target.full_adder
-    made = f"{adder.cells}, {adder.made}" if adder else "none"
+    made = f"{adder.made} ({adder.cells})" if adder else "none"
     title = f"{LANES} lanes in {target.library.name}, full adders: {made}"
     columns = ["8x4 element, pair sums", "area", "min..max, by hand = 1", "by hand = 1", "path, ns"]
     (markdown_table if markdown else table)(columns, rows, title)

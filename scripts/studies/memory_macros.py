@@ -1,5 +1,6 @@
 """``python -m nibbleforge.scripts.studies.memory_macros``: prices of memories, from macros."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -28,18 +29,12 @@ def command(
         "[[memory]]",
     ]
     for name, value in price.model_dump(exclude_defaults=True, exclude={"macro"}).items():
-        lines.append(f"{name} = {_toml(value)}")
+        lines.append(f"{name} = {json.dumps(value)}")  # TOML writes these so, too
     lines.append("macro = [")
     for macro in price.macro:
         fields = ", ".join(f"{name} = {value}" for name, value in macro.model_dump().items())
         lines.append(f"    {{ {fields} }},")
     console.print("\n".join([*lines, "]"]), markup=False, soft_wrap=True, highlight=False)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,31 @@ def test_price():
     assert price.price(memory(clocked=(True, False), writes=3)) == 100 + 512 * 3.5 + 60
 
 
+def test_price_of_words_and_columns():
+    price = MemoryPrice(
+        kind="k", source="s", fixed=100.0, word=3.0, column=7.0, bit=2.0, access_ns=1.0,
+        access_word_ns=0.5, most_words=32, most_width=8,
+    )  # fmt: skip
+    assert price.price(memory(words=32)) == 100 + 32 * 3 + 8 * 7 + 256 * 2
+    assert price.access_of(16) == 9
+    # two parts above each other: each has its own columns; two side by side: their own words
+    assert price.price(memory(words=64)) == 2 * price.price(memory(words=32))
+    assert price.price(memory(words=32, width=16)) == 2 * price.price(memory(words=32))
+    assert price.access_of(64) == price.access_of(32)
+
+
+def test_prices_of_ihp_are_those_of_its_macros():
+    table = read_table(TECH / "sg13g2.toml")
+    sram = table.memory[0]
+    assert len(sram.macro) == 10
+    for macro in sram.macro:
+        assert sram.area_of(macro.words, macro.width) == pytest.approx(macro.area, rel=0.017)
+        assert sram.access_of(macro.words) == pytest.approx(macro.access_ns, rel=0.081)
+        whole = memory(macro.words, macro.width)
+        assert table.kind_of(whole).kind == "sram"
+    assert table.kind_of(memory(words=16)).kind == "latch array"
+
+
 def test_the_cheapest_kind_that_suits_is_taken():
     table = read_table(TECH / "osu018.toml")
     assert table.kind_of(memory()).kind == "latch array"
