@@ -45,20 +45,22 @@ class DenseRow(Part[DenseConfig]):
         bits = self.config.operand_bits
         operands = Signal(signed(self.config.lanes * bits))
         for lane in range(self.config.lanes):
-            activation = self.x.word_select(lane, self.config.activation_bits)
-            m.d.comb += operands.word_select(lane, bits).eq(self._operand(activation))
+            m.d.comb += operands.word_select(lane, bits).eq(self._operand(m, lane))
         self.elements.place(m, platform, self, operands)
         return m
 
-    def _operand(self, activation: Value) -> Value:
-        """The whole activation, or its half of this pass."""
+    def _operand(self, m: Module, lane: int) -> Value:
+        """The whole activation of a lane, or its half of this pass."""
+        activation = self.x.word_select(lane, self.config.activation_bits)
         k = self.config.k
         if self.config.passes == 1:
             return activation.as_signed()
         low, high = activation[:k], activation[k:]
         if self.config.recode == "twos":
             return Mux(self.control.high, high.as_signed(), low)
-        return Mux(self.control.high, (high + low[-1])[:k], low).as_signed()
+        rounded = Signal(k, name=f"rounded_{lane}")
+        m.d.comb += rounded.eq(high + low[-1])
+        return Mux(self.control.high, rounded, low).as_signed()
 
 
 class DenseArray(Unit[DenseConfig]):

@@ -142,6 +142,27 @@ def simulation() -> Iterator[Figure]:
     )
 
 
+def lanes() -> Iterator[Figure]:
+    """Elements of many products a cycle in the native simulation, against elements of one."""
+    rng = np.random.default_rng(0)
+    layer = Layer(
+        rng.integers(-128, 128, (64, 2304), np.int8), rng.integers(-8, 8, (64, 2304), np.int8)
+    )
+    single = DenseConfig(passes=1)
+    speeds = []
+    for config in (single, single.replace(lanes=16, tree="packed")):
+        model, traffic = Model(dense.ARRAY_2K, config), dense.traffic(config, layer)
+        fastest = max(model.run(traffic).cycles_per_second for _ in range(5))
+        speeds.append(fastest * config.macs_per_step)
+    one, many = speeds
+    yield Figure(
+        "native simulation, multiply-accumulates a second: 16 lanes, packed",
+        ">= 5 x 1 lane",
+        f"{many / one:.1f} x ({many / 1e6:,.0f} against {one / 1e6:,.0f} million)",
+        many >= 5 * one,
+    )
+
+
 def whole_model() -> Iterator[Figure]:
     """Golden counts of all linear layers of Llama2-7B, 2,048 tokens."""
     tokens, shape = 2048, llm("llama2-7b")
@@ -274,4 +295,14 @@ def calibration() -> Iterator[Figure]:
     )
 
 
-BENCHMARKS = (correctness, emission, simulation, whole_model, codec, packing, decoding, calibration)
+BENCHMARKS = (
+    correctness,
+    emission,
+    simulation,
+    lanes,
+    whole_model,
+    codec,
+    packing,
+    decoding,
+    calibration,
+)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden.contract.elements import TREES
 from ..golden.contract.layer import Layer
 from ..golden.dense import DenseConfig
 from .stimuli import Stimuli
@@ -23,6 +24,9 @@ SMALL = (
     DenseConfig(rows=16, columns=4, passes=1, k=2, lanes=2, tree="pair_sums"),
     DenseConfig(rows=4, columns=4, passes=2, k=2, lanes=2, tree="pair_sums"),
     DenseConfig(rows=16, columns=4, passes=1, lanes=8, tree="pair_sums"),
+    DenseConfig(rows=16, columns=4, passes=1, k=2, lanes=2, tree="packed"),
+    DenseConfig(rows=16, columns=4, passes=1, lanes=8, tree="packed"),
+    DenseConfig(rows=16, columns=4, passes=2, lanes=8, tree="packed", recode="twos"),
 )
 """Arrays that multiply every activation with every weight."""
 
@@ -38,7 +42,7 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
         "passes": int(rng.integers(1, 3)),
         "recode": str(rng.choice(["balanced", "twos"])),
         "lanes": int(rng.choice([1, 1, 2, 3, 8, 16])),
-        "tree": str(rng.choice(["operators", "carry_save", "pair_sums"])),
+        "tree": str(rng.choice(TREES)),
         "max_k": int(rng.choice([1, 2, 30, int(rng.integers(1, 1 << 20))])),
     }
     return DenseConfig(**values)

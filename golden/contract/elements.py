@@ -1,16 +1,21 @@
 """Parameters of the processing elements that integer arrays share: lanes and adder trees."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from .errors import UserError
 
-Tree = Literal["operators", "carry_save", "pair_sums"]
+Tree = Literal["operators", "carry_save", "pair_sums", "packed"]
 """How an element adds up the products of its lanes.
 
 ``operators``: ``*`` and ``+``, left to synthesis, as DSP blocks want it. ``carry_save``: Booth
 digits of the weights, a tree of full adders. ``pair_sums``: two lanes give ``0, x0, x1`` or
 ``x0 + x1`` for each bit of their weights; the sum is formed once a row; then full adders.
+``packed``: a word of 64 bits holds the operands of several lanes, and one multiplication of words
+adds up their products; for simulations, since a processor has such a multiplier.
 """
+
+TREES: tuple[Tree, ...] = get_args(Tree)
+"""All of them."""
 
 
 def check_tree(tree: Tree, lanes: int) -> None:

@@ -284,6 +284,7 @@ def _yosys(modules: Sequence[Converted]) -> str:
         "read_rtlil {source}",
         "proc -nomux -norom",
         "memory_collect",
+        "wreduce t:$mul t:$add",
         "opt_merge",
         "opt_clean",
         "write_verilog -noattr {result}",

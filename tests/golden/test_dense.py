@@ -335,7 +335,8 @@ def test_law_of_large_layers(shape, passes):
         ({"lanes": 33}, "lanes: input should be less than or equal to 32, got 33."),
         (
             {"tree": "wallace"},
-            "tree: input should be 'operators', 'carry_save' or 'pair_sums', got 'wallace'.",
+            "tree: input should be 'operators', 'carry_save', 'pair_sums' or 'packed', "
+            "got 'wallace'.",
         ),
         (
             {"lanes": 3, "tree": "pair_sums"},

@@ -42,10 +42,10 @@ def test_every_product(config):
     assert not checked.wrong, checked.wrong[0]
 
 
-@pytest.mark.first(3, deep=9)
+@pytest.mark.first(4, deep=12)
 @pytest.mark.parametrize(
     ("lanes", "passes", "tree"),
-    list(product([8, 2, 16], [1, 2], ["pair_sums", "carry_save", "operators"])),
+    list(product([8, 2, 16, 6], [1, 2], ["pair_sums", "packed", "carry_save", "operators"])),
 )
 def test_lanes(lanes, passes, tree):
     config = DenseConfig(rows=3, columns=5, max_k=600, passes=passes, lanes=lanes, tree=tree)

@@ -9,6 +9,7 @@ from ....golden.contract.layer import WEIGHT_BITS
 from ..emission import place
 from .choices import TreeConfig, WeightChoices, choices_layout
 from .element import ElementConfig, MultiplyAccumulate
+from .packed import PackedConfig, PackedProducts, pack_weights
 from .tree import DotProducts
 
 
@@ -28,29 +29,30 @@ class RowElements:
     def __init__(self, element: ElementConfig, columns: int, tree: Tree = "operators"):
         self.element = element
         self.columns = columns
+        sums = {"operand_bits": element.operand_bits, "lanes": element.lanes, "columns": columns}
         self.tree = None
-        if tree != "operators":
-            self.tree = TreeConfig(
-                operand_bits=element.operand_bits,
-                lanes=element.lanes,
-                columns=columns,
-                tree=tree,
-            )
+        self.packed = PackedConfig(**sums) if tree == "packed" else None
+        if tree in ("carry_save", "pair_sums"):
+            self.tree = TreeConfig(**sums, tree=tree)
 
     @property
     def weights(self) -> ShapeLike:
-        """Shape of what a row takes for weights: these, or what they choose."""
+        """Shape of what a row takes for weights: these, their words, or what they choose."""
         if self.tree is not None:
             return choices_layout(self.tree)
+        if self.packed is not None:
+            return unsigned(self.columns * self.packed.weights.vector_bits)
         return unsigned(self.columns * self.element.lanes * WEIGHT_BITS)
 
     def decode(self, m: Module, platform: object, w: Value) -> Value:
         """What rows take for these weights, of all columns, lanes innermost."""
-        if self.tree is None:
-            return w
-        choices = WeightChoices(self.tree)
-        place(m, platform, "weight_choices", choices, w=w)
-        return choices.choices
+        if self.tree is not None:
+            choices = WeightChoices(self.tree)
+            place(m, platform, "weight_choices", choices, w=w)
+            return choices.choices
+        if self.packed is not None:
+            return pack_weights(m, platform, self.packed, w)
+        return w
 
     def place(self, m: Module, platform: object, row: Any, x: Value) -> None:
         """Put the elements into a row.
@@ -82,11 +84,17 @@ class RowElements:
     def _operands(self, m: Module, platform: object, row: Any, x: Value) -> Any:
         """The element that a column has, and its operands."""
         element = self.element
-        if self.tree is None:
+        if self.tree is not None:
+            dots = DotProducts(self.tree)
+            place(m, platform, "dot_products", dots, x=x, choices=row.w)
+            products = dots.products
+        elif self.packed is not None:
+            packed = PackedProducts(self.packed)
+            place(m, platform, "packed_products", packed, x=x, words=row.w)
+            products = packed.products
+        else:
             size = element.lanes * WEIGHT_BITS
             return element, lambda column: {"x": x, "w": row.w.word_select(column, size)}
-        dots = DotProducts(self.tree)
-        place(m, platform, "dot_products", dots, x=x, choices=row.w)
         bits = element.product_bits
         adds = element.replace(operand_bits=bits, lanes=1, multiplies=False)
-        return adds, lambda column: {"x": dots.products.word_select(column, bits).as_signed()}
+        return adds, lambda column: {"x": products.word_select(column, bits).as_signed()}

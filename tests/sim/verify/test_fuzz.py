@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibbleforge.golden.bitmap import ENCODER, BitmapConfig
+from nibbleforge.golden.contract.elements import TREES
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.dense import DenseConfig
 from nibbleforge.golden.units import UNITS
@@ -41,7 +42,7 @@ LIKELY = {
     "passes": st.integers(0, 3),
     "recode": st.sampled_from(["balanced", "twos"]),
     "lanes": st.integers(0, 33),
-    "tree": st.sampled_from(["operators", "carry_save", "pair_sums"]),
+    "tree": st.sampled_from(TREES),
     "max_k": st.integers(0, (1 << 20) + 1),
     "dequant": st.none()
     | st.just("none")
