@@ -83,7 +83,7 @@ def output_of(command: str, folder: Path) -> str:
     Raises
     ------
     UserError
-        The command failed.
+        The command failed, or printed nothing.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
@@ -97,6 +97,8 @@ def output_of(command: str, folder: Path) -> str:
     if done.returncode:
         raise UserError(f"{command!r} ended with {done.returncode}: {done.stderr[-500:].strip()}.")
     text = done.stdout.rstrip("\n")
+    if not text:
+        raise UserError(f"{command!r} printed nothing.")
     if text.startswith(("|", "#")) or "--markdown" in command:
         return f"\n{text}\n\n"
     return f"```console\n$ {command}\n{text}\n```\n"
@@ -106,6 +108,7 @@ def renew(
     page: str,
     kinds: frozenset[str] = frozenset({"checked", "renewed"}),
     note: Callable[[str], None] = lambda sentence: None,
+    having: str = "",
 ) -> str:
     """A page with the blocks of these kinds made anew; scripts of the page run as well.
 
@@ -117,6 +120,8 @@ def renew(
         Of ``checked`` and ``renewed``.
     note
         Called with a sentence for every ``renewed`` block that could not be made.
+    having
+        What the commands of these blocks have in them.
 
     Raises
     ------
@@ -130,7 +135,7 @@ def renew(
                 path = Path(folder, block.command)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block.body)
-            elif block.kind in {*kinds, "run"}:
+            elif block.kind == "run" or (block.kind in kinds and having in block.command):
                 try:
                     shown = output_of(block.command, Path(folder))
                 except UserError as error:
@@ -150,13 +155,16 @@ def command(
     checked_only: Annotated[
         bool, typer.Option("--checked-only", help="Only what the tests compare.")
     ] = False,
+    having: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only blocks whose command has this in it.")
+    ] = "",
 ) -> None:
     """Renew the measured blocks of pages."""
     kinds = frozenset({"checked"} if checked_only else {"checked", "renewed"})
     left: list[str] = []
     for page in pages:
         before = page.read_text()
-        after = renew(before, kinds, left.append)
+        after = renew(before, kinds, left.append, having)
         if after != before:
             with new_files(page.absolute().parent) as folder:
                 (folder / page.name).write_text(after)

@@ -102,7 +102,7 @@ def status(application: typer.Typer) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except (Exception, SystemExit) as error:
-        if os.environ.get(TRACEBACK):
+        if os.environ.get(TRACEBACK, "0") != "0":
             errors.print(traceback.format_exc(), markup=False)
         return _complain(*_explain(error))
     if code == INTERRUPTED:  # typer makes this of Ctrl-C

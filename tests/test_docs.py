@@ -154,6 +154,17 @@ def test_a_command_that_fails_is_named():
         docs.renew("<!-- checked by: exit 3 -->\n<!-- end -->\n")
 
 
+def test_a_command_that_prints_nothing_is_named():
+    with pytest.raises(UserError, match=r"^'true' printed nothing\.$"):
+        docs.renew("<!-- checked by: true -->\n<!-- end -->\n")
+
+
+def test_blocks_are_chosen_by_their_command():
+    page = "".join(f"<!-- checked by: echo {n} -->\nold\n<!-- end -->\n" for n in (1, 2))
+    renewed = docs.renew(page, having="echo 2")
+    assert ("$ echo 1" in renewed, "$ echo 2" in renewed) == (False, True)
+
+
 def test_what_cannot_be_renewed_stays(tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("<!-- renewed by: exit 3 -->\nold\n<!-- end -->\n")

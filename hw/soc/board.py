@@ -1,5 +1,7 @@
 """A core on a board whose only connection is a serial line."""
 
+from collections.abc import Sequence
+
 from ...golden.contract.design import Design
 from ...golden.soc.config import ShellConfig
 from ...golden.soc.memory import fetching
@@ -23,6 +25,7 @@ def board_verilog(
     line: UartConfig,
     memory_words: int = MEMORY_WORDS,
     pll: Pll | None = None,
+    high: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Verilog of a top module ``CORE_board`` with clock, ``rx`` and ``tx``, and of what it joins.
 
@@ -42,6 +45,8 @@ def board_verilog(
         Words of 32 bits of the memory, if there is one.
     pll
         What makes that clock of the board's; None: it is the board's.
+    high
+        Outputs that stay high.
 
     Returns
     -------
@@ -80,8 +85,9 @@ def board_verilog(
         f"module {top} (",
         "  input clk,",
         "  input rx,",
-        "  output tx",
+        f"  output {', '.join(('tx', *high))}",
         ");",
+        *(f"  assign {name} = 1'b1;" for name in high),
         *_clock_and_reset(pll, clock),
         "",
         *(f"  {Net(name, bits).declaration()};" for name, bits in wires.items()),

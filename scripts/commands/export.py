@@ -22,7 +22,7 @@ from ..options import (
     configure,
 )
 from ..show import console, progress, table
-from .timing import MOST_CLOCK, MOST_SEEDS, show_clocks, show_timing
+from .timing import MOST_CLOCK, MOST_SEEDS, show_cells, show_path
 
 
 def command(
@@ -74,7 +74,7 @@ def command(
     for path in written:
         console.print(str(output / path.name), markup=False)
     console.print(f"\nIn {output}:", markup=False)
-    for line in exported.commands:
+    for line in built.added.commands if built else exported.commands:
         console.print(line, markup=False, soft_wrap=True)
     if built:
         _show(built, require_timing)
@@ -90,16 +90,21 @@ def _hertz(clock: float | None) -> int | None:
 
 
 def _show(built: Built, required: bool) -> None:
-    """Cells, resources, critical path and whether the clock of the board is met."""
+    """Cells, resources, critical path and whether the clock is met."""
     console.print()
-    show_timing(built.report)
-    used = built.fastest.used.items()
+    report, fastest = built.report, built.fastest
+    show_cells(report)
+    name = report.design.name
+    show_path(fastest.path, f"{name}: critical path of seed {fastest.seed}")
+    used = fastest.used.items()
     rows = [[kind, number, of, f"{number / of:.0%}"] for kind, (number, of) in used]
     table(["resource", "used", "of", "share"], rows, "device")
-    show_clocks([built.report])
-    target = built.report.target
-    assert target is not None
-    clock, fastest = target.megahertz, built.fastest
+    clocks = [
+        [run.seed, run.megahertz, f"{run.path.start} to {run.path.end}"] for run in report.placed
+    ]
+    table(["seed", "MHz", "from .. to"], clocks, "clock")
+    assert report.target is not None
+    clock = report.target.megahertz
     if fastest.megahertz >= clock:
         console.print(f"The clock of {clock:g} MHz is met, by seed {fastest.seed}.")
         return

@@ -10,6 +10,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.errors import UserError
 from ...golden.version import VERSION
+from ...sim.fpga.paths import Path as CriticalPath
 from ...sim.fpga.place import DEVICES, Target
 from ...sim.fpga.synthesis import ECP5, XILINX
 from ...sim.fpga.timing import SEEDS, TimingReport, timing
@@ -70,7 +71,9 @@ def command(
             reports.append(timing(design, configuration, chosen, target, seeds, progress=report))
     for found in reports:
         if isinstance(found, TimingReport):
-            show_timing(found)
+            show_cells(found)
+            if found.path:
+                show_path(found.path, f"{found.design.name}: critical path of the slowest seed")
     if family != XILINX.name:
         show_clocks(reports)
     if output is None:
@@ -90,17 +93,18 @@ def _in_library(design: Design, config: Config, seeds: int, report: Report) -> A
     return found
 
 
-def show_timing(found: TimingReport) -> None:
-    """Cells and critical path of one design."""
+def show_cells(found: TimingReport) -> None:
+    """Cells of one design."""
     name, place = found.design.name, found.target.name if found.target else found.family.name
     rows = [[kind, found.family.memories.get(kind, ""), n] for kind, n in found.cells.items()]
     table(["cell", "memory", "number"], rows, f"{name} on {place}")
-    if found.path is None:
-        return
-    steps = [[step.name, step.kind, step.logic, step.routing] for step in found.path.steps]
-    steps.append(["in all", "", found.path.logic, found.path.routing])
-    title = f"{name}: critical path of the slowest seed, ns"
-    table(["signal", "cell", "logic", "routing"], steps, title)
+
+
+def show_path(path: CriticalPath, title: str) -> None:
+    """A critical path, step after step."""
+    steps = [[step.name, step.kind, step.logic, step.routing] for step in path.steps]
+    steps.append(["in all", "", path.logic, path.routing])
+    table(["signal", "cell", "logic", "routing"], steps, f"{title}, ns")
 
 
 def show_clocks(reports: Sequence[TimingReport | AreaReport]) -> None:
@@ -114,8 +118,7 @@ def show_clocks(reports: Sequence[TimingReport | AreaReport]) -> None:
             period = found.period
             least = _MHZ / period.most if period else None
             median = _MHZ / period.median if period else None
-        ends = f"{path.start} to {path.end}" if path else None
-        rows.append([found.design.name, least, median, ends])
+        rows.append([found.design.name, least, median, path and f"{path.start} to {path.end}"])
     table(["design", "MHz min", "MHz median", "from .. to"], rows, "clock")
 
 

@@ -17,6 +17,11 @@ BOARDS = tuple(_CLASSES)
 
 _PACKAGES = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554", "BG756": "CABGA756"}
 _SERIAL = ("rx", "tx")
+_HIGH = {"wifi_gpio0": ("esp32", "gpio0")}
+"""Outputs that stay high, and what they are in amaranth-boards.
+
+A low level there makes the ESP32 of a ULX3S load another design.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,15 @@ class Board:
     target
         Its device, and the frequency of its clock.
     pins
-        Port of the top module, ``clk``, ``rx`` or ``tx``, to pin.
+        Port of the top module to pin: ``clk``, ``rx``, ``tx`` and those of :attr:`high`.
+    high
+        Outputs that stay high.
     """
 
     name: str
     target: Target
     pins: dict[str, Pin]
+    high: tuple[str, ...]
 
     @property
     def clock(self) -> int:
@@ -83,14 +91,20 @@ def board(name: str) -> Board:
     platform = getattr(import_module(module), kind)
     resources = {(found.name, found.number): found for found in platform.resources}
     clock, serial = resources[platform.default_clk, 0], resources["uart", 0]
-    lines = {line.name: line for line in serial.ios}
     device = next(key for key, device in DEVICES.items() if device == platform.device)
     target = Target(
         device, clock.clock.frequency / 1e6, _PACKAGES[platform.package], platform.speed
     )
     pins = {"clk": _pin(clock.ios[0], clock)}
-    pins |= {port: _pin(lines[port].ios[0], lines[port], serial) for port in _SERIAL}
-    return Board(name, target, pins)
+    pins |= {port: _line(serial, port) for port in _SERIAL}
+    pins |= {port: _line(resources[owner, 0], line) for port, (owner, line) in _HIGH.items()}
+    return Board(name, target, pins, tuple(_HIGH))
+
+
+def _line(resource: Any, name: str) -> Pin:
+    """The pin of a line of a resource."""
+    line = next(line for line in resource.ios if line.name == name)
+    return _pin(line.ios[0], resource, line)
 
 
 def _pin(pins: Any, *owners: Any) -> Pin:

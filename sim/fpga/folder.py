@@ -48,11 +48,14 @@ class Built:
         The seed that was taken.
     files
         Everything that was written.
+    added
+        What the flow adds to the core, now that it is known what came out.
     """
 
     report: TimingReport
     fastest: Placed
     files: list[Path]
+    added: Added
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def export(
     chosen = _chosen(unit, units.unit(units.core_name(unit)).designs(config), design)
     core = generate_core(chosen, config, unit, name=name)
     added = flow.add(core, chosen, config)
-    documents = {**core.documents, **added.files, README: _readme(flow, core, added)}
+    documents = {**core.documents, **added.files, README: readme(flow.name, core, added)}
     return Export(replace(core, documents=documents), chosen, config, added.commands)
 
 
@@ -170,11 +173,11 @@ def _chosen(unit: str, designs: tuple[Design, ...], name: str | None) -> Design:
     raise UserError(f"the core around {unit} has no design {name!r}, but {known}.")
 
 
-def _readme(flow: Flow, core: GeneratedCore, added: Added) -> str:
+def readme(flow: str, core: GeneratedCore, added: Added) -> str:
     """Ten lines or so: what the folder is, what to type, what else there is."""
     manifest = core.manifest
     lines = [
-        f"# {core.name}, flow {flow.name}",
+        f"# {core.name}, flow {flow}",
         f"A {manifest['summary']}; config hash {manifest['config_hash'][:16]}, "
         f"made by {manifest['generator']}.",
         "",

@@ -1,6 +1,7 @@
 """Critical paths of nextpnr, in the names of the design."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -10,6 +11,7 @@ from .boundary import UNIT
 _KINDS = "TRELLIS_FF|TRELLIS_DPR16X4|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD"
 _KIND = re.compile(rf"_({_KINDS})(?=_|$)")
 _REST = re.compile(rf"(_({_KINDS})(_|$)|\$).*$")  # what Yosys and nextpnr add to a name
+_PART = re.compile(r"(\.\d+){2}(_[A-Z]+\d*)?$")  # a cell of a memory, and its pin
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Step:
     name
         Signal or memory of the design; hierarchy with dots.
     kind
-        Kind of its cells; empty where the name does not tell.
+        Kind of its cells; empty where nothing tells.
     logic, routing
         Nanoseconds in cells, and in the wires to them.
     """
@@ -70,13 +72,17 @@ class Path:
         return self.logic + self.routing
 
 
-def read_path(segments: list[dict[str, Any]]) -> Path:
-    """A path from nextpnr's report; neighbours of one name and kind are one step."""
+def read_path(segments: list[dict[str, Any]], memories: Mapping[str, str]) -> Path:
+    """A path from nextpnr's report; neighbours of one name and kind are one step.
+
+    ``memories``: cells whose kind their name does not tell, and that kind.
+    """
     parts = []
     for segment in segments:
         cell = segment["to"]["cell"]
         routed = segment["type"] == "routing"
-        parts.append(((design_name(cell), _kind(cell)), routed, float(segment["delay"])))
+        kind = _kind(cell) or memories.get(cell.partition("$")[0], "")
+        parts.append(((design_name(cell), kind), routed, float(segment["delay"])))
     steps = []
     for (name, kind), group in groupby(parts, key=lambda part: part[0]):
         delays = list(group)
@@ -88,7 +94,7 @@ def read_path(segments: list[dict[str, Any]]) -> Path:
 
 def design_name(cell: str) -> str:
     """Name in the design of what a cell is of."""
-    name = _REST.sub("", cell).removeprefix(f"{UNIT}.")
+    name = _PART.sub("", _REST.sub("", cell)).removeprefix(f"{UNIT}.")
     return name or cell
 
 

@@ -16,6 +16,9 @@ DEVICES = {"12k": "LFE5U-12F", "25k": "LFE5U-25F", "45k": "LFE5U-45F", "85k": "L
 """Devices by nextpnr's option."""
 
 _ROUNDING = 1e-3  # nextpnr counts whole picoseconds
+_MEMORY = re.compile(
+    r'"([^"]+)": \{\s+"hide_name": \d+,\s+"type": "(DP16KD|TRELLIS_DPR16X4)"'
+)  # a cell in a netlist of Yosys
 _USED = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", re.MULTILINE)
 
 
@@ -132,13 +135,14 @@ def place(
             raise TooLargeError(target, resource, int(used), int(available))
     if not output.rstrip().endswith("Program finished normally."):
         raise failure("nextpnr failed", output)
-    return _read(folder / report, target, seed)
+    return _read(folder, report, target, seed)
 
 
-def _read(report: File, target: Target, seed: int) -> Placed:
+def _read(folder: File, report: str, target: Target, seed: int) -> Placed:
     """What nextpnr reports; of several clocks the slowest one relative to its target."""
     try:
-        content = json.loads(report.read_text())
+        content = json.loads((folder / report).read_text())
+        memories = dict(_MEMORY.findall((folder / NETLIST).read_text()))
         clocks = content["fmax"]
         clock = min(clocks, key=lambda name: clocks[name]["achieved"] / clocks[name]["constraint"])
         asked = clocks[clock]["constraint"]
@@ -154,6 +158,6 @@ def _read(report: File, target: Target, seed: int) -> Placed:
             for name, found in content["utilization"].items()
             if found["used"]
         }
-        return Placed(seed, float(clocks[clock]["achieved"]), read_path(path), used)
+        return Placed(seed, float(clocks[clock]["achieved"]), read_path(path, memories), used)
     except (OSError, ValueError, KeyError) as error:
         raise ToolError(f"nextpnr's report is not whole ({error}).") from error

@@ -17,6 +17,7 @@ from ...golden.soc.unit import CoreRun, registers
 from ...tb.stimuli import stimuli_of
 
 _DRAWS = 8  # runs of which one is taken
+_FEATURES = 16  # of a run that shows how sums grow
 _LATENCY = 20  # cycles from a burst to its first beat
 
 Access = tuple[Register, int]
@@ -68,10 +69,11 @@ class GoldenRun:
         )
 
     @property
-    def extent(self) -> tuple[int, int, int]:
-        """Packets out, words out, words in: the more, the more a run shows."""
+    def extent(self) -> tuple[int, int, int, int]:
+        """Features, packets out, words out, words in: the more, the more a run shows."""
         ends = port_of(self.ports, "m_axis").unpack(self.words("m_axis"))["last"]
-        return int(ends.sum()), len(ends), len(self.words("s_axis"))
+        features = min(self.shape[1], _FEATURES)
+        return features, int(ends.sum()), len(ends), len(self.words("s_axis"))
 
     @property
     def described(self) -> str:

@@ -39,7 +39,9 @@ class UartTransport:
             return cls(serial.Serial(port, baud, timeout=timeout))
         except (OSError, ValueError) as error:
             number = getattr(error, "errno", None)  # pyserial's text has port and number twice
-            reason = os.strerror(number) if number else error
+            reason: object = os.strerror(number) if number else error
+            if "Could not configure port" in str(error):
+                reason = "it is no serial port"
             raise UserError(f"cannot open {port}: {reason}.") from None
 
     def read(self, address: int) -> int:

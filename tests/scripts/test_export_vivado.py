@@ -79,7 +79,7 @@ def test_all_ports_are_timed(folder):
     timed = vivado.clocked
     assert timed["clock"] == {"axi_aclk"}
     assert timed["clock"] | timed["in"] | timed["out"] == names
-    assert vivado.printed == ["the clock is met: slack 0.5 ns"]
+    assert vivado.printed == ["the clock is met: setup slack 0.5 ns, hold slack 0.25 ns"]
 
 
 def test_nothing_is_hidden_or_locked(folder):
@@ -155,9 +155,19 @@ def test_pynq_needs_a_zynq(dense):
 
 @pytest.mark.parametrize("name", ["synth", "pynq"])
 @pytest.mark.parametrize("slack", ["-0.25", ""])
-def test_a_clock_that_is_not_met_is_an_error(dense, name, slack):
-    with pytest.raises(tkinter.TclError, match=f"^the clock is not met: slack {slack} ns, see "):
-        Vivado(slack=slack).source(script(dense, name), ZYNQ)
+@pytest.mark.parametrize("kind", ["setup", "hold"])
+def test_a_clock_that_is_not_met_is_an_error(dense, name, kind, slack):
+    sentence = f"^the clock is not met: {kind} slack {slack} ns, see "
+    slacks = {"slack" if kind == "setup" else kind: slack}
+    with pytest.raises(tkinter.TclError, match=sentence):
+        Vivado(**slacks).source(script(dense, name), ZYNQ)
+
+
+def test_a_project_is_out_of_context(dense):
+    """The ports of a core are more than the pins of most parts."""
+    vivado = Vivado()
+    vivado.source(script(dense, "project"), ZYNQ)
+    assert any("MORE OPTIONS" in line and "-mode out_of_context" in line for line in vivado.log)
 
 
 def test_a_run_that_fails_is_told(dense):

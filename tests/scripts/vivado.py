@@ -102,7 +102,7 @@ OPTIONS = {
     "get_filesets": ("", ""),
     "get_parts": ("-quiet", ""),
     "get_property": ("", ""),
-    "set_property": ("-dict", ""),
+    "set_property": ("-dict", "-name -value -objects"),
     "update_compile_order": ("", "-fileset"),
     "synth_design": ("", "-top -part -mode"),
     "opt_design": ("", ""),
@@ -112,7 +112,7 @@ OPTIONS = {
     "report_timing_summary": ("", "-max_paths -file"),
     "check_timing": ("-verbose", "-file"),
     "write_checkpoint": ("-force", ""),
-    "get_timing_paths": ("-setup", "-max_paths"),
+    "get_timing_paths": ("-setup -hold", "-max_paths"),
     "ipx::package_project": ("-import_files -force", "-root_dir -vendor -library -taxonomy"),
     "ipx::current_core": ("", ""),
     "ipx::get_bus_interfaces": ("", "-of_objects"),
@@ -140,8 +140,8 @@ OPTIONS = {
     "get_runs": ("", ""),
     "create_clock": ("", "-name -period"),
     "get_ports": ("", "-filter"),
-    "set_input_delay": ("", "-clock"),
-    "set_output_delay": ("", "-clock"),
+    "set_input_delay": ("-max", "-clock"),
+    "set_output_delay": ("-max", "-clock"),
 }
 
 
@@ -187,6 +187,7 @@ class Vivado:
     """As much of Vivado as the scripts use. All objects are their names."""
 
     slack: str = "0.5"
+    hold: str = "0.25"
     progress: str = "100%"
     log: list[str] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
@@ -306,6 +307,11 @@ class Vivado:
         assert re.search(rf"^module {self.now.top} ", self._text(), re.MULTILINE), "no top module"
 
     def set_property(self, options, *rest) -> None:
+        if "-name" in options:
+            assert options["-name"] == "STEPS.SYNTH_DESIGN.ARGS.MORE OPTIONS"
+            assert options["-value"] == "-mode out_of_context"
+            assert options["-objects"] == "synth_1"
+            return
         if "-dict" in options:
             pairs, target = self._list(rest[0]), rest[1]
             for name, value in zip(pairs[::2], pairs[1::2], strict=True):
@@ -337,8 +343,8 @@ class Vivado:
     def get_property(self, options, name, target) -> str:
         if target in FAMILIES:
             return {"FAMILY": FAMILIES[target]}[name]
-        if target == "path":
-            return {"SLACK": self.slack}[name]
+        if target in ("path -setup", "path -hold"):
+            return {"SLACK": self.slack if target.endswith("setup") else self.hold}[name]
         if target == "impl_1":
             run = self.now.folder / f"{self.now.name}.runs" / target
             return {
@@ -346,6 +352,7 @@ class Vivado:
                 "STATUS": "route_design ERROR",
                 "DIRECTORY": str(run),
                 "STATS.WNS": self.slack,
+                "STATS.WHS": self.hold,
             }[name]
         assert target == self.current_project({})
         return {"DIRECTORY": str(self.now.folder)}[name]
@@ -385,7 +392,8 @@ class Vivado:
         Path(name).write_text("checkpoint")
 
     def get_timing_paths(self, options) -> str:
-        return "path"
+        (kind,) = options.keys() - {"-max_paths"}
+        return f"path {kind}"
 
     def get_ports(self, options, name="") -> str:
         ports = ports_of(self._text(), self.now.top)
@@ -556,6 +564,7 @@ class Vivado:
         assert self.steps[-1] == "launched"
 
     def get_runs(self, options, name) -> str:
+        assert name in ("synth_1", "impl_1")
         return name
 
 

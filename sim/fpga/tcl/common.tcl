@@ -36,9 +36,11 @@ proc period_of {constraints} {
 }
 
 # A clock that is not met is an error, not a line in a report.
-proc require_slack {slack where} {
-  if {$slack eq "" || $slack < 0} {
-    error "the clock is not met: slack ${slack} ns, see $where"
+proc require_slack {setup hold where} {
+  foreach {kind slack} [list setup $setup hold $hold] {
+    if {$slack eq "" || $slack < 0} {
+      error "the clock is not met: $kind slack $slack ns, see $where"
+    }
   }
-  puts "the clock is met: slack ${slack} ns"
+  puts "the clock is met: setup slack $setup ns, hold slack $hold ns"
 }

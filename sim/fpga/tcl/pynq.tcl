@@ -137,5 +137,6 @@ file mkdir $overlay
 file copy -force [file join [get_property DIRECTORY $run] ${design}_wrapper.bit] \
   [file join $overlay $top.bit]
 file copy -force [lindex $found 0] [file join $overlay $top.hwh]
-require_slack [get_property STATS.WNS $run] [get_property DIRECTORY $run]
+require_slack [get_property STATS.WNS $run] [get_property STATS.WHS $run] \
+  [get_property DIRECTORY $run]
 close_project

@@ -18,4 +18,5 @@ report_utilization -hierarchical -file [file join $reports utilization.txt]
 report_timing_summary -max_paths 10 -file [file join $reports timing.txt]
 check_timing -verbose -file [file join $reports unconstrained.txt]
 write_checkpoint -force [file join $reports $top.dcp]
-require_slack [get_property SLACK [get_timing_paths -max_paths 1 -setup]] $reports
+require_slack [get_property SLACK [get_timing_paths -max_paths 1 -setup]] \
+  [get_property SLACK [get_timing_paths -max_paths 1 -hold]] $reports

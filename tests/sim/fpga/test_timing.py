@@ -87,15 +87,16 @@ def test_paths_have_the_names_of_the_design():
             segment("logic", 0.25, "unit.row_2.pe_4.sum_TRELLIS_FF_Q_DI_CCU2C_S0_1$CCU2_COMB0"),
             segment("routing", 0.5, "unit.memory.0.0"),
             segment("setup", 0.125, "unit.memory.0.0"),
-        ]
+        ],
+        {"unit.memory.0.0": "DP16KD"},
     )
     assert path.steps == (
         Step("row_2.pe_4.x", "TRELLIS_FF", 0.5, 0.0),
         Step("row_2.pe_4.product", "MULT18X18D", 4.0, 2.0),
         Step("row_2.pe_4.sum", "CCU2C", 0.5, 1.0),
-        Step("memory.0.0", "", 0.125, 0.5),
+        Step("memory", "DP16KD", 0.125, 0.5),
     )
-    assert (path.start, path.end) == ("row_2.pe_4.x", "memory.0.0")
+    assert (path.start, path.end) == ("row_2.pe_4.x", "memory")
     assert (path.logic, path.routing, path.ns) == (5.125, 3.5, 8.625)
 
 
@@ -106,6 +107,8 @@ def test_paths_have_the_names_of_the_design():
         ("unit.a.b_LUT4_Z_1_A_PFUMX_Z", "a.b"),
         ("unit.kept_LUT4s", "kept_LUT4s"),
         ("$auto$1234", "$auto$1234"),
+        ("unit.registers.words.0.0_DIB13_LUT4_Z", "registers.words"),
+        ("unit.a.12.3$DPRAM0", "a"),
     ],
 )
 def test_names_of_cells(cell, name):
