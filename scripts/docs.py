@@ -77,13 +77,13 @@ def blocks(page: str) -> Iterator[Block]:
             yield Block(kind, found["command"], found["body"], *found.span("body"))
 
 
-def output_of(command: str, folder: Path) -> str:
+def output_of(command: str, folder: Path, *, script: bool = False) -> str:
     """What a command prints, as a page shows it: Markdown as it is, anything else as a console.
 
     Raises
     ------
     UserError
-        The command failed, or printed nothing.
+        The command failed; or it printed nothing, and is no ``script``.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
@@ -97,7 +97,7 @@ def output_of(command: str, folder: Path) -> str:
     if done.returncode:
         raise UserError(f"{command!r} ended with {done.returncode}: {done.stderr[-500:].strip()}.")
     text = done.stdout.rstrip("\n")
-    if not text:
+    if not (text or script):
         raise UserError(f"{command!r} printed nothing.")
     if text.startswith(("|", "#")) or "--markdown" in command:
         return f"\n{text}\n\n"
@@ -137,7 +137,7 @@ def renew(
                 path.write_text(block.body)
             elif block.kind == "run" or (block.kind in kinds and having in block.command):
                 try:
-                    shown = output_of(block.command, Path(folder))
+                    shown = output_of(block.command, Path(folder), script=block.kind == "run")
                 except UserError as error:
                     if block.kind != "renewed":
                         raise
