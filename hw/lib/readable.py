@@ -6,17 +6,19 @@ its next value and its update. Here
 * a field of a record goes by its name, and a record is put together from its fields;
 * a register is described where its next value is computed, with those that change as it does;
 * what has no name and is used once moves to where it is used;
+* states of a state machine go by their names;
 * values come in the order in which they depend on each other, then registers, then instances.
 """
 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .cases import simplify
 from .expressions import Expressions
 from .processes import join_registers, merge_registers, shorten, to_expressions, wake
+from .states import States, name_states
 from .verilog_module import (
     NAME,
     SLICE,
@@ -34,10 +36,11 @@ from .verilog_module import (
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a module: a line about it, and its ports in order."""
+    """What is known of a module: a line about it, its ports in order, its state machines."""
 
     summary: str
     ports: Sequence[str]
+    states: States = field(default_factory=dict)
 
 
 def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
@@ -51,6 +54,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
     }
     for name, description in descriptions.items():
         module = modules[name]
+        _cut_targets(module, outputs)
         _name_fields(module, outputs)
         _name_ports(module)
         _name_outputs(module, outputs)
@@ -64,6 +68,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         merge_registers(module)
         module.statements = _ordered(module.statements)
         _order_nets(module, description.ports)
+        name_states(module, description.states)
         for statement in module.statements:
             if isinstance(statement, Process):
                 shorten(statement)
@@ -89,6 +94,25 @@ def _order_nets(module: Module, ports: Sequence[str]) -> None:
     module.nets = dict(
         sorted(module.nets.items(), key=lambda item: rank.get(item[0], last + item[1].anonymous))
     )
+
+
+def _cut_targets(module: Module, outputs: Mapping[str, set[str]]) -> None:
+    """Assign what is read of a result, not its upper bits, where these alone have no name."""
+    wide = [
+        (statement, match)
+        for statement in module.statements
+        if isinstance(statement, Assign)
+        and (match := _WIDE.fullmatch(statement.target))
+        and _UNSIGNED_SUM.fullmatch(statement.value)
+    ]
+    reads = set(module.reads(outputs)) if wide else set()
+    for statement, match in wide:
+        if match[1] not in reads:
+            statement.target = match[2]
+
+
+_WIDE = re.compile(r"\{ (_\d+_)\[\d+(?::\d+)?\], (\w+) \}")
+_UNSIGNED_SUM = re.compile(r"[^$?]* [+*-] [^$?]*")
 
 
 # --- fields of records ------------------------------------------------------------------------
