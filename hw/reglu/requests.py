@@ -81,6 +81,7 @@ class Requester(Part[RegluConfig]):
         survivors = Records(m, platform, "survivors", self._neuron(G16_BITS), config.survivors)
         hidden = Records(m, platform, "hidden", self._neuron(OPERAND_BITS), config.in_flight)
         ask = Signal()
+        ask_other = Signal()  # for up or down
         row = Signal(row_layout(config))
         apply = Signal()
         results = _Results(m, platform, self, ask, row, apply)
@@ -95,8 +96,9 @@ class Requester(Part[RegluConfig]):
             apply.eq(rows & (results.full | ~eligible)),
             ask.eq(rows & eligible & ~results.full & free & (~want_gate | self.candidate.valid)),
             self.take.eq(ask & want_gate),
-            hidden.pop.eq(ask & ~want_gate & hidden.valid),
-            survivors.pop.eq(ask & ~want_gate & ~hidden.valid),
+            ask_other.eq(ask & ~want_gate),
+            hidden.pop.eq(ask_other & hidden.valid),
+            survivors.pop.eq(ask_other & ~hidden.valid),
             self.quiet.eq(rows & ~eligible & self.candidate.ended & results.none),
         ]
         with m.If(self.quiet):
