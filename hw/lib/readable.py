@@ -302,12 +302,15 @@ def _name_parts(module: Module, outputs: Mapping[str, set[str]]) -> None:
 
     No vector comes to depend on itself by that: tools would take it for a loop.
     """
+    instances = tuple(f"{s.name}_" for s in module.statements if isinstance(s, Instance))
+    own_last = sorted(
+        (statement for statement in module.statements if isinstance(statement, Assign)),
+        key=lambda s: not s.target.startswith(instances),
+    )
     vectors = {
         statement.target: statement
-        for statement in module.statements
-        if isinstance(statement, Assign)
-        and _VECTOR.fullmatch(statement.value)
-        and _has_name(module, statement.target)
+        for statement in own_last
+        if _VECTOR.fullmatch(statement.value) and _has_name(module, statement.target)
     }
     if not vectors:
         return

@@ -324,7 +324,7 @@ class _Chosen:
         self.known = Signal()
         self.side = Signal(len(SIDES))
         lanes = max(port.lanes for port in config.ports)
-        self.lanes = Signal(range(lanes + 1)) if lanes > 1 else Const(1)
+        self.lanes = Signal(range(lanes + 1), name="lanes") if lanes > 1 else Const(1)
         self.words = Signal(range(max(port.words for port in config.ports) + 1))
         self.right_length = Signal()
         self.next_one = Signal()

@@ -205,7 +205,7 @@ class RowFetcher(Part[RowFetcherConfig]):
         row_ends = Signal()
         page_left = Signal(page_bits - size + 1)
         in_page = Signal.like(page_left)
-        burst = Signal(range(config.burst + 1))
+        burst = Signal(max(LENGTH_BITS, config.burst.bit_length()))
         first = Signal(self._address(), name="request_start")
         first_base = self._of(m, head.matrix, "base", "request")
         first_stride = self._of(m, head.matrix, "stride", "request")

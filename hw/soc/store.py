@@ -208,14 +208,11 @@ class PortStore(Part[StoreConfig]):
                 read.addr.eq(read_from),
             ]
             found.append(read.data)
-        beats = pieces(Cat(*found), self.config.width)
-        if not shared:
-            m.d.comb += self.payload.eq(beats[0])
-            return
         lane = Signal(shared)
-        with m.If(fetch):
-            m.d.sync += lane.eq(offset[:shared])
-        m.d.comb += self.payload.eq(chosen(beats, lane))
+        if shared:
+            with m.If(fetch):
+                m.d.sync += lane.eq(offset[:shared])
+        m.d.comb += self.payload.eq(chosen(pieces(Cat(*found), self.config.width), lane))
 
     def _word_of(self, offset: Signal, shared: int) -> Value:
         """Word of a column that holds a beat."""
