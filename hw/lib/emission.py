@@ -24,9 +24,9 @@ from amaranth.lib.wiring import Flow, In, Out
 from ...golden.contract.config import Config
 from ...golden.contract.errors import ToolError, UserError
 from .base import Part
+from .codes import Codes
 from .memories import BUFFER_ATTRIBUTES
 from .readable import Description, readable
-from .states import States
 from .verilog_module import renamed
 from .yosys import run_yosys
 
@@ -89,7 +89,8 @@ class Emitter:
             fragment = hdl.Fragment.get(part, self)
             _empty_buffers(fragment)
             text = rtlil.convert(fragment, name=name, platform=self, ports=ports, emit_src=False)
-            description = Description(part.summary, ["clk", "rst", *ports], _states(fragment))
+            states = _states(fragment)
+            description = Description(part.summary, ["clk", "rst", *ports], states, part.codes)
             text, buffers = _buffers(text)
             self.modules[part.key] = Converted(name, text, description, pins, buffers)
         return self.modules[part.key]
@@ -146,7 +147,7 @@ def place(
     m.submodules[name] = platform.instance(part, name, inputs, domain)
 
 
-def _states(fragment: hdl.Fragment) -> States:
+def _states(fragment: hdl.Fragment) -> Codes:
     """State registers of a module, with the names of their states."""
     machines = (found for found in fragment.generated.values() if isinstance(found, FSM))
     return {machine.state.name: dict(machine.decoding) for machine in machines}

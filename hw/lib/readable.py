@@ -6,7 +6,7 @@ its next value and its update. Here
 * a field of a record goes by its name, and a record is put together from its fields;
 * a register is described where its next value is computed, with those that change as it does;
 * what has no name and is used once moves to where it is used;
-* states of a state machine go by their names;
+* states of a state machine, and codes, go by their names;
 * values come in the order in which they depend on each other, then registers, then instances.
 """
 
@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .cases import simplify
+from .codes import Codes, name_codes
 from .expressions import Expressions
 from .processes import join_registers, merge_registers, shorten, to_expressions, wake
-from .states import States, name_states
 from .verilog_module import (
     NAME,
     SLICE,
@@ -36,11 +36,12 @@ from .verilog_module import (
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a module: a line about it, its ports in order, its state machines."""
+    """What is known of a module: a line about it, its ports in order, what numbers stand for."""
 
     summary: str
     ports: Sequence[str]
-    states: States = field(default_factory=dict)
+    states: Codes = field(default_factory=dict)
+    codes: Codes = field(default_factory=dict)
 
 
 def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
@@ -68,7 +69,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         merge_registers(module)
         module.statements = _ordered(module.statements)
         _order_nets(module, description.ports)
-        name_states(module, description.states)
+        name_codes(module, description.states, description.codes)
         for statement in module.statements:
             if isinstance(statement, Process):
                 shorten(statement)

@@ -9,7 +9,7 @@ from ..lib.emission import place
 from ..lib.memories import address_bits
 from ..lib.streams import payload_registers
 from .predictor import NeuronCounter, NeuronPredictor
-from .requests import Requester, token_layout
+from .requests import MATRIX_CODES, Requester, token_layout
 from .rows import RowEngine
 from .sums import OutputSums
 from .values import NeuronValues, factor_layout
@@ -56,6 +56,8 @@ class RegluFFN(Unit[RegluConfig]):
     config
         See :class:`nibbleforge.golden.reglu.config.RegluConfig`.
     """
+
+    codes = MATRIX_CODES
 
     def __init__(self, config: RegluConfig):
         super().__init__(config, REGLU_FFN)

@@ -12,6 +12,9 @@ from ..lib.base import Part, payload_layout
 from ..lib.queues import Records
 from ..lib.streams import payload_registers
 
+MATRIX_CODES = {"matrix": {int(matrix): f"MATRIX_{matrix.name}" for matrix in Matrix}}
+"""Names of what numbers of matrices stand for, in Verilog."""
+
 G16_BITS = 15
 """Bits of g16 of a neuron that survives its gate: it is not negative."""
 
@@ -51,6 +54,8 @@ class Requester(Part[RegluConfig]):
     asked for; ``awaited`` is the oldest other row that has been, until ``received``. Results come
     with their strobes and wait to be applied.
     """
+
+    codes = MATRIX_CODES
 
     def __init__(self, config: RegluConfig):
         request = port_of(ports(config), "request")

@@ -10,7 +10,7 @@ from ..lib.adders import binary_tree
 from ..lib.base import Part, payload_layout
 from ..lib.delays import delayed
 from ..lib.memories import address_bits, memory_of
-from .requests import G16_BITS, row_layout, token_layout
+from .requests import G16_BITS, MATRIX_CODES, row_layout, token_layout
 
 PRODUCT_BITS = 2 * OPERAND_BITS
 TREE_FAN_IN = 8  # three levels of adders
@@ -49,6 +49,8 @@ class RowEngine(Part[RegluConfig]):
     t + T + 3, with ``tag`` and ``operand``. Of a beat of down ``down`` tells in t + 1, when
     ``address`` is the word of y that it adds to; ``products`` are there in t + 2.
     """
+
+    codes = MATRIX_CODES
 
     def __init__(self, config: RegluConfig):
         rows = port_of(ports(config), "rows")

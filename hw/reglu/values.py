@@ -9,7 +9,7 @@ from ...golden.reglu.ffn import INT8_LIMIT
 from ...golden.reglu.format import MULT_BITS
 from ..lib.base import Part
 from ..lib.delays import delayed
-from .requests import G16_BITS, result_layout
+from .requests import G16_BITS, MATRIX_CODES, result_layout
 from .rows import operand_layout, tag_layout
 
 FIXED_BITS = 16  # of g16 and u16
@@ -47,6 +47,8 @@ class NeuronValues(Part[RegluConfig]):
     ``dot`` belongs to ``tag`` and ``operand``. Two cycles later z8 and g16 are there, five cycles
     later h.
     """
+
+    codes = MATRIX_CODES
 
     def __init__(self, config: RegluConfig):
         super().__init__(

@@ -125,6 +125,7 @@ class RowFetcher(Part[RowFetcherConfig]):
 
     def __init__(self, config: RowFetcherConfig):
         settings: dict[str, object] = {}
+        self.codes = {"matrix": {m.code: f"MATRIX_{m.name.upper()}" for m in config.matrices}}
         for matrix in config.matrices:
             settings |= {f"base_{matrix.name}": In(config.address_bits)}
             settings |= {f"stride_{matrix.name}": In(config.address_bits)}

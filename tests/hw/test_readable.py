@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -345,6 +346,45 @@ def test_states_are_constants(tmp_path):
     assert "assign STOP = fsm_state == fsm_state_STOP;" in found
     assert "      COUNT:\n        case (a)\n          2'h1: fsm_state <= fsm_state_STOP;\n" in found
     assert not re.search(r"fsm_state (?:[=!]=|<?=) \d", found)
+    assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+class Coded(Part[Drawing]):
+    """Nets whose numbers stand for something."""
+
+    codes = MappingProxyType({"kind": {0: "KIND_NONE", 1: "KIND_ROW", 3: "KIND_WORD"}})
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"a": In(2), "kind": In(2), "next_kind": Out(2), "kinds": Out(2)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held_kind = Signal(2)
+        m.d.comb += self.next_kind.eq(Mux(self.a[0], Mux(self.a[1], 3, 1), held_kind))
+        with m.Switch(self.kind):
+            with m.Case(1, 3):
+                m.d.sync += held_kind.eq(self.a)
+            with m.Case(2):
+                m.d.sync += held_kind.eq(3)
+        m.d.comb += self.kinds.eq(Mux(held_kind == 1, 1, self.a))
+        return m
+
+
+def test_codes_are_constants(tmp_path):
+    emitter = emission.Emitter("one")
+    module = emitter.convert(Coded(Drawing(seed=0)), "one")
+    text = emission._yosys([module])
+    found = readable(text, {"one": module.description})
+    constants = re.findall(r"^  localparam .*$", found, re.MULTILINE)
+    assert constants == [
+        f"  localparam [1:0] KIND_{name} = 2'h{code};"
+        for name, code in (("NONE", 0), ("ROW", 1), ("WORD", 3))
+    ]
+    assert "assign next_kind = a[0] ? (a[1] ? KIND_WORD : KIND_ROW) : held_kind;" in found
+    assert (
+        "      KIND_ROW, KIND_WORD: held_kind <= a;\n      2'h2: held_kind <= KIND_WORD;" in found
+    )
+    assert "assign kinds = (held_kind == KIND_ROW) ? 2'h1 : a;" in found
     assert equal(tmp_path, text, found.replace("module one ", "module other "))
 
 
