@@ -71,6 +71,8 @@ class _Naming:
 
     def _lines(self, body: list[str]) -> list[str]:
         """Lines of a process; a label belongs to the case that was opened last."""
+        if not any(self.net.name in line for line in body):
+            return body
         found = []
         selectors: list[str] = []
         for line in body:
@@ -92,6 +94,8 @@ class _Naming:
 
     def _compared(self, text: str) -> str:
         """A text in which the net may be compared."""
+        if self.net.name not in text:
+            return text
         return self.comparison.sub(lambda match: match[1] + self._named(match[2]), text)
 
     def _named(self, number: str) -> str:

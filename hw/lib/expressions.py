@@ -431,9 +431,10 @@ class Expressions:
     def _chain(self, operator: str, *operands: str) -> None:
         """Note which operands go on with the same operator: a row of them is read term by term."""
         for operand in operands if operator in _ASSOCIATIVE else ():
-            extended = _EXTENDED.fullmatch(operand)
+            extended = _EXTENDED.fullmatch(operand) if operand[0] == "{" else None
             name = extended[1] if extended else operand
-            match = _BINARY.fullmatch(self.values.get(name, ""))
+            value = self.values.get(name, "")
+            match = _BINARY.fullmatch(value) if f" {operator} " in value else None
             if match is not None and match[2] == operator:
                 self.chained.add(name)
 
