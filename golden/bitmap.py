@@ -212,7 +212,7 @@ def encoder_events(config: BitmapConfig) -> tuple[Event, ...]:
 
 
 def decoder_bandwidth(config: BitmapConfig) -> dict[str, float]:
-    """Peak bits per cycle on each input: empty groups come every cycle, full ones take W values."""
+    """Peak bits per cycle on each input: empty groups come every cycle, full ones as they can."""
     rate = min(config.width, config.beat) if config.mode == "gather" else config.beat
     values = {"values": float(rate * config.value_width)} if config.value_width else {}
     return {"bitmap": config.group + 1.0, **values}

@@ -28,9 +28,9 @@ class BitmapDecoder(Unit[BitmapConfig]):
     non-zero values of the token in ascending order, ``beat`` a beat, the rest of the token's final
     beat unused. A beat of values is taken in the cycle that first needs one of them.
 
-    gather: yields up to W (index, value) pairs a beat in ascending order.
+    gather: yields up to ``width`` (index, value) pairs a beat in ascending order.
 
-    * Throughput: ``max(1, ceil(popcount / W))`` cycles a group, no bubble between groups.
+    * Throughput: ``max(1, ceil(popcount / width))`` cycles a group, no bubble between groups.
     * Latency: a word taken in cycle t gives its first beat in cycle t + 2.
     * Schedule: beat b of the run leaves the extraction in cycle ``1 + b`` and the unit in cycle
       ``2 + b``; the next word is taken in the cycle of the final extraction of the one before.
@@ -223,9 +223,9 @@ class BitmapEncoder(Unit[BitmapConfig]):
     * Throughput: ``max(1, n)`` cycles a group, n = beats of values that the group completes (at a
       token's end a part-filled beat counts).
     * Latency: a group taken in cycle t gives its bitmap word in cycle t + 2.
-    * Schedule: group j enters the output stage in cycle ``s[j] = s[j-1] + max(1, n[j-1])``,
-      ``s[0] = 2``, gives its word in ``s[j]`` and its beats from ``s[j]`` on; group j is taken in
-      cycle ``s[j-1] - 1``, group 0 in cycle 0.
+    * Schedule: group j enters the output stage in cycle ``start[j] = start[j-1] + max(1, n[j-1])``,
+      ``start[0] = 2``, gives its word in ``start[j]`` and its beats from ``start[j]`` on; group j
+      is taken in cycle ``start[j-1] - 1``, group 0 in cycle 0.
 
     Stalls while one of the consumers is not ready; neither waits for the other.
 
@@ -388,7 +388,8 @@ def _index_of(m: Module, mask: Value, ranks: Planes, rank: int) -> Value:
     """Index of the set bit that has ``rank`` set bits below it; 0 if there is none."""
     chosen = Signal(len(mask), name=f"chosen_{rank}")
     m.d.comb += chosen.eq(mask & where_equal(ranks, rank))
-    bits = (len(mask) - 1).bit_length()
-    return Cat(
-        Cat(chosen[i] for i in range(len(mask)) if i >> bit & 1).any() for bit in range(bits)
-    )
+    index = []
+    for bit in range((len(mask) - 1).bit_length()):
+        index.append(Signal(name=f"index_{rank}_bit{bit}"))
+        m.d.comb += index[bit].eq(Cat(c for i, c in enumerate(chosen) if i >> bit & 1).any())
+    return Cat(*index)

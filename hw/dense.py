@@ -72,13 +72,14 @@ class DenseArray(Unit[DenseConfig]):
     of a beat, then the high halves.
 
     * Throughput: ``passes`` cycles a beat; tiles follow each other without a bubble as long as
-      their ``B = ceil(K / L)`` beats take ``passes * B >= R`` cycles, since sums drain while the
+      their ``beats = ceil(K / L)`` take ``passes * beats >= R`` cycles, since sums drain while the
       next tile accumulates.
     * Latency: a beat taken in cycle t is multiplied from t + 1 on; the tile's first row leaves in
       the cycle after its final step.
-    * Schedule: final step of tile i ``e[i] = e[i-1] + max(passes * B[i], R)``,
-      ``e[0] = passes * B[0]``; its row r leaves in ``e[i] + 1 + r``; its beat b is taken in
-      ``e[i-1] + passes * b`` (``e[-1] = 0``), so that a run takes ``e[-1] + R + 1`` cycles.
+    * Schedule: final step of tile i ``end[i] = end[i-1] + max(passes * beats[i], R)``,
+      ``end[0] = passes * beats[0]``; its row j leaves in ``end[i] + 1 + j``; its beat j is taken in
+      ``end[i-1] + passes * j`` (0 before tile 0), so that a run takes ``R + 1`` cycles more than
+      the ``end`` of its final tile.
 
     Stalls while an operand is missing, and at a tile's end while the tile before still drains.
 

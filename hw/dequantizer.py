@@ -90,9 +90,10 @@ class Dequantizer(Unit[DequantizerConfig]):
       the one before.
     * Latency: a beat of the tile's final pass that starts in cycle t leaves in cycle
       ``t + convert_latency + multiply_latency + add_latency``.
-    * Schedule: pass j starts in ``s[j] = s[j-1] + (beats if it is the first of a tile else
-      max(beats, add_latency))``, ``s[0] = 0``, and beat r in ``s[j] + r``. The group's beats are
-      taken in its first pass, its scales with beat 0; results leave in the final pass plus latency.
+    * Schedule: pass j starts in ``start[j] = start[j-1] + (beats if it is the first of a tile else
+      max(beats, add_latency))``, ``start[0] = 0``, and its beat i in ``start[j] + i``. The group's
+      beats are taken in its first pass, its scales with beat 0; results leave in the final pass
+      plus latency.
 
     Stalls while sums or scales are missing, for the loop as above, and while the consumer is not
     ready: then nothing moves.

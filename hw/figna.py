@@ -154,16 +154,18 @@ class FignaArray(Unit[FignaConfig]):
     * Equation: per group ``acc = sum of x_i * w_i``, ``sum = sum + fl(acc) * 2^(E - 15 - (M - 1)) *
       d``; with minima, ``acc + 8 * acc_1`` for ``acc``, then ``sum = sum + fl(acc_1) * 2^(...) *
       minimum``; every operation rounded to FP32.
-    * Throughput: a group every ``max(G / L, p * max(S, add_latency))`` cycles whatever M, p the
-      passes, S the processors that share a post-processor.
+    * Throughput: a group every ``max(G / L, passes * max(fp_share, add_latency))`` cycles whatever
+      M; ``passes`` is 2 with minima, else 1.
     * Latency: a group's sum enters the post-processors in the cycle after its final step, or up to
-      S - 1 later; ``convert_latency + multiply_latency + add_latency`` cycles on it is added.
+      ``fp_share - 1`` later; ``convert_latency + multiply_latency + add_latency`` cycles on it is
+      added.
     * Schedule: for group j of the run, ``first[j] = final[j-1] + 1`` (1 for the first) its first
       step, ``final[j] = max(first[j] + G / L - 1, taken[j-1])`` its last one. Its pass enters from
-      ``start = max(final[j] + 1, start of the pass before + (S if the tile is new, else max(S,
-      add_latency)))`` on, one processor of S a cycle; a tile's final pass not before the rows of
-      the tile before have left; ``taken[j]`` is the last cycle of its final pass. Row r of a tile
-      leaves in ``taken + latency + 1 + r``. A beat is taken when the one before is worked off, the
+      ``start = max(final[j] + 1, start of the pass before + (fp_share if the tile is new, else
+      max(fp_share, add_latency)))`` on, one of ``fp_share`` processors a cycle; a tile's final pass
+      not before the rows of the tile before have left; ``taken[j]`` is the last cycle of its final
+      pass. Row i of a tile
+      leaves in ``taken + latency + 1 + i``. A beat is taken when the one before is worked off, the
       run's first in cycle 0.
 
     Stalls while mantissas (with what they need) or weights are missing, while post-processors have

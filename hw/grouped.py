@@ -28,7 +28,7 @@ class GroupedArray(Unit[C], Generic[C]):
       up.
     * Latency: a row of sums that leaves the array in cycle t enters the dequantizer in that cycle.
     * Schedule: that of the array and, with its rows for arrivals, that of the dequantizer: group j
-      starts in ``max(arrival[j], s[j])`` with s as in its docstring.
+      starts in ``max(arrival[j], start[j])`` with ``start`` as in its docstring.
 
     Stalls as array and dequantizer do. Where the array reports errors, all rows of a tile have
     ``error`` set if one of its weight groups had.

@@ -63,7 +63,7 @@ class CompressorConfig(AndaFormat):
 
     @property
     def beats(self) -> int:
-        """Input beats a group (B)."""
+        """Input beats a group."""
         return self.element_blocks * self.lane_blocks
 
 
@@ -223,7 +223,7 @@ def events(config: CompressorConfig) -> tuple[Event, ...]:
 
 
 def bandwidth(config: CompressorConfig) -> dict[str, float]:
-    """Peak bits per cycle on the input: a beat every cycle while M is at most B."""
+    """Peak bits per cycle on the input: a beat every cycle while M is at most ``beats``."""
     return {"x": float(ports(config)[0].width)}
 
 

@@ -8,11 +8,11 @@ The recurrence, all in cycles of a free-flowing run, for group j of a run:
 * Operands, so many ``beats`` a group, one a cycle: the first in
   ``first[j] = max(final[j-1], swap[j]) + 1``, the last in
   ``final[j] = max(first[j] + beats - 1, taken[j-1])``.
-* Post-processors: the sums of pass 0 enter, one of the S processors a cycle, from
+* Post-processors: the sums of pass 0 enter, one of the ``fp_share`` processors a cycle, from
   ``start[j, 0] = max(final[j] + 1, start of the pass before + (S if the tile is new else period))``
   on, those of pass 1 a period later. The final pass of a tile also waits for ``empty[i-1] + 1``.
   ``taken[j] = start of its final pass + S - 1``.
-* Results: row r of a tile leaves the array in ``taken[final group] + latency + 1 + r``, the unit
+* Results: row i of a tile leaves the array in ``taken[final group] + latency + 1 + i``, the unit
   as FP16 a cycle later; ``empty`` is when its last row leaves the array.
 
 Beats are planes (before them the sign word, if serial), or whole mantissas. Beat n is taken when

@@ -120,7 +120,7 @@ class NMConfig(GroupedConfig):
 
 
 def ports(config: NMConfig) -> tuple[Port, ...]:
-    """Ports of the array; lane j of row (or column) r is number r * lanes + j."""
+    """Ports of the array; lane j of row (or column) i is number i * lanes + j."""
     n_bits = config.m.bit_length()
     x = (
         Field(

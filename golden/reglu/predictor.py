@@ -5,7 +5,7 @@ projection of the gate onto its r strongest directions over calibration inputs X
 2603.14110's, which whitens with a Cholesky factor of X1^T X1; that succeeds or fails by rounding
 luck when X1 is rank-deficient. The same product without it:
 
-    U, s = svd(W_gate X1^T);  A = diag(1 / s) U^T W_gate  (r x d);  B = U diag(s)  (D x r)
+    U, S = svd(W_gate X1^T);  A = diag(1 / S) U^T W_gate  (r x d);  B = U diag(S)  (D x r)
 
 In integers (our definition): A and B are INT8 in +-127 per row, ``z = A x`` INT32, z8 its
 multiply-shift, clipped to -128..127, ``p = B z8`` INT32; neuron i is active iff ``p_i > T_i``.
@@ -75,8 +75,8 @@ class Factors(NamedTuple):
 def factors(w_gate: ArrayLike, x1: ArrayLike, rank: int) -> Factors:
     """Construct A and B in float64.
 
-    X1 enters through the triangle R of its QR decomposition, a part at a time: ``W R^T`` and
-    ``W X1^T`` have the same U and s, to some 1e-15 of s[0]; by way of the gram matrix, 1e-8 would
+    X1 enters through the triangle of its QR decomposition, a part at a time: ``W triangle^T`` and
+    ``W X1^T`` have the same U and S, to some 1e-15 of S[0]; by way of the gram matrix, 1e-8 would
     be lost. Of each column of U the element of largest magnitude is positive.
 
     Parameters
@@ -114,7 +114,7 @@ def factors(w_gate: ArrayLike, x1: ArrayLike, rank: int) -> Factors:
 
 
 def _triangle(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """R of the QR decomposition, ``(at most d, d)``."""
+    """Triangle of the QR decomposition, ``(at most d, d)``."""
     rows = np.empty((0, x.shape[1]))
     for part in parts(x, max(1024, 2 * x.shape[1])):
         rows = np.asarray(np.linalg.qr(np.concatenate([rows, part.astype(np.float64)]), mode="r"))
@@ -221,7 +221,7 @@ class Predictor:
         importance
             ``(tokens, D)``: what dropping a neuron costs, 0 where it adds nothing.
         share
-            s, 0..1: neurons to drop, relative to those that add nothing.
+            Neurons to drop, 0..1, relative to those that add nothing.
 
         Raises
         ------

@@ -79,7 +79,7 @@ def quality(
 def roc_auc(scores: NDArray, positive: NDArray[np.bool_]) -> float:
     """The chance that a positive has the larger score; ties count half.
 
-    By ranks (Mann-Whitney): ``(R - n (n + 1) / 2) / (n m)``, R the sum of the ranks of the n
+    By ranks (Mann-Whitney): ``(total - n (n + 1) / 2) / (n m)``, of the ranks of the n
     positives among all n + m scores, ties sharing their mean rank.
 
     Parameters
@@ -104,17 +104,17 @@ def roc_auc(scores: NDArray, positive: NDArray[np.bool_]) -> float:
 def share(d: int, D: int, rank: int, natural: float, dropped: float) -> float:
     """Multiplications of a skipping FFN relative to a dense one.
 
-    ``[r (d + D) + (1 - s nu) d D + 2 (1 - nu) d D] / (3 d D)``: the predictor, gate rows that are
-    predicted, up and down rows of survivors (as if no survivor were missed).
+    ``[r (d + D) + (1 - dropped * natural) d D + 2 (1 - natural) d D] / (3 d D)``: the predictor,
+    gate rows that are predicted, up and down rows of survivors (as if no survivor were missed).
 
     Parameters
     ----------
     d, D, rank
         Features, neurons, rank of the predictor (0: a predictor without multiplications).
     natural
-        nu: share of neurons that add nothing, 0..1.
+        Share of neurons that add nothing, 0..1.
     dropped
-        s: share of those that the predictor drops, 0..1; 0 is early exit without predictor.
+        Share of those that the predictor drops, 0..1; 0 is early exit without predictor.
 
     Raises
     ------

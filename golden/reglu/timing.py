@@ -2,7 +2,7 @@
 
 The rules are those that the docstring of :class:`nibbleforge.hw.reglu.ffn.RegluFFN` states. The
 order of requests depends on the neurons alone: results of rows are applied one by one in the order
-of the requests, and only when nothing can be asked for or F of them wait.
+of the requests, and only when nothing can be asked for or ``in_flight`` of them wait.
 """
 
 from collections import deque
@@ -104,7 +104,7 @@ class TokenRun:
     neurons
         What becomes of them.
     beats
-        Of x and y, and of a row of gate, up, down or A (X).
+        Of x and y, and of a row of gate, up, down or A.
     rank
         Of the predictor (r); not used without.
     begin
@@ -255,8 +255,8 @@ class _Counter:
 class _Decoder:
     """Neurons as the bitmap decoder finds them in words of the mask.
 
-    Extraction k is in cycle ``e[k] = max(e[k-1] + 1, c[k-1], taken + 1)``, c[k-1] the cycle in
-    which the one before was taken; it is seen in ``e[k] + 1``. A word is taken when it is offered,
+    Extraction i is in cycle ``e[i] = max(e[i-1] + 1, c[i-1], taken + 1)``, c[i-1] the cycle in
+    which the one before was taken; it is seen in ``e[i] + 1``. A word is taken when it is offered,
     but not before the final extraction of the one before. A word without neurons has one extraction
     that is taken when it is seen.
     """

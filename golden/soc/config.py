@@ -96,7 +96,7 @@ def family(port: Port) -> str:
 class Packing:
     """How beats of a port become bus words.
 
-    A beat of S bits takes ``words`` whole words, the least significant first; or, where
+    A beat takes ``words`` whole words, the least significant first; or, where
     it is at most half as wide as the bus, ``lanes`` beats share a word, each in ``bus / lanes``
     bits. Every block starts with a word of its own.
 

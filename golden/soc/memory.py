@@ -1,6 +1,6 @@
 """Rows in memory: what a core needs to fetch them, and how they lie there.
 
-Row r of a matrix is at ``base + r * stride``: its beats, each filled up to a beat of memory, and
+Row i of a matrix is at ``base + i * stride``: its beats, each filled up to a beat of memory, and
 then a beat with its word.
 """
 

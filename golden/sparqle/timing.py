@@ -1,14 +1,14 @@
 """Timing of the hybrid array: the recurrence of a tile, and counts for whole LLMs.
 
-The recurrence, all in cycles of a free-flowing run, for chunk c of a tile and row group p:
+The recurrence, all in cycles of a free-flowing run, for chunk i of a tile and row group j:
 
-* ``open = max(end of the chunk before, latest finish[c - B]) + 1``: first beat of the chunk's
-  weights; one feature a cycle.
-* ``start[p] = max(finish[c - 1, p] + 1, open + 2)``: first low half.
-* ``finish[c, p] = start[p] + length + popcount - 1``: low halves, then the high halves of the OR of
+* ``open = max(end of the chunk before, latest finish[i - weight_banks]) + 1``: first beat of the
+  chunk's weights; one feature a cycle.
+* ``start[j] = max(finish[i - 1, j] + 1, open + 2)``: first low half.
+* ``finish[i, j] = start[j] + length + popcount - 1``: low halves, then the high halves of the OR of
   the group's bitmaps.
-* ``e = max(max finish[last chunk], e of the tile before + R + 3)``: the tile ends; its row r leaves
-  in ``e + 4 + r``, and the next tile starts in ``e + 1``.
+* ``end = max(max finish[last chunk], end of the tile before + R + 3)``: the tile ends; its row i
+  leaves in ``end + 4 + i``, and the next tile starts in ``end + 1``.
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ class State:
     weights
         Cycle of the final beat of weights so far, ``(n,)``.
     latest
-        Latest finish of each of the last B chunks, oldest first, ``(B, n)``.
+        Latest finish of each of the last chunks, oldest first, ``(weight_banks, n)``.
     drained
         Earliest end of the next tile, ``(n,)``.
     """

@@ -94,18 +94,20 @@ class AndaArray(Unit[AndaConfig]):
     * Equation: per group ``acc = sum over planes of 2^(M-j) * sum_i bit_ij * (-1)^sign_i * w_i``,
       ``sum = sum + fl(acc) * 2^(E - 15 - (M - 1)) * d``; with minima, ``acc + 8 * acc_1`` for
       ``acc``, then ``sum = sum + fl(acc_1) * 2^(...) * minimum``; every operation rounded to FP32.
-    * Throughput: a group every ``max(M, p * max(S, add_latency), G / weight_beat)`` cycles (M + 1
-      if signs are serial), p the passes, S the processors that share a post-processor.
+    * Throughput: a group every ``max(M, passes * max(fp_share, add_latency), G / weight_beat)``
+      cycles (M + 1 for M if signs are serial); ``passes`` is 2 with minima, else 1.
     * Latency: a group's sum enters the post-processors in the cycle after its final plane, or up to
-      S - 1 later; ``convert_latency + multiply_latency + add_latency`` cycles on it is added.
+      ``fp_share - 1`` later; ``convert_latency + multiply_latency + add_latency`` cycles on it is
+      added.
     * Schedule: for group j of the run, ``load[j] = swap[j-1]`` first beat of its weights,
-      ``swap[j] = max(load[j] + G / weight_beat, final[j-1])``, ``first[j] = max(final[j-1],
-      swap[j]) + 1`` its first plane is worked off, ``final[j] = max(first[j] + beats - 1,
-      taken[j-1])`` its last one. Its pass enters from ``start = max(final[j] + 1, start of the pass
-      before + (S if the tile is new, else max(S, add_latency)))`` on, one processor of S a cycle;
-      a tile's final pass not before the rows of the tile before have left; ``taken[j]`` is the last
-      cycle of its final pass. Row r of a tile leaves in ``taken + latency + 1 + r``, as FP16 a
-      cycle later. A plane is taken when the one before is worked off, the run's first in cycle 0.
+      ``swap[j] = max(load[j] + G / weight_beat, final[j-1])``,
+      ``first[j] = max(final[j-1], swap[j]) + 1`` its first plane is worked off,
+      ``final[j] = max(first[j] + beats - 1, taken[j-1])`` its last one. Its pass enters from
+      ``start = max(final[j] + 1, start of the pass before + (fp_share if the tile is new, else
+      max(fp_share, add_latency)))`` on, one of ``fp_share`` processors a cycle; a tile's final pass
+      not before the rows of the tile before have left; ``taken[j]`` is the last cycle of its final
+      pass. Row i of a tile leaves in ``taken + latency + 1 + i``, as FP16 a cycle later. A plane is
+      taken when the one before is worked off, the run's first in cycle 0.
 
     Stalls while planes (with what they need) or weights are missing, while post-processors have not
     taken the group before, and at a tile's end while the tile before drains.
@@ -213,15 +215,17 @@ class AndaArray(Unit[AndaConfig]):
         """Work off a plane when there are weights and, for the last one, room for the sums."""
         open_tile = Signal()
         mantissa = Signal()
+        present = Signal(name="operands_present")
         m.d.comb += [
-            step.eq(operand.valid & active & ~(operand.last & busy)),
+            present.eq(operand.valid & active),
+            step.eq(present & ~(operand.last & busy)),
             mantissa.eq(step & ~operand.is_sign),
             self.events.bit_macs.eq(Mux(mantissa, self.config.bit_macs, 0)),
             self.events.planes.eq(mantissa),
             self.events.groups.eq(step & operand.last),
             self.events.stall_operands.eq(open_tile & ~operand.valid),
             self.events.stall_weights.eq(operand.valid & ~active),
-            self.events.stall_post.eq(operand.valid & active & operand.last & busy),
+            self.events.stall_post.eq(present & operand.last & busy),
         ]
         with m.If(step):
             m.d.sync += open_tile.eq(~(operand.last & operand.group.ends_tile))

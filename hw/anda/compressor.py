@@ -206,13 +206,13 @@ class AndaCompressor(Unit[CompressorConfig]):
     one. The group's final beat is not stored: it waits until planes, sign and exponents of the
     group before are gone, and goes to the aligners together with the stored ones.
 
-    * Throughput: ``max(B, M)`` cycles a group, with ``B = group/beat * lanes/lanes_per_beat`` input
-      beats; the next group is taken while planes leave.
+    * Throughput: ``max(beats, M)`` cycles a group of ``beats = group/beat * lanes/lanes_per_beat``
+      input beats; the next group is taken while planes leave.
     * Latency: a group whose final beat is taken in cycle t gives its sign word, its exponents and
       its first plane in cycle t + 1.
-    * Schedule: the final beat of group j is taken in ``t[j] = t[j-1] + max(B, M[j-1])``,
-      ``t[0] = B - 1``; its other beats from ``t[j-1] + 1`` on (``t[-1] = -1``), one a cycle; sign
-      word and exponents leave in ``t[j] + 1``, plane p in ``t[j] + 1 + p``.
+    * Schedule: the final beat of group j is taken in ``t[j] = t[j-1] + max(beats, M[j-1])``,
+      ``t[0] = beats - 1``; its other beats from ``t[j-1] + 1`` on (``t[-1] = -1``), one a cycle;
+      sign word and exponents leave in ``t[j] + 1``, plane p in ``t[j] + 1 + p``.
 
     Stalls at a group's final beat while the aligners are busy or its sign word or exponents cannot
     be given yet. ``stall_input`` counts cycles without a plane after the first beat of a group, as

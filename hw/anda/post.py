@@ -40,7 +40,7 @@ def stages_of(config: GroupArrayConfig) -> int:
 
 
 class PostProcessor(Part[GroupArrayConfig]):
-    """``sum = sum + fl(value) * 2^adjust * factor`` for S processors in turn, and their results.
+    """``sum = sum + fl(value) * 2^adjust * factor`` for processors in turn, and their results.
 
     ``start``, ``added`` and ``done`` tell whose value enters, meets its running sum, and is done;
     ``enable`` which of the stages between take one.
@@ -78,8 +78,9 @@ class PostProcessor(Part[GroupArrayConfig]):
         place(m, platform, "convert", convert)
         place(m, platform, "multiply", multiply)
         place(m, platform, "add", adder)
-        factor = _chosen(self.factors, FP32_BITS, self.start.position)
+        factor = Signal(FP32_BITS, name="start_factor")
         m.d.comb += [
+            factor.eq(_chosen(self.factors, FP32_BITS, self.start.position)),
             Cat(convert.enable, multiply.enable, adder.enable).eq(self.enable),
             convert.value.eq(self._value()),
             multiply.a.eq(self._scaled(m, convert.result)),
@@ -103,9 +104,15 @@ class PostProcessor(Part[GroupArrayConfig]):
         adjust = self._with_number(m, self.adjust, "adjust")
         scaled = Signal(data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1}))
         m.d.comb += scaled.as_value().eq(number)
-        exponent = number[23:31]
+        exponent = Signal(8)
+        adjusted = Signal.like(exponent, name="adjusted_exponent")
+        sign = adjust[-1].replicate(len(exponent) - ADJUST_BITS)
+        m.d.comb += [
+            exponent.eq(number[23:31]),
+            adjusted.eq(exponent + Cat(adjust, sign)),
+        ]
         with m.If(exponent != 0):
-            m.d.comb += scaled.exponent.eq(exponent + adjust.as_signed())
+            m.d.comb += scaled.exponent.eq(adjusted)
         return scaled.as_value()
 
     def _with_number(self, m: Module, value: Value, name: str) -> Value:
@@ -120,17 +127,21 @@ class PostProcessor(Part[GroupArrayConfig]):
         for i, kept in enumerate(sums):
             with m.If(done.valid & (done.position == i)):
                 m.d.sync += kept.eq(result)
-        total = Array(sums)[added.position] if len(sums) > 1 else sums[0]
+        total = Signal(FP32_BITS, name="running_sum")
+        m.d.comb += total.eq(Array(sums)[added.position] if len(sums) > 1 else sums[0])
         if config.fp_share <= config.add_latency:
-            total = Mux(done.valid & (done.position == added.position), result, total)
+            as_it_comes = done.valid & (done.position == added.position)
+            return Mux(added.from_zero, 0, Mux(as_it_comes, result, total))
         return Mux(added.from_zero, 0, total)
 
     def _hand_on(self, m: Module, result: Value) -> None:
         """Results of a tile, until they have left."""
         done = self.done
+        is_result = Signal()
+        m.d.comb += is_result.eq(done.valid & done.final)
         for i in range(self.config.fp_share):
             kept = Signal(FP32_BITS, name=f"result_{i}", reset_less=True)
-            with m.If(done.valid & done.final & (done.position == i)):
+            with m.If(is_result & (done.position == i)):
                 m.d.sync += kept.eq(result)
             with m.Elif(self.pull):
                 m.d.sync += kept.eq(self.below.word_select(i, FP32_BITS))
@@ -249,10 +260,13 @@ class PostSequence:
         self.drain = RowDrain(RowDrainConfig(rows=config.rows))
         place(m, platform, "drain", self.drain)
         self._start = Signal(product_layout(config), name="start")
-        self.busy = self._sequence(m, unit.events)
+        self.busy = Signal(name="post_busy")
+        m.d.comb += self.busy.eq(self._sequence(m, unit.events))
         before_sum = config.convert_latency + config.multiply_latency
         self._added = delayed(m, self._start, before_sum, "added")
         self._done = delayed(m, self._added, config.add_latency, "done")
+        self._pull = Signal(name="pull_row")
+        m.d.comb += self._pull.eq(self.drain.pull)
         self._in_use = stages_in_use(m, self._start.valid, stages_of(config), "in_use")
         m.d.comb += self.drain.load.eq(self._done.valid & self._done.final & self._done.last)
 
@@ -270,7 +284,7 @@ class PostSequence:
         ready = Signal()
         held = Signal()
         ends = Signal()
-        final = Signal()
+        final = Signal(name="ends_sums")
         last = Signal()
         m.d.comb += [
             ready.eq(full & (remaining == 0)),
@@ -309,7 +323,7 @@ class PostSequence:
             m.d.sync += draining.eq(0)
         return full & ~ends
 
-    def factors(self, m: Module, platform: object) -> Value:
+    def factors(self, m: Module, platform: object) -> Signal:
         """Scales, or minima, of all columns in FP32 for the group that is being taken."""
         factors = []
         for c in range(self.config.columns):
@@ -324,7 +338,9 @@ class PostSequence:
             chosen = Mux(self._start.minima, kept[1], kept[0]) if len(kept) > 1 else kept[0]
             m.d.comb += widen.value.eq(chosen)
             factors.append(widen.result)
-        return Cat(factors)
+        together = Signal(len(factors) * FP32_BITS, name="factors")
+        m.d.comb += together.eq(Cat(factors))
+        return together
 
     def serve(
         self, m: Module, row: Part, index: int, shift: ValueLike, factors: Value, below: Value
@@ -340,7 +356,7 @@ class PostSequence:
             row.start.eq(self._start),
             row.added.eq(self._added),
             row.done.eq(self._done),
-            row.pull.eq(self.drain.pull),
+            row.pull.eq(self._pull),
             row.below.eq(below),
         ]
         return row.results

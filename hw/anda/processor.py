@@ -74,11 +74,17 @@ class BitPlaneProcessors(Part[AndaConfig]):
         m = Module()
         control, bits = self.control, self.config.accumulator_bits
         add_up = self._carry_save if self.config.tree == "carry_save" else self._binary
-        for c, plane in enumerate(add_up(m)):
+        for c, plane_sum in enumerate(add_up(m)):
+            plane = Signal(plane_sum.shape(), name=f"plane_sum_{c}")
+            augend = Signal(signed(bits), name=f"augend_{c}")
             running = Signal(signed(bits), name=f"running_{c}", reset_less=True)
             total = Signal(signed(bits), name=f"total_{c}")
             value = Signal(signed(bits), name=f"value_{c}", reset_less=True)
-            m.d.comb += total.eq(Mux(control.first, 0, running << 1) + plane)
+            m.d.comb += [
+                plane.eq(plane_sum),
+                augend.eq(Mux(control.first, 0, Cat(Const(0, 1), running[:-1]))),
+                total.eq(augend + plane),
+            ]
             with m.If(control.step):
                 m.d.sync += running.eq(total)
             with m.If(control.load):

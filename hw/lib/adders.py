@@ -1,6 +1,6 @@
 """Sums of many small numbers: carry-save adders, and a tree of signed adders."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import add
 
@@ -15,13 +15,14 @@ def carry_save(
     Full adders take three bits of a weight to one of it and one of the next, all weights level
     after level (Wallace), until two rows are left for one adder a lane. The full adders of a weight
     and level, of all lanes, are one operation on vectors: the same gates, but short to write and
-    quick to simulate.
+    quick to simulate. In Verilog those of weight ``2^2`` on level 1 take ``a_l1_w2``, ``b_l1_w2``
+    and ``c_l1_w2`` to ``sum_l1_w2`` and ``carry_l1_w2``.
 
     Parameters
     ----------
     bits
-        Weight ``k`` to vectors of a multiple of ``lanes`` bits: bit ``i`` is lane ``i % lanes``'s
-        and counts ``2^k``.
+        Exponent ``j`` to vectors of a multiple of ``lanes`` bits: bit ``i`` is lane ``i % lanes``'s
+        and counts ``2^j``.
     width
         Bits of a sum; heavier ones fall off.
     """
@@ -32,7 +33,7 @@ def carry_save(
         for k, row in rows.items():
             third = len(row) // (3 * lanes) * lanes
             if third:
-                total, carry = _full_adders(m, row, third, f"{level}_{k}")
+                total, carry = _full_adders(m, row, third, f"l{level}_w{k}")
                 after[k].append(total)
                 if k + 1 < width:
                     after[k + 1].append(carry)
@@ -69,9 +70,19 @@ def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, V
     return total, carry
 
 
-def binary_tree(values: list[Value]) -> Value:
-    """Sum of signed numbers by pairs, as wide as it needs to be."""
+def binary_tree(
+    values: list[Value], named: Callable[[Value, int, int], Value] | None = None
+) -> Value:
+    """Sum of signed numbers by pairs, as wide as it needs to be.
+
+    ``named`` makes a net with a name of a partial sum; it is also told of how many numbers that is
+    the sum, and its place among those of as many.
+    """
+    size = 1
     while len(values) > 1:
+        size *= 2
         pairs = [reduce(add, values[i : i + 2]) for i in range(0, len(values), 2)]
+        if named is not None and len(pairs) > 1:
+            pairs = [named(total, size, i) for i, total in enumerate(pairs)]
         values = pairs
     return values[0]

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from amaranth import hdl
@@ -13,6 +14,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.design import Design
 from ...golden.contract.events import Event
 from ...golden.contract.ports import Field, Port
+from .codes import Codes
 
 C = TypeVar("C", bound=Config)
 
@@ -43,6 +45,9 @@ class Part(wiring.Component, Generic[C]):
     signature
         Members of the interface, as for :class:`amaranth.lib.wiring.Component`.
     """
+
+    codes: Codes = MappingProxyType({})
+    """What numbers stand for in nets of these names, and in those whose names end in them."""
 
     def __init__(self, config: C, signature: Mapping[str, object]):
         self.config = config

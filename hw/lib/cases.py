@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .verilog_module import STEP, Assign, Module, Process
 
-LABEL = re.compile(r" *(?:\d+'[\w?', ]+|default):")
+LABEL = re.compile(r" *(?:\d+'[\w?', ]+|\w+(?:, \w+)*):")
 """A line that is a label."""
 CASE = re.compile(r" *casez \((.*)\)")
 """The first line of a case."""

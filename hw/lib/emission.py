@@ -16,6 +16,7 @@ from typing import Any
 
 from amaranth import hdl
 from amaranth.back import rtlil
+from amaranth.hdl._dsl import FSM  # nowhere public
 from amaranth.hdl._ir import PortDirection  # what rtlil.convert() takes; nowhere public
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib.wiring import Flow, In, Out
@@ -23,6 +24,7 @@ from amaranth.lib.wiring import Flow, In, Out
 from ...golden.contract.config import Config
 from ...golden.contract.errors import ToolError, UserError
 from .base import Part
+from .codes import Codes
 from .memories import BUFFER_ATTRIBUTES
 from .readable import Description, readable
 from .verilog_module import renamed
@@ -87,7 +89,8 @@ class Emitter:
             fragment = hdl.Fragment.get(part, self)
             _empty_buffers(fragment)
             text = rtlil.convert(fragment, name=name, platform=self, ports=ports, emit_src=False)
-            description = Description(part.summary, ["clk", "rst", *ports])
+            states = _states(fragment)
+            description = Description(part.summary, ["clk", "rst", *ports], states, part.codes)
             text, buffers = _buffers(text)
             self.modules[part.key] = Converted(name, text, description, pins, buffers)
         return self.modules[part.key]
@@ -142,6 +145,12 @@ def place(
         m.d.comb += [getattr(part, port).eq(value) for port, value in inputs.items()]
         return
     m.submodules[name] = platform.instance(part, name, inputs, domain)
+
+
+def _states(fragment: hdl.Fragment) -> Codes:
+    """State registers of a module, with the names of their states."""
+    machines = (found for found in fragment.generated.values() if isinstance(found, FSM))
+    return {machine.state.name: dict(machine.decoding) for machine in machines}
 
 
 def _pins(part: Part) -> tuple[Pin, ...]:

@@ -15,7 +15,7 @@ from .verilog_module import NAME, SLICE, STEP, Assign, Module, Process, part_of
 
 _LONGEST = 72  # characters of an expression that moves into another
 _FEW = 3  # bits whose reduction is written with an operator between them
-_LONGEST_CHAIN = 500  # of a choice that moves to the end of another: each has lines of its own
+_LONGEST_CHAIN = 1000  # of what goes on as it began: choices, operands of the same operator
 
 _ATOM = r"\d+'s?[bdh]\w+|[A-Za-z_]\w*(?:\[\d+(?::\d+)?\])?"
 _GROUP = r"\{ [^{}]* \}"
@@ -114,6 +114,7 @@ class Expressions:
         self.moved: set[str] = set()
         self.limit: int | None = None  # width of the target, where it takes low bits only
         self.last = ""  # the last alternative of a choice
+        self.chained: set[str] = set()  # operands that their operator joins as well
 
     def _inverts(self, value: str, reads: Mapping[str, int], results: Mapping[str, str]) -> bool:
         """Whether it is the inverse of a net that stays: as short as a name for it would be."""
@@ -235,7 +236,8 @@ class Expressions:
         ):
             return whole
         if text in self.values:
-            chained = text == self.last and _TERNARY.fullmatch(self.values[text])
+            chained = text in self.chained
+            chained |= text == self.last and bool(_TERNARY.fullmatch(self.values[text]))
             longest = _LONGEST_CHAIN if chained else _LONGEST
             found = self._expression(self.values[text], width)
             if found is not None and not found.signed and len(found.text) <= longest:
@@ -368,6 +370,8 @@ class Expressions:
 
     def _ternary(self, condition: str, one: str, other: str, bits: int) -> Expression | None:
         if bits == 1 and self._plain(condition) == self._plain(one) == self._plain(other) == 1:
+            if (one, other) == ("1'h1", "1'h0"):
+                return self._operand(condition, 1)
             if other == "1'h0":
                 return self._binary(condition, "&", one, 1)
             if one == "1'h1":
@@ -389,6 +393,7 @@ class Expressions:
 
     def _binary(self, one: str, operator: str, other: str, bits: int) -> Expression | None:
         if operator in _BITWISE:
+            self._chain(operator, one, other)
             operands = self._context(self._unsigned([one, other]), bits)
         elif operator in _COMPARISONS:
             operands = self._context([one, other], None)
@@ -422,6 +427,16 @@ class Expressions:
             low=_low(operands),
             operator=operator,
         )
+
+    def _chain(self, operator: str, *operands: str) -> None:
+        """Note which operands go on with the same operator: a row of them is read term by term."""
+        for operand in operands if operator in _ASSOCIATIVE else ():
+            extended = _EXTENDED.fullmatch(operand) if operand[0] == "{" else None
+            name = extended[1] if extended else operand
+            value = self.values.get(name, "")
+            match = _BINARY.fullmatch(value) if f" {operator} " in value else None
+            if match is not None and match[2] == operator:
+                self.chained.add(name)
 
     def _unary(self, operator: str, one: str, bits: int) -> Expression | None:
         if operator in "~-":

@@ -1,9 +1,10 @@
 """Memories that may be as short as a configuration wants them."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from amaranth.hdl import Module
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort, WritePort
 
 
 def address_bits(words: int) -> int:
@@ -23,6 +24,16 @@ def buffer_of(m: Module, name: str, width: int, words: int, init: Sequence[int] 
     memory = Memory(shape=width, depth=max(2, words), init=init, attrs=BUFFER_ATTRIBUTES)
     m.submodules[name] = memory
     return memory
+
+
+P = TypeVar("P", ReadPort, WritePort)
+
+
+def named(port: P, name: str) -> P:
+    """A port of a memory whose signals go by a name of their own, as one of several."""
+    for pin in ("en", "addr", "data"):
+        getattr(port, pin).name = f"{name}_{pin}"
+    return port
 
 
 def memory_of(m: Module, name: str, width: int, words: int) -> Memory:

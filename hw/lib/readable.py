@@ -6,15 +6,17 @@ its next value and its update. Here
 * a field of a record goes by its name, and a record is put together from its fields;
 * a register is described where its next value is computed, with those that change as it does;
 * what has no name and is used once moves to where it is used;
+* states of a state machine, and codes, go by their names;
 * values come in the order in which they depend on each other, then registers, then instances.
 """
 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .cases import simplify
+from .codes import Codes, name_codes
 from .expressions import Expressions
 from .processes import join_registers, merge_registers, shorten, to_expressions, wake
 from .verilog_module import (
@@ -34,10 +36,12 @@ from .verilog_module import (
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a module: a line about it, and its ports in order."""
+    """What is known of a module: a line about it, its ports in order, what numbers stand for."""
 
     summary: str
     ports: Sequence[str]
+    states: Codes = field(default_factory=dict)
+    codes: Codes = field(default_factory=dict)
 
 
 def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
@@ -51,6 +55,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
     }
     for name, description in descriptions.items():
         module = modules[name]
+        _cut_targets(module, outputs)
         _name_fields(module, outputs)
         _name_ports(module)
         _name_outputs(module, outputs)
@@ -64,6 +69,7 @@ def readable(verilog: str, descriptions: Mapping[str, Description]) -> str:
         merge_registers(module)
         module.statements = _ordered(module.statements)
         _order_nets(module, description.ports)
+        name_codes(module, description.states, description.codes)
         for statement in module.statements:
             if isinstance(statement, Process):
                 shorten(statement)
@@ -89,6 +95,25 @@ def _order_nets(module: Module, ports: Sequence[str]) -> None:
     module.nets = dict(
         sorted(module.nets.items(), key=lambda item: rank.get(item[0], last + item[1].anonymous))
     )
+
+
+def _cut_targets(module: Module, outputs: Mapping[str, set[str]]) -> None:
+    """Assign what is read of a result, not its upper bits, where these alone have no name."""
+    wide = [
+        (statement, match)
+        for statement in module.statements
+        if isinstance(statement, Assign)
+        and (match := _WIDE.fullmatch(statement.target))
+        and _UNSIGNED_SUM.fullmatch(statement.value)
+    ]
+    reads = set(module.reads(outputs)) if wide else set()
+    for statement, match in wide:
+        if match[1] not in reads:
+            statement.target = match[2]
+
+
+_WIDE = re.compile(r"\{ (_\d+_)\[\d+(?::\d+)?\], (\w+) \}")
+_UNSIGNED_SUM = re.compile(r"[^$?]* [+*-] [^$?]*")
 
 
 # --- fields of records ------------------------------------------------------------------------
@@ -278,12 +303,15 @@ def _name_parts(module: Module, outputs: Mapping[str, set[str]]) -> None:
 
     No vector comes to depend on itself by that: tools would take it for a loop.
     """
+    instances = tuple(f"{s.name}_" for s in module.statements if isinstance(s, Instance))
+    own_last = sorted(
+        (statement for statement in module.statements if isinstance(statement, Assign)),
+        key=lambda s: not s.target.startswith(instances),
+    )
     vectors = {
         statement.target: statement
-        for statement in module.statements
-        if isinstance(statement, Assign)
-        and _VECTOR.fullmatch(statement.value)
-        and _has_name(module, statement.target)
+        for statement in own_last
+        if _VECTOR.fullmatch(statement.value) and _has_name(module, statement.target)
     }
     if not vectors:
         return

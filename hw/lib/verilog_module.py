@@ -6,7 +6,7 @@ it matters (``$signed``), so that declarations need not.
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 WIDTH = 100
@@ -25,7 +25,8 @@ _DECLARATION = re.compile(
 )
 _DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
-_INSTANCE = re.compile(r"^  \w+ (\w+) \($", re.MULTILINE)
+_INSTANCE = re.compile(r"^  (\w+) (\w+) \($", re.MULTILINE)
+_OUTPUT = re.compile(r"^  output (?:signed )?(?:\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 _DOUBLE = re.compile(r"(?<![\w.\\])\w+?__\w+")
 _KICK = re.compile(
     r"^  reg \\\$auto\$\S+  = 0;\n|^    if \(\\\$auto\$\S+ \) begin end\n", re.MULTILINE
@@ -119,6 +120,7 @@ class Module:
     name: str
     nets: dict[str, Net] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
+    constants: dict[str, tuple[int, int]] = field(default_factory=dict)  # widths and values
 
     @property
     def ports(self) -> list[Net]:
@@ -210,10 +212,13 @@ def _rewrite_step(line: str, reading: Callable[[str], str]) -> str:
 
 def read(verilog: str) -> list[Module]:
     """Modules of a text that Yosys wrote."""
-    return [_read_module(name, body) for name, body in _MODULE.findall(verilog)]
+    modules = _MODULE.findall(verilog)
+    outputs = {name: _OUTPUT.findall(body) for name, body in modules}
+    return [_read_module(name, body, outputs) for name, body in modules]
 
 
-def _read_module(name: str, body: str) -> Module:
+def _read_module(name: str, body: str, outputs: Mapping[str, Collection[str]]) -> Module:
+    """A module; ``outputs`` are those of every module."""
     module = Module(name)
     body = _plain_names(_KICK.sub("", body))
     for line in body.splitlines():
@@ -224,7 +229,7 @@ def _read_module(name: str, body: str) -> Module:
             declared.register |= kind == "reg"
             declared.words = words or declared.words
             declared.init = init or declared.init
-    lines = iter(_without_aliases(module, body).splitlines())
+    lines = iter(_without_aliases(module, body, outputs).splitlines())
     for line in lines:
         if line.startswith("  assign "):
             target, _, value = line[len("  assign ") : -1].partition(" = ")
@@ -277,13 +282,23 @@ def _plain_names(body: str) -> str:
     return _ESCAPED.sub(replaced, body)
 
 
-def _without_aliases(module: Module, body: str) -> str:
-    """One name for nets that are equal: a port's, else one of its own, else one of an instance."""
+def _without_aliases(module: Module, body: str, outputs: Mapping[str, Collection[str]]) -> str:
+    """One name for nets that are equal: a port's, else one of its own, else one of an instance.
+
+    Of several instances it is that of the one that drives the net; ``outputs`` are those of every
+    module.
+    """
     best: dict[str, str] = {}
-    instances = tuple(f"{name}_" for name in _INSTANCE.findall(body))
+    instances = [(kind, f"{name}_") for kind, name in _INSTANCE.findall(body)]
+    prefixes = tuple(prefix for _, prefix in instances)
+    driven = {f"{prefix}{pin}" for kind, prefix in instances for pin in outputs[kind]}
 
     def rank(net: Net) -> int:
-        return 3 if net.anonymous else 0 if net.direction else 1 + net.name.startswith(instances)
+        if net.direction:
+            return 0
+        if net.anonymous:
+            return 4
+        return 2 if net.name in driven else 1 + 2 * net.name.startswith(prefixes)
 
     def root(name: str) -> str:
         while name in best:
@@ -313,6 +328,8 @@ def write(module: Module, comment: str) -> str:
     lines = [f"// {line}" for line in textwrap.wrap(comment, WIDTH - 3)]
     ports = ",\n".join(f"  {net.declaration()}" for net in module.ports)
     lines.append(f"module {module.name} (\n{ports}\n);")
+    for name, (width, value) in module.constants.items():
+        lines.append(f"  localparam [{width - 1}:0] {name} = {width}'h{value:x};")
     lines += [f"  {net.declaration()};" for net in module.nets.values() if not net.direction]
     for statement in module.statements:
         lines += lines_of(statement)

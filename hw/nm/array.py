@@ -17,31 +17,32 @@ class NMArray(Unit[NMConfig]):
     """R x C systolic array on N:M-sparse weights: ``y = x @ w.T`` for R tokens and C outputs.
 
     Weights come packed as they are stored: ``w`` brings a byte of each of C packed rows a beat, and
-    with the first one N, any of 1..M. ``x`` brings the blocks of M activations of R tokens, one
-    block a beat, ``last`` on the final one of a weight group, ``end`` on the final one of the
-    packed rows, after which the rest of their byte is dropped. With L lanes a beat has L blocks;
-    the blocks of a weight group go to the lanes in turn, those that are missing in its final beat
-    being 0, and each lane has a packed row of its own. ``y`` gives the sums of a weight
-    group, D rows of C a beat, row 0 first, all of them with ``error`` if a block of the group, or
-    the N of its packed rows, was no legal one.
+    with the first one ``n``, any of 1..``m``. ``x`` brings the blocks of ``m`` activations of R
+    tokens, one block a beat, ``last`` on the final one of a weight group, ``end`` on the final one
+    of the packed rows, after which the rest of their byte is dropped. With L lanes a beat has L
+    blocks; the blocks of a weight group go to the lanes in turn, those that are missing in its
+    final beat being 0, and each lane has a packed row of its own. ``y`` gives the sums of a weight
+    group, ``dequant_rows`` rows of C a beat, row 0 first, all of them with ``error`` if a block of
+    the group, or the ``n`` of its packed rows, was no legal one.
 
-    A block is unpacked to N slots, a value and its index in each; those of all lanes together are
-    called a slot, too. Slots flow south from the
-    northern edge and blocks of activations east from the western one, a register every P elements;
-    an element selects an activation a lane by the slot's index, multiplies, adds up. Token R - 1 is
-    in the northernmost row, token 0 in the southernmost. Sums go to result registers and leave
-    through the southern edge while the next group accumulates.
+    A block is unpacked to ``n`` slots, a value and its index in each; those of all lanes together
+    are called a slot, too. Slots flow south from the northern edge and blocks of activations east
+    from the western one, a register every ``span`` elements; an element selects an activation a
+    lane by the slot's index, multiplies, adds up. Token R - 1 is in the northernmost row, token 0
+    in the southernmost. Sums go to result registers and leave through the southern edge while the
+    next group accumulates.
 
-    * Throughput: N cycles a beat of blocks; weight groups follow each other without a bubble as
-      long as they have at least R / D slots.
-    * Latency: a slot issued in cycle t is multiplied in cell (i, j) of P x P elements in cycle
-      t + 1 + i + j.
-    * Schedule: the bits of beat b, S for each lane, are pulled, a byte a cycle, from ``taken[b-1]``
-      on (0 for the first), a beat of ``w`` being taken where what is left of the byte before does
-      not suffice. ``taken[b] = max(taken[b-1] + ceil(S/8), issue of the slot before)`` takes the
-      activations; its slots issue from ``taken[b] + 1`` on, one a cycle, but the final one of a
-      weight group not before ``R / dequant_rows`` cycles after that of the group before. A group
-      whose final slot issues in cycle f leaves from ``f + (R + C) / span`` on, a beat a cycle.
+    * Throughput: ``n`` cycles a beat of blocks; weight groups follow each other without a bubble as
+      long as they have at least ``R / dequant_rows`` slots.
+    * Latency: a slot issued in cycle t is multiplied in cell (i, j) of ``span`` x ``span`` elements
+      in cycle t + 1 + i + j.
+    * Schedule: the ``bits`` of beat b, so many for each lane, are pulled, a byte a cycle, from
+      ``taken[b-1]`` on (0 for the first), a beat of ``w`` being taken where what is left of the
+      byte before does not suffice. ``taken[b] = max(taken[b-1] + ceil(bits/8), issue of the slot
+      before)`` takes the activations; its slots issue from ``taken[b] + 1`` on, one a cycle, but
+      the final one of a weight group not before ``R / dequant_rows`` cycles after that of the group
+      before. A group whose final slot issues in cycle f leaves from ``f + (R + C) / span`` on, a
+      beat a cycle.
 
     Stalls while bits or activations are missing, at a group's end while the sums before have not
     left the result registers, and while the consumer is not ready: then the array stands still.

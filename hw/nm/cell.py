@@ -32,7 +32,7 @@ def tree_of(config: NMConfig) -> TreeConfig:
 
 
 class SelectedProducts(CarrySaveProducts[NMConfig]):
-    """Sums of the products of what the slots of L lanes select, for each of P columns.
+    """Sums of the products of what the slots of L lanes select, for each of ``span`` columns.
 
     ``selects`` has a vector for each place of a block, with a bit for each lane and column.
     """
@@ -117,7 +117,8 @@ class NMCell(Part[NMConfig]):
     """``span`` x ``span`` processing elements between pipeline registers.
 
     Blocks of activations come from the west, slots and what goes along with them from the north;
-    both go on a cycle later. Results move south, D rows a ``shift``. Without ``move`` all hold.
+    both go on a cycle later. Results move south, ``dequant_rows`` rows a ``shift``. Without
+    ``move`` all hold.
     """
 
     def __init__(self, config: NMConfig):

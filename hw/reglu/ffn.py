@@ -9,7 +9,7 @@ from ..lib.emission import place
 from ..lib.memories import address_bits
 from ..lib.streams import payload_registers
 from .predictor import NeuronCounter, NeuronPredictor
-from .requests import Requester, token_layout
+from .requests import MATRIX_CODES, Requester, token_layout
 from .rows import RowEngine
 from .sums import OutputSums
 from .values import NeuronValues, factor_layout
@@ -37,13 +37,14 @@ class RegluFFN(Unit[RegluConfig]):
       on. In the first cycle q in which the mask is decoded to its end, every result is applied
       and no neuron waits, all is done: y is there from q + 2 on, a beat a cycle, and the next
       token's x is taken from the cycle after y's last beat on.
-    * Requests: one action a cycle, A in a + 1, B next. Then in every cycle: if F rows of gate, up
-      and down are asked for whose results have not been applied, or none can be asked for, the
-      oldest result is applied as soon as it is there. Otherwise the next predicted neuron's gate is
-      asked for (its index awaited) if fewer than S neurons are between their gate's request and
-      their up's; otherwise the down of the neuron that has waited for it longest; otherwise the up
-      of the neuron that has. A request made in cycle c is offered from c + 1 on; the next one can
-      be made in the cycle in which it is accepted. So the order of requests depends on data alone.
+    * Requests: one action a cycle, A in a + 1, B next. Then in every cycle: if ``in_flight`` rows
+      of gate, up and down are asked for whose results have not been applied, or none can be asked
+      for, the oldest result is applied as soon as it is there. Otherwise the next predicted
+      neuron's gate is asked for (its index awaited) if fewer than ``survivors`` neurons are between
+      their gate's request and their up's; otherwise the down of the neuron that has waited for it
+      longest; otherwise the up of the neuron that has. A request made in cycle c is offered from c
+      + 1 on; the next one can be made in the cycle in which it is accepted. So the order of
+      requests depends on data alone.
 
     Stalls while rows are missing, between A and B until z8 is there, with ``d <= L`` a cycle
     between rows of down, and while consumers of requests or outputs are not ready. A row that is
@@ -55,6 +56,8 @@ class RegluFFN(Unit[RegluConfig]):
     config
         See :class:`nibbleforge.golden.reglu.config.RegluConfig`.
     """
+
+    codes = MATRIX_CODES
 
     def __init__(self, config: RegluConfig):
         super().__init__(config, REGLU_FFN)

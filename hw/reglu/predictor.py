@@ -107,7 +107,9 @@ class NeuronPredictor(Part[RegluConfig]):
         number = Signal(address_bits(self.config.mask_words))
         ended = Signal()
         pairs = decoder.pairs
+        pair_taken = Signal()
         m.d.comb += [
+            pair_taken.eq(pairs.valid & pairs.ready),
             decoder.bitmap.valid.eq(words.valid),
             Cat(decoder.bitmap.payload.mask.as_value(), decoder.bitmap.payload.last).eq(words.head),
             words.pop.eq(words.valid & decoder.bitmap.ready),
@@ -116,7 +118,7 @@ class NeuronPredictor(Part[RegluConfig]):
             self.candidate.ended.eq(ended),
             pairs.ready.eq(self.take | ~pairs.payload.count),
         ]
-        with m.If(pairs.valid & pairs.ready):
+        with m.If(pair_taken):
             m.d.sync += [number.eq(number + pairs.payload.group_last), ended.eq(pairs.payload.last)]
         with m.If(self.start):
             m.d.sync += [number.eq(0), ended.eq(0)]

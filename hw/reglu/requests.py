@@ -12,6 +12,9 @@ from ..lib.base import Part, payload_layout
 from ..lib.queues import Records
 from ..lib.streams import payload_registers
 
+MATRIX_CODES = {"matrix": {int(matrix): f"MATRIX_{matrix.name}" for matrix in Matrix}}
+"""Names of what numbers of matrices stand for, in Verilog."""
+
 G16_BITS = 15
 """Bits of g16 of a neuron that survives its gate: it is not negative."""
 
@@ -52,6 +55,8 @@ class Requester(Part[RegluConfig]):
     with their strobes and wait to be applied.
     """
 
+    codes = MATRIX_CODES
+
     def __init__(self, config: RegluConfig):
         request = port_of(ports(config), "request")
         super().__init__(
@@ -81,6 +86,7 @@ class Requester(Part[RegluConfig]):
         survivors = Records(m, platform, "survivors", self._neuron(G16_BITS), config.survivors)
         hidden = Records(m, platform, "hidden", self._neuron(OPERAND_BITS), config.in_flight)
         ask = Signal()
+        ask_other = Signal()  # for up or down
         row = Signal(row_layout(config))
         apply = Signal()
         results = _Results(m, platform, self, ask, row, apply)
@@ -95,8 +101,9 @@ class Requester(Part[RegluConfig]):
             apply.eq(rows & (results.full | ~eligible)),
             ask.eq(rows & eligible & ~results.full & free & (~want_gate | self.candidate.valid)),
             self.take.eq(ask & want_gate),
-            hidden.pop.eq(ask & ~want_gate & hidden.valid),
-            survivors.pop.eq(ask & ~want_gate & ~hidden.valid),
+            ask_other.eq(ask & ~want_gate),
+            hidden.pop.eq(ask_other & hidden.valid),
+            survivors.pop.eq(ask_other & ~hidden.valid),
             self.quiet.eq(rows & ~eligible & self.candidate.ended & results.none),
         ]
         with m.If(self.quiet):

@@ -1,6 +1,6 @@
 """Rows of the neuron-skipping FFN: which one comes next, and its products and their sum."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,7 @@ from ..lib.adders import binary_tree
 from ..lib.base import Part, payload_layout
 from ..lib.delays import delayed
 from ..lib.memories import address_bits, memory_of
-from .requests import G16_BITS, row_layout, token_layout
+from .requests import G16_BITS, MATRIX_CODES, row_layout, token_layout
 
 PRODUCT_BITS = 2 * OPERAND_BITS
 TREE_FAN_IN = 8  # three levels of adders
@@ -49,6 +49,8 @@ class RowEngine(Part[RegluConfig]):
     t + T + 3, with ``tag`` and ``operand``. Of a beat of down ``down`` tells in t + 1, when
     ``address`` is the word of y that it adds to; ``products`` are there in t + 2.
     """
+
+    codes = MATRIX_CODES
 
     def __init__(self, config: RegluConfig):
         rows = port_of(ports(config), "rows")
@@ -117,6 +119,7 @@ class RowEngine(Part[RegluConfig]):
         last = Signal.like(word)
         row = Signal.like(rows.payload.row, name="expected_row")
         apart = Signal()
+        wrong_row = Signal()
         m.d.comb += [
             apart.eq((awaited.matrix != Matrix.DOWN) | ~self.down | (self.x_last != 0)),
             tag.matrix.eq(Mux(burst.any, Mux(burst.a, Matrix.A, Matrix.B), awaited.matrix)),
@@ -131,14 +134,8 @@ class RowEngine(Part[RegluConfig]):
             self.row.eq(tag.valid & tag.final),
             self.received.eq(self.row & ~burst.any),
             self.down_done.eq(self.row & (tag.matrix == Matrix.DOWN)),
-            self.wrong.eq(
-                tag.valid
-                & (
-                    (rows.payload.matrix != tag.matrix)
-                    | (rows.payload.row != row)
-                    | (rows.payload.last != tag.final)
-                )
-            ),
+            wrong_row.eq((rows.payload.matrix != tag.matrix) | (rows.payload.row != row)),
+            self.wrong.eq(tag.valid & (wrong_row | (rows.payload.last != tag.final))),
         ]
         with m.If(tag.valid):
             m.d.sync += word.eq(Mux(tag.final, 0, word + 1))
@@ -172,7 +169,9 @@ class RowEngine(Part[RegluConfig]):
             value, factor = (
                 v.word_select(lane, OPERAND_BITS).as_signed() for v in (values, factors)
             )
-            m.d.sync += products.word_select(lane, PRODUCT_BITS).eq(value * factor)
+            product = Signal(signed(PRODUCT_BITS), name=f"product_{lane}")
+            m.d.comb += product.eq(value * factor)
+            m.d.sync += products.word_select(lane, PRODUCT_BITS).eq(product)
         m.d.comb += self.products.eq(products)
 
     def _sum(self, m: Module, tag: data.View) -> None:
@@ -181,15 +180,42 @@ class RowEngine(Part[RegluConfig]):
         terms = [self.products.word_select(lane, PRODUCT_BITS).as_signed() for lane in lanes]
         for stage in stages:
             sums: list[Signal] = []
+            each = TREE_FAN_IN**stage  # lanes of a term
+            of = min(TREE_FAN_IN * each, len(lanes))
             for i in range(0, len(terms), TREE_FAN_IN):
-                total = binary_tree(terms[i : i + TREE_FAN_IN])
-                sums.append(Signal(total.shape(), name=f"sum_{stage}_{len(sums)}", reset_less=True))
+                total = binary_tree(terms[i : i + TREE_FAN_IN], _Named(m, each, i))
+                name = f"sum_of_{of}_{len(sums)}"
+                sums.append(Signal(total.shape(), name=name, reset_less=True))
                 m.d.sync += sums[-1].eq(total)
             terms = sums
         dot = Signal(self.dot.shape(), name="accumulator", reset_less=True)
         with m.If(tag.valid):
             m.d.sync += dot.eq(Mux(tag.first, 0, dot) + terms[0])
         m.d.comb += self.dot.eq(dot)
+
+
+class _Named:
+    """Gives partial sums of the tree names, by how many lanes they sum and which ones.
+
+    Parameters
+    ----------
+    m
+        The module.
+    each
+        Lanes of a term.
+    first
+        The first term.
+    """
+
+    def __init__(self, m: Module, each: int, first: int):
+        self.m, self.each, self.first = m, each, first
+
+    def __call__(self, total: Value, terms: int, place: int) -> Signal:
+        """A sum of so many terms, and its place among those."""
+        name = f"sum_of_{terms * self.each}_{self.first // terms + place}"
+        partial = Signal(total.shape(), name=name)
+        self.m.d.comb += partial.eq(total)
+        return partial
 
 
 class _Burst:
@@ -203,13 +229,17 @@ class _Burst:
         self.asked = Signal(name="burst_asked")
         self.last = Signal(name="burst_last")
         self.row = Signal(engine.config.row_bits, name="burst_row")
+        self.row_taken = Signal(name="burst_row_taken")
         if not engine.config.predictor:
             return
         token, asked = engine.token, engine.asked
+        final = Signal(engine.config.count_bits + 1, name="burst_final_row")
         m.d.comb += [
+            final.eq(Mux(self.a, token.rank, token.neurons) - 1),
+            self.row_taken.eq(engine.row & self.any),
             self.any.eq(self.a | self.b),
             self.asked.eq(Mux(self.a, asked[0], asked[1] & engine.z.ready)),
-            self.last.eq(self.row == Mux(self.a, token.rank, token.neurons) - 1),
+            self.last.eq(self.row == final),
         ]
 
     def follow(self, m: Module) -> None:
@@ -217,7 +247,7 @@ class _Burst:
         engine = self.engine
         if not engine.config.predictor:
             return
-        with m.If(engine.row & self.any):
+        with m.If(self.row_taken):
             m.d.sync += self.row.eq(Mux(self.last, 0, self.row + 1))
             with m.If(self.last):
                 m.d.sync += [self.a.eq(0), self.b.eq(self.a)]

@@ -1,6 +1,6 @@
 """Output sums of the neuron-skipping FFN: the y memory, and how it leaves."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
@@ -53,7 +53,11 @@ class OutputSums(Part[RegluConfig]):
         for lane in range(config.lanes):
             total = read.data.word_select(lane, config.y_bits).as_signed()
             product = self.products.word_select(lane, PRODUCT_BITS).as_signed()
-            m.d.comb += sums.word_select(lane, config.y_bits).eq(total + product)
+            new_sum = Signal(signed(config.y_bits), name=f"sum_{lane}")
+            m.d.comb += [
+                new_sum.eq(total + product),
+                sums.word_select(lane, config.y_bits).eq(new_sum),
+            ]
         m.d.comb += [
             read.en.eq(free),
             read.addr.eq(Mux(draining, next_word, self.address)),

@@ -9,7 +9,7 @@ from ...golden.reglu.ffn import INT8_LIMIT
 from ...golden.reglu.format import MULT_BITS
 from ..lib.base import Part
 from ..lib.delays import delayed
-from .requests import G16_BITS, result_layout
+from .requests import G16_BITS, MATRIX_CODES, result_layout
 from .rows import operand_layout, tag_layout
 
 FIXED_BITS = 16  # of g16 and u16
@@ -48,6 +48,8 @@ class NeuronValues(Part[RegluConfig]):
     later h.
     """
 
+    codes = MATRIX_CODES
+
     def __init__(self, config: RegluConfig):
         super().__init__(
             config,
@@ -84,7 +86,7 @@ class NeuronValues(Part[RegluConfig]):
         m.d.comb += [
             self.z_done.eq(row.z),
             self.z_end.eq(row.end),
-            self.z.eq(_clip(fixed, -INT8_LIMIT - 1, INT8_LIMIT)),
+            self.z.eq(_clip(m, fixed, -INT8_LIMIT - 1, INT8_LIMIT, "z_clipped")),
             self.gate_done.eq(row.gate),
             self.gate.alive.eq(row.positive),
             self.gate.value.eq(fixed),
@@ -117,7 +119,7 @@ class NeuronValues(Part[RegluConfig]):
         m.d.sync += [
             pair.eq(u16 * g16),
             product.eq(pair * self.to_h.mult),
-            h.eq(_clip(hidden, -INT8_LIMIT, INT8_LIMIT)),
+            h.eq(_clip(m, hidden, -INT8_LIMIT, INT8_LIMIT, "h_clipped")),
         ]
         m.d.comb += self.up.value.eq(h)
 
@@ -127,6 +129,8 @@ def _row_layout() -> data.StructLayout:
     return data.StructLayout(dict.fromkeys(("z", "gate", "up", "end", "positive"), 1))
 
 
-def _clip(value: Value, least: int, most: int) -> Value:
+def _clip(m: Module, value: Value, least: int, most: int, name: str) -> Signal:
     """A signed number within limits."""
-    return Mux(value < least, least, Mux(value > most, most, value))
+    clipped = Signal(value.shape(), name=name)
+    m.d.comb += clipped.eq(Mux(value < least, least, Mux(value > most, most, value)))
+    return clipped

@@ -219,8 +219,12 @@ class Engine(Part[CoreConfig]):
         outputs_stay = self._setting("outputs_stay")
         stays_loaded = Signal(2)  # groups that stay and whose sweep has not been loaded
         tokens, outputs = sides
-        ends_stay = Mux(outputs_stay, outputs.ends_group, tokens.ends_group)
-        ends_sweep = Mux(outputs_stay, tokens.ends_sweep, outputs.ends_sweep)
+        ends_stay = Signal()
+        ends_sweep = Signal()
+        m.d.comb += [
+            ends_stay.eq(Mux(outputs_stay, outputs.ends_group, tokens.ends_group)),
+            ends_sweep.eq(Mux(outputs_stay, tokens.ends_sweep, outputs.ends_sweep)),
+        ]
         m.d.sync += stays_loaded.eq(stays_loaded + ends_stay - ends_sweep)
         with m.If(self.start):
             m.d.sync += stays_loaded.eq(0)

@@ -83,7 +83,7 @@ class Counters(Part[CountersConfig]):
         self._snapshot(m, ends_round)
         return m
 
-    def _advance(self, m: Module, turn: Signal, previous: Signal) -> Value:
+    def _advance(self, m: Module, turn: Signal, previous: Signal) -> Signal:
         """By how much the event whose low word was read has happened since the word was written.
 
         So many low bits are counted that they come round less than once in a round.
@@ -99,15 +99,27 @@ class Counters(Part[CountersConfig]):
             start += width
         now = Signal(max(map(len, counts)))
         counted = Signal.like(now)  # which of its bits there are
-        having = [
-            [turn[i] for i, count in enumerate(counts) if len(count) > bit]
-            for bit in range(len(now))
+        advance = Signal.like(now)
+        m.d.sync += [
+            counted.eq(self._counted(m, turn, [len(count) for count in counts])),
+            now.eq(selected(zip(turn, counts, strict=True))),
         ]
-        m.d.sync += counted.eq(
-            Cat(Cat(*bits).any() if len(bits) < len(counts) else Const(1) for bits in having)
-        )
-        m.d.sync += now.eq(selected(zip(turn, counts, strict=True)))
-        return (now - previous[: len(now)])[: len(now)] & counted
+        m.d.comb += advance.eq((now - previous[: len(now)])[: len(now)] & counted)
+        return advance
+
+    def _counted(self, m: Module, turn: Signal, widths: list[int]) -> Value:
+        """Which bits are counted of the event whose turn it is."""
+        bits = []
+        least = 0
+        for width in sorted(set(widths)):
+            having = [turn[i] for i, w in enumerate(widths) if w >= width]
+            has = having[0]
+            if len(having) > 1:
+                has = Signal(name=f"counts_{width}_bits")
+                m.d.comb += has.eq(Cat(*having).any())
+            bits += [has if least else Const(1)] * (width - least)
+            least = width
+        return Cat(*bits)
 
     def _snapshot(self, m: Module, ends_round: Signal) -> None:
         """Write out a whole round; what is read in a cycle is written in the next one."""

@@ -70,7 +70,7 @@ class Side(Part[SideConfig]):
         m.d.comb += [
             next_place.eq(self.place + 1),
             final_block.eq(remaining == 1),
-            final_port.eq(self.port == config.ports - 1),
+            final_port.eq(self.port == config.ports - 1 if config.ports > 1 else 1),
             block_done.eq(self.loaded & final_port),
             self.ends_group.eq(block_done & (final_block | (self.place == config.blocks - 1))),
             self.ends_sweep.eq(block_done & final_block),
@@ -79,8 +79,9 @@ class Side(Part[SideConfig]):
             self.holds_final.eq(Mux(self.read_half, halves_final[1], halves_final[0])),
             self.count.eq(Mux(self.read_half, counts[1], counts[0])),
         ]
-        with m.If(self.loaded):
-            m.d.sync += self.port.eq(Mux(final_port, 0, self.port + 1))
+        if config.ports > 1:
+            with m.If(self.loaded):
+                m.d.sync += self.port.eq(Mux(final_port, 0, self.port + 1))
         with m.If(block_done):
             m.d.sync += [
                 self.place.eq(Mux(self.ends_group, 0, next_place)),
@@ -206,10 +207,11 @@ class Loader(Part[LoaderConfig]):
         port = Signal(HEADER_BITS["port"])
         remaining = Signal(HEADER_BITS["beats"])
         header = Signal()
-        write = Signal()
+        write = Signal(name="write_word")
         wrong = Signal()
         chosen = _Chosen(self.config)
         self._choose(m, port, remaining, chosen)
+        final_column = Signal.like(chosen.words)
         ends_beat = Signal()
         ends_packet = Signal()
         take = Signal()
@@ -223,7 +225,8 @@ class Loader(Part[LoaderConfig]):
             # with room only: a packet that came early belongs to a layer not yet described
             has_room.eq((self.room & chosen.side).any()),
             right.eq(chosen.next_one & chosen.right_length),
-            ends_beat.eq(self.column == chosen.words - 1),
+            final_column.eq(chosen.words - 1),
+            ends_beat.eq(self.column == final_column),
             ends_packet.eq(ends_beat & (remaining <= chosen.lanes)),
             self.beats.eq(remaining),
             self.loaded.eq(Mux(done, chosen.side, 0)),
@@ -278,8 +281,16 @@ class Loader(Part[LoaderConfig]):
 
     def _choose(self, m: Module, port: Signal, beats: Value, chosen: "_Chosen") -> None:
         """Facts of the port that a packet is for."""
-        m.d.comb += [chosen.lanes.eq(1), chosen.words.eq(1)]
+        m.d.comb += chosen.words.eq(1)
+        share = isinstance(chosen.lanes, Signal)
+        if share:
+            m.d.comb += chosen.lanes.eq(1)
         numbers = [0] * len(SIDES)
+        awaited = []
+        for side, name in enumerate(SIDES):
+            awaited.append(Signal(name=f"is_block_of_{name}"))
+            wanted = self.block_expected.word_select(side, HEADER_BITS["block"])
+            m.d.comb += awaited[side].eq(wanted == self.block)
         with m.Switch(port):
             for i, facts in enumerate(self.config.ports):
                 side = facts.side
@@ -288,13 +299,12 @@ class Loader(Part[LoaderConfig]):
                 else:
                     right = beats == getattr(self, f"beats_{i}")
                 wanted_port = self.port_expected.word_select(side, HEADER_BITS["port"])
-                wanted_block = self.block_expected.word_select(side, HEADER_BITS["block"])
-                next_one = (wanted_port == numbers[side]) & (wanted_block == self.block)
+                next_one = (wanted_port == numbers[side]) & awaited[side]
                 with m.Case(i):
                     m.d.comb += [
                         chosen.known.eq(1),
                         chosen.side.eq(1 << side),
-                        chosen.lanes.eq(facts.lanes),
+                        *([chosen.lanes.eq(facts.lanes)] if share else []),
                         chosen.words.eq(facts.words),
                         chosen.right_length.eq(right),
                         chosen.next_one.eq(next_one),
@@ -313,7 +323,8 @@ class _Chosen:
     def __init__(self, config: LoaderConfig):
         self.known = Signal()
         self.side = Signal(len(SIDES))
-        self.lanes = Signal(range(max(port.lanes for port in config.ports) + 1))
+        lanes = max(port.lanes for port in config.ports)
+        self.lanes = Signal(range(lanes + 1), name="lanes") if lanes > 1 else Const(1)
         self.words = Signal(range(max(port.words for port in config.ports) + 1))
         self.right_length = Signal()
         self.next_one = Signal()

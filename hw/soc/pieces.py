@@ -14,6 +14,8 @@ def pieces(vector: Value, size: int) -> list[Value]:
 
 def chosen(options: Sequence[Value], index: Value) -> Value:
     """One of the options; beyond their number the last one, so that every case is covered."""
+    if len(options) == 1:
+        return options[0]
     beyond = (1 << len(index)) - len(options)
     return Array([*options, *[options[-1]] * beyond])[index]
 

@@ -79,15 +79,22 @@ class RegisterFile(Part[ShellConfig]):
         self._done = Signal(name="done")
         self._kept = {r.name: Signal(r.width, name=r.name) for r in self.map.of("mask", "sticky")}
         self._is_set = {r.name: Signal(name=f"{r.name}_is_set") for r in self.map.of("setting")}
-        refused, shapeless = self._writes(m)
+        self._aw_index, near = self._index(m, "aw", self.s_axi_aw.payload.addr)
+        refused, shapeless = self._writes(m, near)
         self._states(m, refused, shapeless)
         self._reads(m)
         return m
 
-    def _index(self, address: Value) -> tuple[Value, Value]:
+    def _index(self, m: Module, channel: str, address: Value) -> tuple[Signal, Signal]:
         """Which word of its half an address means, and whether it means a word so far down."""
         end = 2 + self.index_bits
-        return address[2:end], (address[:2] == 0) & ~address[end:_HALF].any()
+        index = Signal(self.index_bits, name=f"{channel}_index")
+        near = Signal(name=f"{channel}_in_range")
+        m.d.comb += [
+            index.eq(address[2:end]),
+            near.eq((address[:2] == 0) & ~address[end:_HALF].any()),
+        ]
+        return index, near
 
     def _decoded(self, m: Module, channel: str, index: Value, *access: Access) -> dict[str, Signal]:
         """Which register of these kinds a word is, by name."""
@@ -99,16 +106,16 @@ class RegisterFile(Part[ShellConfig]):
 
     # --- writes -------------------------------------------------------------------------------
 
-    def _writes(self, m: Module) -> tuple[Signal, Signal]:
+    def _writes(self, m: Module, near: Signal) -> tuple[Signal, Signal]:
         """Take writes; whether one is refused because the core is busy, or starts no shape."""
         aw, w, b = self.s_axi_aw, self.s_axi_w, self.s_axi_b
         take = Signal()
         possible = Signal()
         locked = Signal()
         refused = Signal()
-        index, near = self._index(aw.payload.addr)
-        chosen = self._decoded(m, "aw", index, *_WRITTEN)
-        aw_is_setting = Signal()
+        chosen = self._decoded(m, "aw", self._aw_index, *_WRITTEN)
+        aw_is_known = Signal()
+        self._aw_is_setting = aw_is_setting = Signal(name="aw_is_setting")
         settings = Cat(chosen[register.name] for register in self.map.of("setting"))
         starts = chosen["control"] & w.payload.data[0]
         accepted = Signal()
@@ -117,14 +124,15 @@ class RegisterFile(Part[ShellConfig]):
             aw.ready.eq(take),
             w.ready.eq(take),
             possible.eq(near & ~aw.payload.addr[_HALF] & w.payload.strb.all()),
+            aw_is_known.eq(Cat(*chosen.values()).any()),
             aw_is_setting.eq(settings.any()),
             locked.eq((aw_is_setting | starts) & self.busy),
             accepted.eq(take & possible),
             refused.eq(accepted & locked),
         ]
         with m.If(take):
-            known = Cat(*chosen.values()).any()
-            m.d.sync += [b.valid.eq(1), b.payload.resp.eq(_response(possible & known & ~locked))]
+            good = possible & aw_is_known & ~locked
+            m.d.sync += [b.valid.eq(1), b.payload.resp.eq(_response(good))]
         with m.Elif(b.ready):
             m.d.sync += b.valid.eq(0)
 
@@ -156,13 +164,15 @@ class RegisterFile(Part[ShellConfig]):
         """What writing 1 to a command does; whether it is a start without a shape."""
         has_shape = Signal()
         shapeless = Signal()
+        asked = Signal(name="start_asked")
         start, soft_reset, snapshot = (control & data[i] for i in range(len(COMMANDS)))
         m.d.comb += [
             has_shape.eq(Cat(getattr(self, side).any() for side in self.map.sides).all()),
-            self.start.eq(start & ~self.busy & has_shape),
+            asked.eq(start & ~self.busy),
+            self.start.eq(asked & has_shape),
             self.soft_reset.eq(soft_reset),
             self.snapshot.eq(snapshot),
-            shapeless.eq(start & ~self.busy & ~has_shape),
+            shapeless.eq(asked & ~has_shape),
         ]
         return shapeless
 
@@ -203,23 +213,27 @@ class RegisterFile(Part[ShellConfig]):
         fetch = Signal()
         known = Signal()
         found = Signal()
-        index, near = self._index(ar.payload.addr)
-        is_counter = ar.payload.addr[_HALF]
+        index, near = self._index(m, "ar", ar.payload.addr)
+        is_counter = Signal(name="ar_is_counter")
+        is_known = Signal(name="ar_is_known")
+        in_registers = Signal(name="ar_in_registers")
+        is_written = Signal(name="ar_is_written")
         chosen = self._decoded(m, "ar", index, "constant", "status", *_WRITTEN)
-        inside = Mux(
-            is_counter,
-            index < len(self.map.of("counter")),
-            Cat(*chosen.values()).any(),
-        )
+        inside = Mux(is_counter, index < len(self.map.of("counter")), is_known)
         memory = self._words(m)
         unset = Signal()
-        m.d.comb += unset.eq(
-            Cat(
-                chosen[register.name] & ~self._is_set[register.name]
-                for register in self.map.of("setting")
-            ).any()
-        )
-        is_written = self.sets & ~is_counter & (index == self._index(self.s_axi_aw.payload.addr)[0])
+        m.d.comb += [
+            is_counter.eq(ar.payload.addr[_HALF]),
+            is_known.eq(Cat(*chosen.values()).any()),
+            in_registers.eq(near & ~is_counter),
+            is_written.eq(self.sets & ~is_counter & (index == self._aw_index)),
+            unset.eq(
+                Cat(
+                    chosen[register.name] & ~self._is_set[register.name]
+                    for register in self.map.of("setting")
+                ).any()
+            ),
+        ]
         word = Signal(BYTES * 8, reset_less=True)
         m.d.comb += [
             ar.ready.eq(~fetch & ~r.valid & ~is_written),
@@ -234,7 +248,7 @@ class RegisterFile(Part[ShellConfig]):
         data = word
         for register in self.map.of("status", "sticky", "mask"):
             value = Signal(register.width, name=f"read_{register.name}", reset_less=True)
-            here = near & ~is_counter & chosen[register.name]
+            here = in_registers & chosen[register.name]
             m.d.sync += value.eq(Mux(here, self._value(register), 0))
             data = data | value
         with m.If(fetch):
@@ -253,23 +267,26 @@ class RegisterFile(Part[ShellConfig]):
         init = [constants.get(i, 0) for i in range(half)]
         words = buffer_of(m, "words", BYTES * 8, 2 * half, init)
         write = words.write_port()
-        index, _ = self._index(self.s_axi_aw.payload.addr)
-        data = self.s_axi_w.payload.data
+        index = self._aw_index
+        setting = Signal(BYTES * 8)
         m.d.comb += [
+            setting.eq(self.s_axi_w.payload.data & self._having(m, index)),
             write.en.eq(self.counter_write | self.sets),
             write.addr.eq(Mux(self.sets, index, half | self.counter_address)),
-            write.data.eq(Mux(self.sets, data & self._having(index), self.counter_data)),
+            write.data.eq(Mux(self.sets, setting, self.counter_data)),
         ]
         read = words.read_port(domain="comb")
         return read  # noqa: RET504 (its name is that of its wires)
 
-    def _having(self, index: Value) -> Value:
+    def _having(self, m: Module, index: Value) -> Value:
         """Bits that a setting has."""
         settings = self.map.of("setting")
-        wide = {
-            width: Cat(index == r.offset // BYTES for r in settings if r.width >= width).any()
-            for width in {register.width for register in settings}
-        }
+        least, *others = sorted({register.width for register in settings})
+        wide = {least: self._aw_is_setting}
+        for width in others:
+            wide[width] = Signal(name=f"aw_has_{width}_bits")
+            of_width = (index == r.offset // BYTES for r in settings if r.width >= width)
+            m.d.comb += wide[width].eq(Cat(of_width).any())
         return Cat(
             wide[min(width for width in wide if width > bit)] if bit < max(wide) else Const(0)
             for bit in range(BYTES * 8)

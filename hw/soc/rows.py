@@ -107,7 +107,7 @@ class RowFetcherConfig(Config):
 class RowFetcher(Part[RowFetcherConfig]):
     """Asks for the bursts of the rows that are requested, and makes rows of them, in order.
 
-    Row r of a matrix lies at ``base + r * stride``: its beats, each in a beat of memory, and then a
+    Row i of a matrix lies at ``base + i * stride``: its beats, each in a beat of memory, and then a
     beat with its word. ``beats_FAMILY`` is how many beats of elements rows of a family have.
     Addresses are multiples of a beat of memory.
 
@@ -125,6 +125,7 @@ class RowFetcher(Part[RowFetcherConfig]):
 
     def __init__(self, config: RowFetcherConfig):
         settings: dict[str, object] = {}
+        self.codes = {"matrix": {m.code: f"MATRIX_{m.name.upper()}" for m in config.matrices}}
         for matrix in config.matrices:
             settings |= {f"base_{matrix.name}": In(config.address_bits)}
             settings |= {f"stride_{matrix.name}": In(config.address_bits)}
@@ -148,29 +149,36 @@ class RowFetcher(Part[RowFetcherConfig]):
         m = Module()
         config = self.config
         requests = Queue(QueueConfig(width=config.request.size, depth=config.requests))
-        asked = data.StructLayout({"matrix": config.matrix_bits, "row": config.row_bits})
-        rows = Queue(QueueConfig(width=asked.size, depth=config.rows_ahead))
+        layout = data.StructLayout({"matrix": config.matrix_bits, "row": config.row_bits})
+        asked = Signal(layout, name="oldest_row")
+        rows = Queue(QueueConfig(width=layout.size, depth=config.rows_ahead))
         place(m, platform, "requests", requests)
         place(m, platform, "asked", rows)
         under_way = Signal(range(config.rows_ahead + 1))
+        room = Signal(name="room_for_row")
+        expected = Signal(name="row_expected")
         m.d.sync += under_way.eq(under_way + rows.push - rows.pop)
         m.d.comb += [
+            room.eq(under_way != config.rows_ahead),
+            expected.eq(under_way != 0),
+            asked.eq(rows.head),
             requests.push.eq(self.request.valid & self.request.ready),
             requests.entry.eq(self.request.payload.as_value()),
             self.request.ready.eq(requests.room),
         ]
-        self._ask(m, requests, rows, under_way != config.rows_ahead)
-        self._answer(m, data.View(asked, rows.head), rows, under_way != 0)
+        self._ask(m, requests, rows, room)
+        self._answer(m, asked, rows, expected)
         return m
 
-    def _of(self, m: Module, code: Value, name: str) -> Signal:
-        """What the settings say of a matrix: ``base``, ``stride`` or ``beats``."""
-        found = Signal(range(self.config.most_beats) if name == "beats" else self._address())
+    def _of(self, m: Module, code: Value, what: str, name: str) -> Signal:
+        """What the settings say of a matrix, its ``base``, ``stride`` or ``beats``, by a name."""
+        width = range(self.config.most_beats) if what == "beats" else self._address()
+        found = Signal(width, name=f"{name}_{what}")
         with m.Switch(code):
             for matrix in self.config.matrices:
-                key = matrix.family if name == "beats" else matrix.name
+                key = matrix.family if what == "beats" else matrix.name
                 with m.Case(matrix.code):
-                    m.d.comb += found.eq(getattr(self, f"{name}_{key}"))
+                    m.d.comb += found.eq(getattr(self, f"{what}_{key}"))
             with m.Default():
                 m.d.comb += found.eq(0)
         return found
@@ -183,7 +191,7 @@ class RowFetcher(Part[RowFetcherConfig]):
         config = self.config
         size = (config.data_bits // 8 - 1).bit_length()
         page_bits = (PAGE - 1).bit_length()
-        head = data.View(config.request, requests.head)
+        head = Signal(config.request, name="request_head")
         matrix = Signal(config.matrix_bits)
         row = Signal(config.row_bits)
         rows_left = Signal(config.count_bits)
@@ -194,18 +202,24 @@ class RowFetcher(Part[RowFetcherConfig]):
         active = Signal()
         begins = Signal()
         ask = Signal()
-        take = Signal()
+        take = Signal(name="take_request")
+        row_ends = Signal()
         page_left = Signal(page_bits - size + 1)
-        burst = Signal(range(config.burst + 1))
-        first = Signal(self._address())
-        first_beats, beats = (self._of(m, code, "beats") for code in (head.matrix, matrix))
-        first_stride = self._of(m, head.matrix, "stride")
-        following = Signal(self._address())
-        in_page = Mux(beats_left < page_left, beats_left, page_left)
+        in_page = Signal.like(page_left)
+        burst = Signal(max(LENGTH_BITS, config.burst.bit_length()))
+        first = Signal(self._address(), name="request_start")
+        first_base = self._of(m, head.matrix, "base", "request")
+        first_stride = self._of(m, head.matrix, "stride", "request")
+        first_beats = self._of(m, head.matrix, "beats", "request")
+        beats = self._of(m, matrix, "beats", "matrix")
+        following = Signal(self._address(), name="next_start")
         m.d.comb += [
+            head.eq(requests.head),
+            in_page.eq(Mux(beats_left < page_left, beats_left, page_left)),
+            row_ends.eq(active & (beats_left == 0)),
             page_left.eq((1 << (page_bits - size)) - address[size:page_bits]),
             burst.eq(Mux(in_page < config.burst, in_page, config.burst)),
-            first.eq(self._of(m, head.matrix, "base") + head.row * first_stride),
+            first.eq(first_base + head.row * first_stride),
             following.eq(start + stride),
             self.bursts.valid.eq(active & (beats_left != 0) & (room | ~begins)),
             self.bursts.payload.addr.eq(address),
@@ -235,7 +249,7 @@ class RowFetcher(Part[RowFetcherConfig]):
                 beats_left.eq(beats_left - burst),
                 begins.eq(0),
             ]
-        with m.Elif(active & (beats_left == 0)):
+        with m.Elif(row_ends):
             m.d.sync += [
                 active.eq(rows_left != 1),
                 rows_left.eq(rows_left - 1),
@@ -253,10 +267,10 @@ class RowFetcher(Part[RowFetcherConfig]):
         holds = Signal()
         place_in_row = Signal(range(config.most_beats))
         is_word = Signal()
-        take = Signal()
+        take = Signal(name="take_beat")
         row = self.rows.payload
         content = self.beats.payload.data
-        beats = self._of(m, asked.matrix, "beats")
+        beats = self._of(m, asked.matrix, "beats", "oldest_row")
         m.d.comb += [
             is_word.eq(place_in_row == beats),
             self.beats.ready.eq(expected & (~holds | self.rows.ready)),

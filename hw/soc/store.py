@@ -7,7 +7,7 @@ from pydantic import Field as Parameter
 from ...golden.contract.config import Config
 from ...golden.soc.config import Packing
 from ..lib.base import Part
-from ..lib.memories import buffer_of, memory_of
+from ..lib.memories import buffer_of, memory_of, named
 from .pieces import chosen, pieces
 
 
@@ -90,8 +90,9 @@ class PortStore(Part[StoreConfig]):
 
     @property
     def title(self) -> str:
-        """With the width of a beat and the beats of a block."""
-        return f"port_store_w{self.config.width}_d{self.config.depth}"
+        """With the width of a beat and the beats of a block; whether ends of parts are marked."""
+        parts = "_parts" if self.config.parts else ""
+        return f"port_store_w{self.config.width}_d{self.config.depth}{parts}"
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -101,7 +102,7 @@ class PortStore(Part[StoreConfig]):
         skip = Signal()
         offset = Signal(range(config.depth))
         following = Signal(range(config.depth + 1))
-        ends_block = Signal()
+        ends_block = Signal(name="final_beat")
         block = self._loops(m, active, fetch & ends_block, skip)
         beats = self._lengths(m, block)
         empty = (beats == 0) if config.variable else Const(0)
@@ -172,8 +173,8 @@ class PortStore(Part[StoreConfig]):
     def _parts(self, m: Module, fetch: Value, ends_block: Value) -> None:
         """Mark the final beat of each part; a block's end ends its part."""
         place = Signal(range(self.config.depth))
-        following = Signal(range(self.config.depth + 1))
-        ends = Signal()
+        following = Signal(range(self.config.depth + 1), name="following_place")
+        ends = Signal(name="final_of_part")
         m.d.comb += [
             following.eq(place + 1),
             ends.eq(ends_block | (following == self.part)),
@@ -185,28 +186,33 @@ class PortStore(Part[StoreConfig]):
         """Columns of words; of a word that beats share, the beat is chosen as it leaves."""
         packing = self.config.packing
         shared = (packing.lanes - 1).bit_length()
-        lane = Signal(max(1, shared))
-        with m.If(fetch):
-            m.d.sync += lane.eq(offset[:shared] if shared else 0)
         room = self.config.bus // packing.lanes
+        read_addr = Cat(self._word_of(offset, shared), block, self.read_half)
+        write_addr = Cat(self.word, self.block, self.write_half)
+        read_from = Signal(len(read_addr))
+        write_to = Signal(len(write_addr))
+        m.d.comb += [read_from.eq(read_addr), write_to.eq(write_addr)]
         found = []
         for column in range(packing.words):
             bits = min(self.config.bus, self.config.width - column * self.config.bus)
             width = bits * packing.lanes
             memory = buffer_of(m, f"column_{column}", width, 2 * self.config.words << len(block))
-            write = memory.write_port()
-            read = memory.read_port()
+            write = named(memory.write_port(), f"write_{column}")
+            read = named(memory.read_port(), f"read_{column}")
             lanes = [self.data[i * room : i * room + bits] for i in range(packing.lanes)]
             m.d.comb += [
                 write.en.eq(self.write & (self.column == column)),
-                write.addr.eq(Cat(self.word, self.block, self.write_half)),
+                write.addr.eq(write_to),
                 write.data.eq(Cat(*lanes)),
                 read.en.eq(fetch),
-                read.addr.eq(Cat(self._word_of(offset, shared), block, self.read_half)),
+                read.addr.eq(read_from),
             ]
             found.append(read.data)
-        data = Cat(*found)
-        m.d.comb += self.payload.eq(chosen(pieces(data, self.config.width), lane))
+        lane = Signal(shared)
+        if shared:
+            with m.If(fetch):
+                m.d.sync += lane.eq(offset[:shared])
+        m.d.comb += self.payload.eq(chosen(pieces(Cat(*found), self.config.width), lane))
 
     def _word_of(self, offset: Signal, shared: int) -> Value:
         """Word of a column that holds a beat."""

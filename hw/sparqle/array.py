@@ -22,26 +22,28 @@ class SparqleArray(Unit[SparqleConfig]):
 
     ``y = x @ w.T`` for a tile of R tokens and C outputs, ``x = 2^k * high + low``, on k-bit
     multipliers, output-stationary. ``w`` brings the C weights of one input feature a beat, ``last``
-    on the tile's final one; ``lsb_p`` the low halves of row group p for that feature; ``bitmap_r``
-    and ``values_r`` bring row r's high halves as :class:`nibbleforge.hw.bitmap.BitmapDecoder` takes
+    on the tile's final one; ``lsb_p`` the low halves of row group p for that feature; ``bitmap_i``
+    and ``values_i`` bring row i's high halves as :class:`nibbleforge.hw.bitmap.BitmapDecoder` takes
     them; ``y`` gives R rows of C sums, row 0 first.
 
-    Input features come in chunks of Kc. The weights of a chunk are written into one of B banks, of
-    which each group of g rows has a copy. A row group works off the low halves of a chunk, then the
-    high halves at the set bits of the OR of its bitmaps, which decoding has put into a queue
-    meanwhile; rows whose own bit is clear are gated. Row groups do not wait for each other but for
-    free banks and at the tile's end.
+    Input features come in chunks of ``chunk``. The weights of a chunk are written into one of
+    ``weight_banks`` banks, of which each row group, of ``sharing`` rows, has a copy. A row group
+    works off the low halves of a chunk, then the high halves at the set bits of the OR of its
+    bitmaps, which decoding has put into a queue meanwhile; rows whose own bit is clear are gated.
+    Row groups do not wait for each other but for free banks and at the tile's end.
 
     * Throughput: a chunk takes a row group ``length + popcount`` cycles.
     * Schedule: with ``finish`` the cycle of a row group's final step of a chunk, a chunk's first
       beat of weights is taken in ``open = max(final beat of the chunk before, latest finish of the
-      chunk B before) + 1``; the row group starts in ``max(finish of the chunk before + 1,
-      open + 2)``. A tile ends in ``e[i] = max(latest finish of its last chunk, e[i-1] + R + 3)``,
-      its row r leaves in ``e[i] + 4 + r``, the next tile starts in ``e[i] + 1`` or later; its
-      weights and high halves may be taken before. A run takes ``e[-1] + R + 4`` cycles.
-    * Decoding: two mask buffers of max(group, Kc) bits a row take turns; one takes a word a cycle
-      when the other's last entry before it is in the queue. Entries enter the queue from the cycle
-      after a buffer's final word on, one a cycle, a full queue in the cycle in which one leaves.
+      chunk that was in its bank) + 1``; the row group starts in ``max(finish of the chunk before +
+      1, open + 2)``. Tile i ends in ``end[i] = max(latest finish of its last chunk, end[i-1] + R +
+      3)``, its row j leaves in ``end[i] + 4 + j``, the next tile starts in ``end[i] + 1`` or later;
+      its weights and high halves may be taken before. A run takes ``R + 4`` cycles more than the
+      ``end`` of its final tile.
+    * Decoding: two mask buffers of max(group, chunk) bits a row take turns; one takes a word a
+      cycle when the other's last entry before it is in the queue. Entries enter the queue from the
+      cycle after a buffer's final word on, one a cycle, a full queue in the cycle in which one
+      leaves.
 
     Stalls while weights, low halves or high halves are missing, and while the tile before still
     drains. A bitmap whose words are more or fewer than its tile's is an error: the tile ends

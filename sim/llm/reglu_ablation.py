@@ -74,8 +74,8 @@ def by_chance(layer: Prepared, share: float) -> RandomPredictor:
 def difference(layer: Prepared, rank: int) -> float:
     """How far the product B A is from that of the paper's construction, relative to the latter.
 
-    The paper whitens with a Cholesky factor of X1^T X1, ``X1^T X1 = L L^T``, truncates
-    ``svd(W_gate L)`` to the rank and goes back by the inverse of L. In float64, Frobenius norms.
+    The paper whitens with a Cholesky factor of X1^T X1, ``X1^T X1 = F F^T``, truncates
+    ``svd(W_gate F)`` to the rank and goes back by the inverse of F. In float64, Frobenius norms.
     """
     gate, x1 = layer.layer.gate.astype(np.float64), layer.x1.astype(np.float64)
     lower = np.linalg.cholesky(x1.T @ x1)

@@ -3,6 +3,9 @@
 import re
 import subprocess
 import sys
+from functools import reduce
+from operator import or_
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -305,6 +308,120 @@ def test_labels_are_as_few_as_they_can_be(tmp_path):
     assert "    if (~way[0])\n      half <= b;\n" in found
     assert "empty" not in found
     assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+class Machine(Part[Drawing]):
+    """A state machine, one state of which is called as a net is."""
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"a": In(2), "b": In(4), "found": Out(4), "STOP": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        with m.FSM() as machine:
+            with m.State("WAIT"):
+                m.d.comb += self.found.eq(self.b)
+                with m.If(self.a[0]):
+                    m.next = "COUNT"
+            with m.State("COUNT"), m.Switch(self.a):
+                with m.Case(1):
+                    m.next = "STOP"
+                with m.Case(2):
+                    m.next = "WAIT"
+                with m.Default():
+                    m.d.comb += self.found.eq(1)
+            with m.State("STOP"), m.If(self.a == 3):
+                m.next = "WAIT"
+        m.d.comb += self.STOP.eq(machine.ongoing("STOP"))
+        return m
+
+
+def test_states_are_constants(tmp_path):
+    emitter = emission.Emitter("one")
+    module = emitter.convert(Machine(Drawing(seed=0)), "one")
+    text = emission._yosys([module])
+    found = readable(text, {"one": module.description})
+    assert "  localparam [1:0] WAIT = 2'h0;\n  localparam [1:0] COUNT = 2'h1;\n" in found
+    assert "  localparam [1:0] fsm_state_STOP = 2'h2;\n" in found
+    assert "assign STOP = fsm_state == fsm_state_STOP;" in found
+    assert "      COUNT:\n        case (a)\n          2'h1: fsm_state <= fsm_state_STOP;\n" in found
+    assert not re.search(r"fsm_state (?:[=!]=|<?=) \d", found)
+    assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+class Coded(Part[Drawing]):
+    """Nets whose numbers stand for something."""
+
+    codes = MappingProxyType({"kind": {0: "KIND_NONE", 1: "KIND_ROW", 3: "KIND_WORD"}})
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"a": In(2), "kind": In(2), "next_kind": Out(2), "kinds": Out(2)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held_kind = Signal(2)
+        m.d.comb += self.next_kind.eq(Mux(self.a[0], Mux(self.a[1], 3, 1), held_kind))
+        with m.Switch(self.kind):
+            with m.Case(1, 3):
+                m.d.sync += held_kind.eq(self.a)
+            with m.Case(2):
+                m.d.sync += held_kind.eq(3)
+        m.d.comb += self.kinds.eq(Mux(held_kind == 1, 1, self.a))
+        return m
+
+
+def test_codes_are_constants(tmp_path):
+    emitter = emission.Emitter("one")
+    module = emitter.convert(Coded(Drawing(seed=0)), "one")
+    text = emission._yosys([module])
+    found = readable(text, {"one": module.description})
+    constants = re.findall(r"^  localparam .*$", found, re.MULTILINE)
+    assert constants == [
+        f"  localparam [1:0] KIND_{name} = 2'h{code};"
+        for name, code in (("NONE", 0), ("ROW", 1), ("WORD", 3))
+    ]
+    assert "assign next_kind = a[0] ? (a[1] ? KIND_WORD : KIND_ROW) : held_kind;" in found
+    assert (
+        "      KIND_ROW, KIND_WORD: held_kind <= a;\n      2'h2: held_kind <= KIND_WORD;" in found
+    )
+    assert "assign kinds = (held_kind == KIND_ROW) ? 2'h1 : a;" in found
+    assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+class Joined(Part[Drawing]):
+    """A row of ors that is too long for a line."""
+
+    def __init__(self, config: Drawing):
+        super().__init__(config, {"a": In(12), "b": In(36), "most": Out(3)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        parts = [self.b.word_select(i, 3) & self.a[i].replicate(3) for i in range(12)]
+        m.d.sync += self.most.eq(reduce(or_, parts))
+        return m
+
+
+def test_a_row_of_one_operator_is_one_expression(tmp_path):
+    emitter = emission.Emitter("one")
+    module = emitter.convert(Joined(Drawing(seed=0)), "one")
+    text = emission._yosys([module])
+    found = readable(text, {"one": module.description})
+    (row,) = re.findall(r"^    most <= ([^;]*);", found, re.MULTILINE)
+    assert row.count("|") == 11
+    assert "\n      | " in row
+    assert equal(tmp_path, text, found.replace("module one ", "module other "))
+
+
+def test_bits_that_nobody_reads_are_not_assigned():
+    text = (
+        "module m(a, b, y);\n  input [3:0] a;\n  wire [3:0] a;\n  input [3:0] b;\n"
+        "  wire [3:0] b;\n  output y;\n  wire y;\n  wire [3:0] sum;\n  wire [4:0] _0_;\n"
+        "  assign { _0_[4], sum } = a + b;\n  assign y = &sum;\n{}endmodule\n"
+    )
+    described = {"m": Description("A sum.", ["a", "b", "y"])}
+    assert "assign sum = a + b;" in readable(text.replace("{}", ""), described)
+    carried = text.replace("{}", "").replace("&sum", "_0_[4]")
+    assert "assign { _0_[4], sum } = a + b;" in readable(carried, described)
 
 
 def test_lines_end_between_operands_not_within_them():

@@ -232,6 +232,7 @@ def test_it_reads_well(case):
     names = re.findall(r"^module (\w+)", verilog, re.M)
     assert not [name for name in names if re.search(r"_[0-9a-f]{6}$", name)]
     assert not re.findall(r"\b[A-Za-z]\w*_\b", verilog)  # a keyword that became a name
+    assert not re.findall(r"\bsignal\b", re.sub(r"//.*", "", verilog))  # nobody gave it a name
     long = [line for line in verilog.splitlines() if len(line) > 100]
     assert not [line for line in long if " " in line.strip()]  # nothing that could be wrapped
 
@@ -242,8 +243,10 @@ def anonymous(verilog: str) -> tuple[int, int]:
     return sum(re.fullmatch(r"_\d+_", net) is not None for net in nets), len(nets)
 
 
-MOST_ANONYMOUS = {"tiny": 0.08, "paper": 0.20}
+MOST_ANONYMOUS = {"tiny": 0.06, "paper": 0.20}
 """Share of all nets."""
+ALL_NAMED = {"anda", "dense2k", "reglu"}
+"""Units of which every net has a name in the smallest configuration."""
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,8 @@ MOST_ANONYMOUS = {"tiny": 0.08, "paper": 0.20}
 def test_few_nets_have_no_name(case, record_property):
     found, of = anonymous(case.files.verilog)
     record_property("nets without a name", f"{found} of {of}")
-    assert found <= MOST_ANONYMOUS[case.preset] * of
+    most = 0 if case.unit in ALL_NAMED and case.preset == "tiny" else MOST_ANONYMOUS[case.preset]
+    assert found <= most * of
 
 
 def test_a_processing_element_multiplies_once():

@@ -53,7 +53,7 @@ def choices_layout(config: TreeConfig) -> data.StructLayout:
 class WeightChoices(Part[TreeConfig]):
     """Decodes the weights of all columns.
 
-    With ``pair_sums``, bit k of a pair's two weights chooses the activation of the ``even`` lane,
+    With ``pair_sums``, bit i of a pair's two weights chooses the activation of the ``even`` lane,
     of the ``odd`` one, or the sum of ``both``. With ``carry_save``, each Booth digit is 0, or
     ``one`` or ``two`` activations, perhaps to ``negate``; what inverting lacks to negating is the
     ``correction`` of a column, which has bit slice after bit slice.
@@ -99,7 +99,7 @@ class WeightChoices(Part[TreeConfig]):
             ]
 
     def _digits(self, m: Module, slices: list[Signal]) -> None:
-        """Digit d is ``-2 * w[2d+1] + w[2d] + w[2d-1]``."""
+        """Digit i is ``-2 * w[2i+1] + w[2i] + w[2i-1]``."""
         negative: dict[int, list[Value]] = {}
         for digit in range(DIGITS):
             low, high = slices[2 * digit : 2 * digit + 2]

@@ -76,6 +76,32 @@ def test_a_manifest_says_how_rows_lie_in_memory():
     ]
 
 
+@pytest.mark.parametrize("name", ["reglu", "anda", "dequantizer"])
+def test_every_net_of_what_surrounds_a_unit_has_a_name(name):
+    verilog = generated(name).verilog
+    modules = re.findall(r"^module (\w+) \((.*?)^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    around = [body for module, body in modules if not module.endswith(("_dequantizer", "_engine"))]
+    assert len(around) > 5
+    assert not [net for body in around for net in re.findall(r"\b_\d+_\b", body)]
+    assert "signal" not in re.findall(r"\w+", "".join(around))
+
+
+def test_states_go_by_their_names():
+    verilog = generated("dense2k").verilog
+    for state in ("HEADER", "CHECK", "DRAIN", "WORDS"):
+        assert re.search(rf"^  localparam \[1:0\] {state} = 2'h[0-3];$", verilog, re.MULTILINE)
+    assert len(re.findall(r"^ +fsm_state <= [A-Z]+;$", verilog, re.MULTILINE)) > 4
+    assert re.search(r"^ +CHECK: begin$", verilog, re.MULTILINE)
+    assert not re.search(r"fsm_state (?:[=!]=|<?=) \d", verilog)
+
+
+def test_what_passes_between_parts_is_named_after_the_part_that_gives_it():
+    verilog = generated("anda").verilog
+    assert "    .read_half(tokens_side_read_half),\n" in verilog
+    assert "    .below(row_1_results),\n    .results(row_0_results)\n" in verilog
+    assert len(re.findall(r"\.factors\(factors\)", verilog)) > 1
+
+
 def test_buffers_are_meant_for_block_ram_and_every_case_is_complete():
     verilog = generated("dense2k").verilog
     assert verilog.count('ram_style = "block"') >= 5
