@@ -340,7 +340,7 @@ class PostSequence:
             row.start.eq(self._start),
             row.added.eq(self._added),
             row.done.eq(self._done),
-            row.pull.eq(self.drain.pull),
+            row.pull.eq(self.drain.moves[index]),
             row.below.eq(below),
         ]
         return row.results

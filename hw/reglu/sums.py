@@ -48,14 +48,16 @@ class OutputSums(Part[RegluConfig]):
         free = ~y.valid | y.ready
         added = Signal()
         address = Signal.like(self.address, name="added_address")
-        m.d.sync += [added.eq(self.add), address.eq(self.address)]
+        m.d.sync += added.eq(self.add)
+        with m.If(self.add):
+            m.d.sync += address.eq(self.address)
         sums = Signal(len(read.data))
         for lane in range(config.lanes):
             total = read.data.word_select(lane, config.y_bits).as_signed()
             product = self.products.word_select(lane, PRODUCT_BITS).as_signed()
             m.d.comb += sums.word_select(lane, config.y_bits).eq(total + product)
         m.d.comb += [
-            read.en.eq(free),
+            read.en.eq(free & (draining | self.add)),
             read.addr.eq(Mux(draining, next_word, self.address)),
             write.en.eq(added | self.clear),
             write.addr.eq(Mux(added, address, self.place)),

@@ -75,7 +75,7 @@ class Extent:
         ]
 
 
-WHOLE = Extent(16, (4, 8), (4, 16))
+WHOLE = Extent(8, (4, 8), (4, 8))
 TINY = Extent(4, (2,), (4,))
 
 
