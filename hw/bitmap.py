@@ -68,8 +68,9 @@ class BitmapDecoder(Unit[BitmapConfig]):
         m.d.comb += self.bitmap.ready.eq(~group.valid | done)
         m.d.comb += self.events.groups.eq(self.bitmap.valid & self.bitmap.ready)
         with m.If(self.bitmap.ready):
+            m.d.sync += group.valid.eq(self.bitmap.valid)
+        with m.If(self.bitmap.ready & self.bitmap.valid):
             m.d.sync += [
-                group.valid.eq(self.bitmap.valid),
                 group.mask.eq(self.bitmap.payload.mask),
                 group.last.eq(self.bitmap.payload.last),
             ]
@@ -310,7 +311,7 @@ class BitmapEncoder(Unit[BitmapConfig]):
             m.d.sync += sent.eq(1)
         with m.If(written):
             m.d.sync += beats.eq(beats - 1)
-        m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, remaining, strict=True)]
+            m.d.sync += [plane.eq(rest) for plane, rest in zip(opened, remaining, strict=True)]
         with m.If(packed.next):
             m.d.sync += [valid.eq(packed.valid), sent.eq(0)]
         enters = Signal()

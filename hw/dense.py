@@ -106,6 +106,9 @@ class DenseArray(Unit[DenseConfig]):
         lanes = config.lanes
         below = Const(0, config.columns * config.accumulator_bits)
         for r in reversed(range(config.rows)):
+            own = Signal(control_layout, name=f"control_{r}")
+            for name, _ in control_layout:
+                m.d.comb += own[name].eq(drain.moves[r] if name == "pull" else control[name])
             row = DenseRow(config)
             place(
                 m,
@@ -114,7 +117,7 @@ class DenseArray(Unit[DenseConfig]):
                 row,
                 x=x.payload.value.as_value().word_select(r, lanes * config.activation_bits),
                 w=weights,
-                control=control,
+                control=own,
                 below=below,
             )
             below = row.result
@@ -148,9 +151,8 @@ class DenseArray(Unit[DenseConfig]):
             control.first.eq(first),
             control.high.eq(high),
             control.load.eq(step & ends_tile),
-            control.pull.eq(self.y.valid & self.y.ready),
             drain.load.eq(control.load),
-            drain.pull.eq(control.pull),
+            drain.pull.eq(self.y.valid & self.y.ready),
             self.y.valid.eq(drain.valid),
             self.y.payload.last.eq(drain.last),
         ]
@@ -162,7 +164,7 @@ class DenseArray(Unit[DenseConfig]):
             self.events.macs.eq(Mux(step, config.macs_per_step, 0)),
             self.events.x_beats.eq(self.x.valid & self.x.ready),
             self.events.w_beats.eq(self.w.valid & self.w.ready),
-            self.events.y_beats.eq(control.pull),
+            self.events.y_beats.eq(drain.pull),
             self.events.tiles.eq(control.load),
             self.events.stall_operands.eq(~first & ~valid),
             self.events.stall_drain.eq(valid & ends_tile & drain.busy),

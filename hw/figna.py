@@ -19,7 +19,7 @@ class MantissaProcessor(Part[FignaConfig]):
     """Dot product of a group's mantissas with its weights, L elements a cycle.
 
     With ``step``, ``sum = (first ? 0 : sum) + sum of x_i * w_i``, and with ``load`` the new sum
-    becomes the value.
+    becomes the value; then the register of sums holds, as the next one starts with ``first``.
     """
 
     def __init__(self, config: FignaConfig):
@@ -43,7 +43,7 @@ class MantissaProcessor(Part[FignaConfig]):
             m.d.comb += total.eq(self._carry_save(m, before))
         else:
             m.d.comb += total.eq(before.as_signed() + self._binary())
-        with m.If(self.control.step):
+        with m.If(self.control.step & ~self.control.load):
             m.d.sync += running.eq(total)
         with m.If(self.control.load):
             m.d.sync += self.value.eq(total)
@@ -103,7 +103,7 @@ class MantissaSum(Part[FignaConfig]):
         words = [self.x.word_select(i, config.operand_bits) for i in range(config.lanes)]
         terms = binary_tree([word.as_signed() for word in words])
         m.d.comb += total.eq(Mux(self.control.first, 0, running) + terms)
-        with m.If(self.control.step):
+        with m.If(self.control.step & ~self.control.load):
             m.d.sync += running.eq(total)
         with m.If(self.control.load):
             m.d.sync += self.value.eq(total)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.arithmetic.floating import FloatAddConfig, FloatMultiplyConfig, HalfToFloatConfig
 from ..golden.fp16 import ARRAY, OPERAND_BITS, RESULT_BITS, Fp16Config
 from .lib.base import Part, Unit
+from .lib.delays import delayed, delays
 from .lib.emission import place
 from .lib.floating import WIDE_BITS, FloatAdd, FloatMultiply, Fp16ToFp32
 from .lib.streams import RowDrain, RowDrainConfig, registered
@@ -17,8 +18,8 @@ class Fp16PE(Part[Fp16Config]):
 
     The ``add_latency`` sums of a lane go round in its adder's registers: with ``enable`` each takes
     its turn, and ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to
-    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull`` all other
-    result registers take those of the row below. ``x`` and ``w`` are upper bits of FP32.
+    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull[i]`` these
+    take those of the row below. ``x`` and ``w`` are upper bits of FP32.
     """
 
     def __init__(self, config: Fp16Config):
@@ -56,7 +57,7 @@ class Fp16PE(Part[Fp16Config]):
             kept = Signal(len(sums), name=f"result_{i}", reset_less=True)
             with m.If(control.load[i]):
                 m.d.sync += kept.eq(sums)
-            with m.Elif(control.pull):
+            with m.Elif(control.pull[i]):
                 m.d.sync += kept.eq(self.below.word_select(i, len(sums)))
             m.d.comb += self.result.word_select(i, len(sums)).eq(kept)
         return m
@@ -102,15 +103,15 @@ class Fp16Row(Part[Fp16Config]):
 class Fp16Tree(Part[Fp16Config]):
     """Tree of adders that makes one result of all sums of a column.
 
-    Sums i come a cycle with ``enable`` later than sums i - 1; ``result`` follows sums 0 by
-    ``add_latency - 1 + reduce_latency`` cycles with ``enable``. Without it everything holds.
+    Sums i come a cycle later than sums i - 1; ``result`` follows sums 0 by as many cycles as there
+    are stages, ``add_latency - 1 + reduce_latency``. A stage holds without its bit of ``enable``.
     """
 
     def __init__(self, config: Fp16Config):
         super().__init__(
             config,
             {
-                "enable": In(1),
+                "enable": In(_tree_stages(config)),
                 "sums": In(config.sums * RESULT_BITS),
                 "result": Out(RESULT_BITS),
             },
@@ -120,38 +121,43 @@ class Fp16Tree(Part[Fp16Config]):
         m = Module()
         config = self.config
         turns = []
+        size = config.add_latency
+        added = size * (config.lanes - 1).bit_length()
         for turn in range(config.add_latency):
             lanes = [
                 self.sums.word_select(turn * config.lanes + lane, RESULT_BITS)
                 for lane in range(config.lanes)
             ]
-            total = self._tree(m, platform, lanes, f"turn_{turn}")
-            turns.append(self._wait(m, total, config.add_latency - 1 - turn, f"total_{turn}"))
-        m.d.comb += self.result.eq(self._tree(m, platform, turns, "turns"))
+            total = self._tree(m, platform, lanes, f"turn_{turn}", self.enable[turn:])
+            waits = self.enable[turn + added : size - 1 + added]
+            turns.append(delayed(m, total, len(waits), f"total_{turn}", waits, reset_less=True))
+        result = self._tree(m, platform, turns, "turns", self.enable[size - 1 + added :])
+        m.d.comb += self.result.eq(result)
         return m
 
-    def _tree(self, m: Module, platform: object, values: list[Value], name: str) -> Value:
+    def _tree(
+        self, m: Module, platform: object, values: list[Value], name: str, enable: Value
+    ) -> Value:
         """Neighbours added until one is left; an odd last one waits for its level."""
         stages = self.config.add_latency
         level = 0
         while len(values) > 1:
+            takes = enable.word_select(level, stages)
             totals = []
             for i in range(0, len(values) - 1, 2):
                 add = FloatAdd(FloatAddConfig(bounded=True, stages=stages))
                 place(m, platform, f"{name}_{level}_{i // 2}", add)
                 m.d.comb += [
-                    add.enable.eq(self.enable.replicate(stages)),
+                    add.enable.eq(takes),
                     add.a.eq(values[i]),
                     add.b.eq(values[i + 1]),
                 ]
                 totals.append(add.result)
             if len(values) % 2:
-                totals.append(self._wait(m, values[-1], stages, f"{name}_{level}_last"))
+                waiting = f"{name}_{level}_last"
+                totals.append(delayed(m, values[-1], stages, waiting, takes, reset_less=True))
             values, level = totals, level + 1
         return values[0]
-
-    def _wait(self, m: Module, value: Value, cycles: int, name: str) -> Value:
-        return _late(m, self.enable, value, cycles, name, reset_less=True)[-1]
 
 
 class Fp16Array(Unit[Fp16Config]):
@@ -201,23 +207,33 @@ class Fp16Array(Unit[Fp16Config]):
         control = Signal(_control_layout(config))
         turns = _Turns(config, go)
         turns.take(m, x.valid & w.valid, x.payload.last, step)
-        self._drain(m, turns, control, drain, go, flow)
+        leaving = self._drain(m, turns, control, drain, go, flow)
+        pulls = delays(m, drain.moves, config.add_latency - 1, "moves", flow)
         self._count(m, turns, step, go)
 
         weights = _widened(m, platform, w.payload.value.as_value(), config.columns * config.lanes)
         bits = config.columns * config.sums * RESULT_BITS
         below: Value = Const(0, bits)
         for r in reversed(range(config.rows)):
+            own = Signal(_control_layout(config), name=f"control_{r}")
+            m.d.comb += [
+                own.enable.eq(control.enable),
+                own.clear.eq(control.clear),
+                own.load.eq(control.load),
+                own.pull.eq(Cat(rows[r] & flow for rows in pulls)),
+            ]
             row = Fp16Row(config)
             lanes = x.payload.value.as_value().word_select(r, config.lanes * OPERAND_BITS)
             # without a beat +0, which leaves the sum as it is
-            inputs = {"x": Mux(step, lanes, 0), "w": weights, "control": control, "below": below}
+            inputs = {"x": Mux(step, lanes, 0), "w": weights, "control": own, "below": below}
             place(m, platform, f"row_{r}", row, **inputs)
             below = row.result
+        takes = Signal(_tree_stages(config), name="trees_take")
+        m.d.comb += takes.eq(Cat(row.valid & flow for row in leaving[:-1]))
         for c in range(config.columns):
             tree = Fp16Tree(config)
             sums = below.word_select(c, config.sums * RESULT_BITS)
-            place(m, platform, f"tree_{c}", tree, enable=flow, sums=sums)
+            place(m, platform, f"tree_{c}", tree, enable=takes, sums=sums)
             m.d.comb += self.y.payload.value[c].eq(tree.result)
         return m
 
@@ -229,35 +245,32 @@ class Fp16Array(Unit[Fp16Config]):
         drain: RowDrain,
         go: Signal,
         flow: Signal,
-    ) -> None:
-        """Sums to the result registers, rows through the trees.
+    ) -> list[data.View]:
+        """Sums to the result registers, rows through the trees, whose stages this returns.
 
         Registers i are always a row and a cycle behind registers i - 1. So once a tile's first
         sums are in theirs, the next ones go in step with the rows that leave.
         """
         config = self.config
-        clear = _late(m, go, turns.fresh, config.multiply_latency, "clear")[-1]
-        ends = _late(m, go, turns.ends, config.multiply_latency + config.add_latency, "ends")
+        clear = delays(m, turns.fresh, config.multiply_latency, "clear", go)[-1]
+        ends = delays(m, turns.ends, config.multiply_latency + config.add_latency, "ends", go)
         ends = ends[config.multiply_latency + 1 :]
-        row = Cat(drain.valid, drain.last)
-        leaving = _late(m, flow, row, self._behind, "leaving")[-1]
+        row = Signal(_leaving_layout, name="leaving")
+        leaving = delays(m, row, _tree_stages(config), "leaving", flow)
         m.d.comb += [
             go.eq(~(ends[0] & drain.busy | Cat(ends[1:]).any() & ~flow)),
             control.enable.eq(go),
             control.clear.eq(clear),
             control.load.eq(Cat(ends) & go.replicate(len(ends))),
-            control.pull.eq(flow),
+            row.valid.eq(drain.valid),
+            row.last.eq(drain.last),
             drain.load.eq(control.load[0]),
             drain.pull.eq(flow & drain.valid),
-            self.y.valid.eq(leaving[0]),
-            self.y.payload.last.eq(leaving[1]),
+            self.y.valid.eq(leaving[-1].valid),
+            self.y.payload.last.eq(leaving[-1].last),
             flow.eq(~self.y.valid | self.y.ready),
         ]
-
-    @property
-    def _behind(self) -> int:
-        """Cycles from result registers 0 of the first row to the result."""
-        return self.config.add_latency - 1 + self.config.reduce_latency
+        return leaving
 
     def _count(self, m: Module, turns: "_Turns", step: Signal, go: Signal) -> None:
         m.d.comb += [
@@ -325,8 +338,17 @@ class _Turns:
 
 
 def _control_layout(config: Fp16Config) -> data.StructLayout:
-    """What all processing elements do in a cycle."""
-    return data.StructLayout({"enable": 1, "clear": 1, "load": config.add_latency, "pull": 1})
+    """What the processing elements of a row do in a cycle."""
+    turns = config.add_latency
+    return data.StructLayout({"enable": 1, "clear": 1, "load": turns, "pull": turns})
+
+
+def _tree_stages(config: Fp16Config) -> int:
+    """Cycles from result registers 0 of the first row to the result."""
+    return config.add_latency - 1 + config.reduce_latency
+
+
+_leaving_layout = data.StructLayout({"valid": 1, "last": 1})
 
 
 def _widened(m: Module, platform: object, halves: Value, count: int) -> Value:
@@ -337,16 +359,3 @@ def _widened(m: Module, platform: object, halves: Value, count: int) -> Value:
         place(m, platform, f"widen_{i}", widen, value=halves.word_select(i, OPERAND_BITS))
         m.d.comb += wide.word_select(i, WIDE_BITS).eq(widen.result)
     return wide
-
-
-def _late(
-    m: Module, enable: Value, value: Value, cycles: int, name: str, *, reset_less: bool = False
-) -> list[Value]:
-    """A value now, one cycle with ``enable`` later, and so on up to ``cycles`` later."""
-    values = [value]
-    for cycle in range(cycles):
-        late = Signal(Value.cast(value).shape(), name=f"{name}_{cycle + 1}", reset_less=reset_less)
-        with m.If(enable):
-            m.d.sync += late.eq(values[-1])
-        values.append(late)
-    return values

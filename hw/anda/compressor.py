@@ -149,18 +149,16 @@ class CompressorLane(Part[LaneConfig]):
             lower, emits = emits, Signal(group, name=f"emits_{bit}")
             m.d.comb += emits.eq(Mux(reached[bit], plane & lower, plane | lower))
         active = Signal(group)
-        shifts = Signal(group)
         m.d.comb += [
             active.eq(emits),
             self.plane.eq(significand[-1] & active),
-            shifts.eq(Mux(self.control.step, active, 0)),
         ]
-        below: Value = Const(0, group)
-        for plane in significand:
-            m.d.sync += plane.eq((below & shifts) | (plane & ~shifts))
-            below = plane
         with m.If(self.control.step):
             m.d.sync += reached.eq(reached - (reached != 0))
+            below: Value = Const(0, group)
+            for plane in significand:
+                m.d.sync += plane.eq((below & active) | (plane & ~active))
+                below = plane
         with m.If(self.control.load):
             m.d.sync += reached.eq(largest)
             loaded = [field[0] | ~normal, *field[1:], *fraction, normal]

@@ -265,8 +265,6 @@ class PostSequence:
         before_sum = config.convert_latency + config.multiply_latency
         self._added = delayed(m, self._start, before_sum, "added")
         self._done = delayed(m, self._added, config.add_latency, "done")
-        self._pull = Signal(name="pull_row")
-        m.d.comb += self._pull.eq(self.drain.pull)
         self._in_use = stages_in_use(m, self._start.valid, stages_of(config), "in_use")
         m.d.comb += self.drain.load.eq(self._done.valid & self._done.final & self._done.last)
 
@@ -356,7 +354,7 @@ class PostSequence:
             row.start.eq(self._start),
             row.added.eq(self._added),
             row.done.eq(self._done),
-            row.pull.eq(self._pull),
+            row.pull.eq(self.drain.moves[index]),
             row.below.eq(below),
         ]
         return row.results

@@ -54,7 +54,8 @@ class BitPlaneProcessors(Part[AndaConfig]):
     """A row's C processors: dot products of a group's mantissas with weights, one plane a cycle.
 
     With ``step``, ``sum = 2 * (first ? 0 : sum) + sum of w_i where positive_i is set - sum of w_i
-    where negative_i is``, and with ``load`` the new sums become the values.
+    where negative_i is``, and with ``load`` the new sums become the values; then registers of sums
+    hold, as the next plane is a first one.
     """
 
     def __init__(self, config: AndaConfig):
@@ -85,7 +86,7 @@ class BitPlaneProcessors(Part[AndaConfig]):
                 augend.eq(Mux(control.first, 0, Cat(Const(0, 1), running[:-1]))),
                 total.eq(augend + plane),
             ]
-            with m.If(control.step):
+            with m.If(control.step & ~control.load):
                 m.d.sync += running.eq(total)
             with m.If(control.load):
                 m.d.sync += value.eq(total)
@@ -157,7 +158,7 @@ class OnesProcessor(Part[AndaConfig]):
         total = Signal.like(running)
         before = Mux(control.first, 0, running << 1)
         m.d.comb += total.eq(before + self.positive - self.negative)
-        with m.If(control.step):
+        with m.If(control.step & ~control.load):
             m.d.sync += running.eq(total)
         with m.If(control.load):
             m.d.sync += self.value.eq(total)

@@ -29,6 +29,20 @@ def delayed(
     return value
 
 
+def delays(m: Module, value: Any, cycles: int, name: str, enable: Value | None = None) -> list[Any]:
+    """A value, or a record, now, one cycle later, and so on up to so many cycles later.
+
+    Without ``enable``, if given, all of them hold.
+    """
+    values = [value]
+    for cycle in range(1, cycles + 1):
+        late = Signal(value.shape(), name=f"{name}_{cycle}")
+        with m.If(Const(1, 1) if enable is None else enable):
+            m.d.sync += late.eq(values[-1])
+        values.append(late)
+    return values
+
+
 def stages_in_use(
     m: Module, valid: Value, stages: int, name: str, enable: Value | None = None
 ) -> Signal:

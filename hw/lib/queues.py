@@ -83,9 +83,10 @@ class Queue(Part[QueueConfig]):
             read.addr.eq(Mux(self.pop, _after(read_pointer, memory.depth), read_pointer)),
             self.head.eq(Mux(bypass, written, read.data)),
         ]
-        m.d.sync += [bypass.eq(self.push & (read.addr == write_pointer)), written.eq(self.entry)]
+        m.d.sync += bypass.eq(self.push & (read.addr == write_pointer))
         m.d.sync += read_pointer.eq(read.addr)
         with m.If(self.push):
+            m.d.sync += written.eq(self.entry)
             m.d.sync += write_pointer.eq(_after(write_pointer, memory.depth))
 
     def _shift(self, m: Module, count: Signal) -> None:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
@@ -76,22 +76,25 @@ class RowDrain(Part[RowDrainConfig]):
 
     ``load``: all rows are there from the next cycle on. ``valid``: a row is there, ``last``: it is
     the final one; ``busy``: after this cycle a row of these is still there, so that others cannot
-    be loaded. ``pull`` only while ``valid``.
+    be loaded. ``pull`` only while ``valid``. ``moves[r]``: the registers of row r take what is in
+    those of row r + 1; rows behind the final one hold.
     """
 
     def __init__(self, config: RowDrainConfig):
-        ports = {"valid": Out(1), "last": Out(1), "busy": Out(1)}
+        ports = {"valid": Out(1), "last": Out(1), "busy": Out(1), "moves": Out(config.rows)}
         super().__init__(config, {"load": In(1), "pull": In(1), **ports})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows = self.config.rows
         remaining = Signal(range(rows + 1))
-        more = remaining > 1 if rows > 1 else 0  # a single row leaves nothing to compare
+        behind = Signal(rows)  # whether the row behind this one is there
         m.d.comb += [
             self.valid.eq(remaining != 0),
             self.last.eq(remaining == 1),
-            self.busy.eq(more | (self.last & ~self.pull)),
+            behind.eq(Cat(remaining > row for row in range(1, rows))),
+            self.busy.eq(behind[0] | (self.last & ~self.pull)),
+            self.moves.eq(Mux(self.pull, behind, 0)),
         ]
         with m.If(self.load):
             m.d.sync += remaining.eq(rows)

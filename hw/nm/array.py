@@ -7,7 +7,7 @@ from ...golden.nm.config import ACTIVATION_BITS, NMConfig
 from ...golden.nm.unit import ARRAY, GROUPED
 from ..grouped import GroupedArray
 from ..lib.base import Unit
-from ..lib.delays import delayed
+from ..lib.delays import delayed, delays
 from ..lib.emission import place
 from .cell import NMCell, slot_layout
 from .unpack import UnpackConfig, Unpacker, UnpackSequence, unpack_layout
@@ -105,6 +105,7 @@ class NMArray(Unit[NMConfig]):
             final.eq(following == slots),
             held.eq(final & ends & (waits != 0)),
             slot.step.eq(busy & move & ~held),
+            slot.fresh.eq(slot.step & (count == 0)),
             slot.first.eq(begins),
             slot.last.eq(final & ends),
             finishing.eq(slot.step & final),
@@ -246,11 +247,13 @@ class NMArray(Unit[NMConfig]):
         config, y = self.config, self.y
         _, west = config.stages
         rows: list[list[Value]] = [[] for _ in range(config.dequant_rows)]
+        stages = delays(m, leaves, west - 1, "leaves", move)
         for j, south in enumerate(souths):
-            late = delayed(m, south, west - 1 - j, f"sums_{j}", move, reset_less=True)
+            moves = Cat(stage.valid & move for stage in stages[j : west - 1])
+            late = delayed(m, south, west - 1 - j, f"sums_{j}", moves, reset_less=True)
             for d, row in enumerate(reversed(rows)):  # token 0 is southernmost
                 row.append(late.word_select(d, config.span * config.accumulator_bits))
-        leaves = delayed(m, leaves, west - 1, "leaves", move)
+        leaves = stages[-1]
         m.d.comb += [
             y.payload.value.as_value().eq(Cat(*(Cat(*row) for row in rows))),
             y.valid.eq(leaves.valid),
@@ -273,7 +276,10 @@ _leaves_layout = data.StructLayout({"valid": 1, "last": 1, "error": 1})
 
 
 class _Edges:
-    """What enters the grid: each stage a cycle later than the one before it."""
+    """What enters the grid: each stage a cycle later than the one before it.
+
+    Blocks wait in their registers for the next one, values and indices for the next slot.
+    """
 
     def __init__(
         self,
@@ -291,17 +297,15 @@ class _Edges:
             for row in reversed(range(config.rows))
         ]
         span = config.span
+        slots = delays(m, slot, max(north, west) - 1, "slot", move)
 
-        def edge(parts: list[Value], stage: int, name: str) -> Value:
+        def edge(parts: list[Value], stage: int, name: str, given: str) -> Value:
             chosen = Cat(parts[stage * span : (stage + 1) * span])
-            return delayed(m, chosen, stage, f"{name}_{stage}", move, reset_less=True)
+            takes = Cat(late[given] & move for late in slots[:stage])
+            return delayed(m, chosen, stage, f"{name}_{stage}", takes, reset_less=True)
 
-        self.west = [edge(blocks, i, "blocks") for i in range(north)]
+        self.west = [edge(blocks, i, "blocks", "fresh") for i in range(north)]
         self.north = [
-            (
-                edge(values, j, "values"),
-                edge(indices, j, "indices"),
-                delayed(m, slot, j, f"slot_{j}", move),
-            )
+            (edge(values, j, "values", "step"), edge(indices, j, "indices", "step"), slots[j])
             for j in range(west)
         ]

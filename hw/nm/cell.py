@@ -17,8 +17,9 @@ from ..lib.elements.element import ElementConfig, MultiplyAccumulate, control_la
 from ..lib.elements.tree import CarrySaveProducts
 from ..lib.emission import place
 
-slot_layout = data.StructLayout({"step": 1, "first": 1, "last": 1})
-"""What goes along with a slot: there is one; it is the first, the last of its weight group."""
+slot_layout = data.StructLayout({"step": 1, "fresh": 1, "first": 1, "last": 1})
+"""What goes along with a slot: there is one, it is a block's first one (``fresh``), the first, the
+last of its weight group."""
 
 
 def tree_of(config: NMConfig) -> TreeConfig:
@@ -118,7 +119,8 @@ class NMCell(Part[NMConfig]):
 
     Blocks of activations come from the west, slots and what goes along with them from the north;
     both go on a cycle later. Results move south, ``dequant_rows`` rows a ``shift``. Without
-    ``move`` all hold.
+    ``move`` all hold. Blocks hold but where a fresh one comes, values and indices but where there
+    is a slot.
     """
 
     def __init__(self, config: NMConfig):
@@ -147,12 +149,11 @@ class NMCell(Part[NMConfig]):
         m = Module()
         config = self.config
         with m.If(self.move):
-            m.d.sync += [
-                self.x_east.eq(self.x),
-                self.value_south.eq(self.value),
-                self.index_south.eq(self.index),
-                self.control_south.eq(self.control),
-            ]
+            m.d.sync += self.control_south.eq(self.control)
+        with m.If(self.move & self.control.fresh):
+            m.d.sync += self.x_east.eq(self.x)
+        with m.If(self.move & self.control.step):
+            m.d.sync += [self.value_south.eq(self.value), self.index_south.eq(self.index)]
         control = Signal(control_layout, name="elements_control")
         slot = self.control_south
         m.d.comb += [

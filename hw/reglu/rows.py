@@ -8,7 +8,7 @@ from ...golden.contract.ports import port_of
 from ...golden.reglu.config import MATRIX_BITS, OPERAND_BITS, WORD_BITS, Matrix, RegluConfig, ports
 from ..lib.adders import binary_tree
 from ..lib.base import Part, payload_layout
-from ..lib.delays import delayed
+from ..lib.delays import delayed, delays
 from ..lib.memories import address_bits, memory_of
 from .requests import G16_BITS, MATRIX_CODES, row_layout, token_layout
 
@@ -88,21 +88,20 @@ class RowEngine(Part[RegluConfig]):
         tag = Signal(tag_layout(), name="next_tag")
         word = Signal(self._word_bits)
         self._sequence(m, tag, word)
-        tag = delayed(m, tag, 1, "tag")
+        tags = delays(m, tag, self.config.tree_stages + 3, "tag")
         operand = Signal(operand_layout(), name="row_operand", reset_less=True)
-        m.d.sync += [
-            operand.word.eq(self.rows.payload.word),
-            operand.value.eq(self.awaited.value),
-            self.address.eq(word),
-        ]
-        m.d.comb += self.down.eq(tag.valid & (tag.matrix == Matrix.DOWN))
-        self._multiply(m, tag, operand, word)
-        stages = self.config.tree_stages
-        tag = delayed(m, tag, stages + 1, "summed")
-        self._sum(m, tag)
-        late = delayed(m, operand, stages + 2, "operand", reset_less=True)
-        m.d.sync += self.tag.eq(tag)
-        m.d.comb += self.operand.eq(late)
+        with m.If(tag.valid):
+            m.d.sync += [
+                operand.word.eq(self.rows.payload.word),
+                operand.value.eq(self.awaited.value),
+                self.address.eq(word),
+            ]
+        m.d.comb += self.down.eq(tags[1].valid & (tags[1].matrix == Matrix.DOWN))
+        self._multiply(m, tags, operand, word)
+        self._sum(m, tags)
+        ends = Cat(tag.valid & tag.final for tag in tags[1:-1])
+        late = delayed(m, operand, len(ends), "operand", ends, reset_less=True)
+        m.d.comb += [self.tag.eq(tags[-1]), self.operand.eq(late)]
         return m
 
     @property
@@ -141,18 +140,21 @@ class RowEngine(Part[RegluConfig]):
             m.d.sync += word.eq(Mux(tag.final, 0, word + 1))
         burst.follow(m)
 
-    def _multiply(self, m: Module, tag: data.View, operand: data.View, word: Signal) -> None:
-        """Each element of a beat times x, z or h."""
+    def _multiply(self, m: Module, tags: list[data.View], operand: data.View, word: Signal) -> None:
+        """Each element of a beat times x, z or h; without a beat all operands hold."""
+        accepted, tag, *_ = tags
         config, lanes = self.config, range(self.config.lanes)
         memory = memory_of(m, "x_words", config.lanes * OPERAND_BITS, config.x_words)
         write = memory.write_port()
         read = memory.read_port()
         values = Signal(config.lanes * OPERAND_BITS, reset_less=True)
-        m.d.sync += values.eq(self.rows.payload.value.as_value())
+        with m.If(accepted.valid):
+            m.d.sync += values.eq(self.rows.payload.value.as_value())
         m.d.comb += [
             write.en.eq(self.x_write.enable),
             write.addr.eq(self.x_write.address),
             write.data.eq(self.x_write.word),
+            read.en.eq(accepted.valid),
             read.addr.eq(word),
             self.z_address.eq(word),
         ]
@@ -171,10 +173,11 @@ class RowEngine(Part[RegluConfig]):
             )
             product = Signal(signed(PRODUCT_BITS), name=f"product_{lane}")
             m.d.comb += product.eq(value * factor)
-            m.d.sync += products.word_select(lane, PRODUCT_BITS).eq(product)
+            with m.If(tag.valid):
+                m.d.sync += products.word_select(lane, PRODUCT_BITS).eq(product)
         m.d.comb += self.products.eq(products)
 
-    def _sum(self, m: Module, tag: data.View) -> None:
+    def _sum(self, m: Module, tags: list[data.View]) -> None:
         """Tree of adders, a register behind three levels of them, and the accumulator."""
         lanes, stages = range(self.config.lanes), range(self.config.tree_stages)
         terms = [self.products.word_select(lane, PRODUCT_BITS).as_signed() for lane in lanes]
@@ -186,8 +189,10 @@ class RowEngine(Part[RegluConfig]):
                 total = binary_tree(terms[i : i + TREE_FAN_IN], _Named(m, each, i))
                 name = f"sum_of_{of}_{len(sums)}"
                 sums.append(Signal(total.shape(), name=name, reset_less=True))
-                m.d.sync += sums[-1].eq(total)
+                with m.If(tags[stage + 2].valid):
+                    m.d.sync += sums[-1].eq(total)
             terms = sums
+        tag = tags[-2]
         dot = Signal(self.dot.shape(), name="accumulator", reset_less=True)
         with m.If(tag.valid):
             m.d.sync += dot.eq(Mux(tag.first, 0, dot) + terms[0])

@@ -48,7 +48,9 @@ class OutputSums(Part[RegluConfig]):
         free = ~y.valid | y.ready
         added = Signal()
         address = Signal.like(self.address, name="added_address")
-        m.d.sync += [added.eq(self.add), address.eq(self.address)]
+        m.d.sync += added.eq(self.add)
+        with m.If(self.add):
+            m.d.sync += address.eq(self.address)
         sums = Signal(len(read.data))
         for lane in range(config.lanes):
             total = read.data.word_select(lane, config.y_bits).as_signed()
@@ -59,7 +61,7 @@ class OutputSums(Part[RegluConfig]):
                 sums.word_select(lane, config.y_bits).eq(new_sum),
             ]
         m.d.comb += [
-            read.en.eq(free),
+            read.en.eq(free & (draining | self.add)),
             read.addr.eq(Mux(draining, next_word, self.address)),
             write.en.eq(added | self.clear),
             write.addr.eq(Mux(added, address, self.place)),

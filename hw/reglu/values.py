@@ -1,6 +1,6 @@
 """Fixed point of the neuron-skipping FFN: dot products to z8, g16, u16 and h."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from ...golden.reglu.config import OPERAND_BITS, SHIFT_BITS, Matrix, RegluConfig
 from ...golden.reglu.ffn import INT8_LIMIT
 from ...golden.reglu.format import MULT_BITS
 from ..lib.base import Part
-from ..lib.delays import delayed
+from ..lib.delays import delayed, delays
 from .requests import G16_BITS, MATRIX_CODES, result_layout
 from .rows import operand_layout, tag_layout
 
@@ -80,9 +80,11 @@ class NeuronValues(Part[RegluConfig]):
             row.end.eq(self.tag.end),
             row.positive.eq(self.dot > 0),
         ]
-        row = delayed(m, row, 2, "row")
-        g16 = delayed(m, self.operand.value, 2, "g16", reset_less=True)
-        fixed = self._fixed(m)
+        rows = delays(m, row, 5, "row")
+        ups = Cat(row.up for row in rows)
+        g16 = delayed(m, self.operand.value, 2, "g16", ups, reset_less=True)
+        fixed = self._fixed(m, rows)
+        row = rows[2]
         m.d.comb += [
             self.z_done.eq(row.z),
             self.z_end.eq(row.end),
@@ -91,36 +93,44 @@ class NeuronValues(Part[RegluConfig]):
             self.gate.alive.eq(row.positive),
             self.gate.value.eq(fixed),
         ]
-        self._hidden(m, g16, fixed)
-        row = delayed(m, row, 3, "upped")
+        self._hidden(m, g16, fixed, ups[2:])
+        row = rows[5]
         m.d.comb += self.up_done.eq(row.up)
         m.d.comb += self.up.alive.eq(row.positive if self.config.double_relu else 1)
         return m
 
-    def _fixed(self, m: Module) -> Signal:
-        """The dot product times the row's factor, in two cycles."""
+    def _fixed(self, m: Module, rows: list[data.View]) -> Signal:
+        """The dot product times the row's factor, in two cycles.
+
+        The dot product of a row changes with its every beat: it is kept from the multiplier until
+        the row is done.
+        """
         factor = data.View(factor_layout(), self.operand.word[: factor_layout().size])
         product = Signal(signed(self.config.dot_bits + MULT_BITS), reset_less=True)
         shift = Signal(SHIFT_BITS, reset_less=True)
         fixed = Signal(signed(FIXED_BITS), reset_less=True)
-        m.d.sync += [
-            product.eq(self.dot * factor.mult),
-            shift.eq(factor.shift),
-            fixed.eq(round_shift(m, product, shift, FIXED_BITS, "fixed_next")),
-        ]
+        fixed_next = round_shift(m, product, shift, FIXED_BITS, "fixed_next")
+        scaled, rounded = (row.z | row.gate | row.up for row in rows[:2])
+        dot = Signal.like(self.dot, name="done_dot")
+        m.d.comb += dot.eq(Mux(scaled, self.dot, 0))
+        with m.If(scaled):
+            m.d.sync += [product.eq(dot * factor.mult), shift.eq(factor.shift)]
+        with m.If(rounded):
+            m.d.sync += fixed.eq(fixed_next)
         return fixed
 
-    def _hidden(self, m: Module, g16: Value, u16: Signal) -> None:
-        """h, in three cycles."""
+    def _hidden(self, m: Module, g16: Value, u16: Signal, ups: Value) -> None:
+        """h, in three cycles, each with its bit of ``ups``."""
         pair = Signal(signed(G16_BITS + FIXED_BITS), reset_less=True)
         product = Signal(signed(len(pair) + MULT_BITS), name="hidden_product", reset_less=True)
         h = Signal(signed(OPERAND_BITS), reset_less=True)
         hidden = round_shift(m, product, self.to_h.shift, OPERAND_BITS, "hidden")
-        m.d.sync += [
-            pair.eq(u16 * g16),
-            product.eq(pair * self.to_h.mult),
-            h.eq(_clip(m, hidden, -INT8_LIMIT, INT8_LIMIT, "h_clipped")),
-        ]
+        with m.If(ups[0]):
+            m.d.sync += pair.eq(u16 * g16)
+        with m.If(ups[1]):
+            m.d.sync += product.eq(pair * self.to_h.mult)
+        with m.If(ups[2]):
+            m.d.sync += h.eq(_clip(m, hidden, -INT8_LIMIT, INT8_LIMIT, "h_clipped"))
         m.d.comb += self.up.value.eq(h)
 
 

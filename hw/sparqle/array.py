@@ -65,8 +65,8 @@ class SparqleArray(Unit[SparqleConfig]):
         self._write_weights(m, groups)
         commit = Signal()
         load = Signal()
-        pull = Signal()
-        self._end_tiles(m, platform, groups, commit, load, pull)
+        pulls = Signal(self.config.rows)
+        self._end_tiles(m, platform, groups, commit, load, pulls)
 
         below: Value = Const(0, len(groups[0].below))
         for p, group in reversed(list(enumerate(groups))):
@@ -75,7 +75,7 @@ class SparqleArray(Unit[SparqleConfig]):
             m.d.comb += [
                 group.commit.eq(commit),
                 group.load.eq(load),
-                group.pull.eq(pull),
+                group.pull.eq(pulls.word_select(p, self.config.sharing)),
                 group.below.eq(below),
             ]
             below = group.result
@@ -130,7 +130,7 @@ class SparqleArray(Unit[SparqleConfig]):
         groups: list[RowGroup],
         commit: Signal,
         load: Signal,
-        pull: Signal,
+        pulls: Signal,
     ) -> None:
         """End a tile when all its rows have, load its results when the last product is in."""
         drain = RowDrain(RowDrainConfig(rows=self.config.rows))
@@ -143,12 +143,12 @@ class SparqleArray(Unit[SparqleConfig]):
             busy.eq(drain.busy | pending.any()),
             commit.eq(ended & ~busy),
             load.eq(pending[-1]),
-            pull.eq(self.y.valid & self.y.ready),
+            pulls.eq(drain.moves),
             drain.load.eq(load),
-            drain.pull.eq(pull),
+            drain.pull.eq(self.y.valid & self.y.ready),
             self.y.valid.eq(drain.valid),
             self.y.payload.last.eq(drain.last),
-            self.events.y_beats.eq(pull),
+            self.events.y_beats.eq(drain.pull),
             self.events.tiles.eq(commit),
             self.events.stall_drain.eq(ended & busy),
         ]

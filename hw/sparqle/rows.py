@@ -82,7 +82,7 @@ class RowGroup(Part[SparqleConfig]):
                 "ended": Out(1),
                 "error": Out(1),
                 "load": In(1),
-                "pull": In(1),
+                "pull": In(config.sharing),
                 "below": In(result_bits(config)),
                 "result": Out(result_bits(config)),
                 "strobes": Out(strobes_layout(config)),
@@ -206,7 +206,7 @@ class RowGroup(Part[SparqleConfig]):
         """Two stages of registers, then the rows; results move up towards row 0."""
         read, used = _Stage(self.config, "read"), _Stage(self.config, "used")
         read.follow(m, step.low, step.high, step.first, step.used, step.halves)
-        used.follow(m, read.low, read.high, read.first, read.used, read.halves)
+        used.follow(m, read.low, read.high, read.first, read.used, self._isolated(m, read))
         weights_used = Signal.like(weights, reset_less=True)
         with m.If(read.low | read.high):
             m.d.sync += weights_used.eq(weights)
@@ -218,7 +218,7 @@ class RowGroup(Part[SparqleConfig]):
                 control.first.eq(used.first),
                 control.high.eq(used.high),
                 control.load.eq(self.load),
-                control.pull.eq(self.pull),
+                control.pull.eq(self.pull[i]),
             ]
             row = HybridRow(self.config)
             place(
@@ -233,6 +233,16 @@ class RowGroup(Part[SparqleConfig]):
             )
             below = row.result
         m.d.comb += self.result.eq(below)
+
+    def _isolated(self, m: Module, read: "_Stage") -> data.View:
+        """Halves of the rows that multiply, and 0 for those whose multipliers need not switch."""
+        if self.config.sharing == 1:  # the list has no entries but the row's own
+            return read.halves
+        halves = Signal.like(read.halves, name="isolated_halves")
+        for i in range(self.config.sharing):
+            multiplies = read.low | read.used[i]
+            m.d.comb += halves[i].eq(Mux(multiplies, read.halves[i], 0))
+        return halves
 
 
 class _Step:

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from ...golden.contract.errors import DifferenceError
+from ...golden.contract.config import Config
+from ...golden.contract.errors import DifferenceError, UserError
 from ...golden.units import UNITS, unit
 from ...sim.tools.results import check_output, new_files, write_json
 from ...sim.verify.regress import DEFAULT_PRESETS, Report, junit, regress, variations
-from ..options import Output, check_number, check_tools, with_cores
+from ..options import Output, Settings, check_number, check_tools, configure, with_cores
 from ..show import console, errors, progress, table
 
 MOST_SEEDS = 1_000_000  # each takes a second
@@ -29,6 +30,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="P", help="Preset, or `all`; may be given several times."),
     ] = None,
+    settings: Settings = None,
     seeds: Annotated[int, typer.Option(metavar="N", help="Random seeds per design.")] = 5,
     first_seed: Annotated[int, typer.Option(metavar="S", help="First seed.")] = 0,
     jobs: Annotated[int, typer.Option(metavar="J", help="Simulations at once.")] = 2,
@@ -42,7 +44,12 @@ def command(
     check_number("--jobs", jobs, 1)
     names = with_cores(units or list(UNITS), inner or [])
     presets = _presets(names, preset)
-    chosen = variations(names, presets)
+    assignments = settings or []
+
+    def configuration(name: str, preset: str) -> Config:
+        return _configuration(name, preset, assignments)
+
+    chosen = variations(names, presets, configuration, assignments)
     check_output(output)
     check_tools()
     with new_files(output) as folder, progress() as report:
@@ -67,6 +74,14 @@ def _presets(names: list[str], wanted: list[str] | None) -> list[str]:
     if wanted == ["all"]:
         return sorted({preset for name in names for preset in unit(name).presets})
     return wanted or list(DEFAULT_PRESETS)
+
+
+def _configuration(name: str, preset: str, assignments: list[str]) -> Config:
+    """A preset with parameters changed; what is chosen at run time is drawn with the operands."""
+    _, config, runtime = configure(name, preset, None, assignments)
+    if drawn := sorted(runtime.model_fields_set):
+        raise UserError(f"regress draws {', '.join(drawn)} with the operands: it cannot be set.")
+    return config
 
 
 def _summary(report: Report) -> dict[str, object]:

@@ -7,10 +7,17 @@ from typing import Annotated
 import typer
 
 from ...sim.studies import area as study
-from ...sim.studies import area_anda, area_elements, area_nm, area_reglu, area_sparqle
+from ...sim.studies import (
+    area_anda,
+    area_elements,
+    area_nm,
+    area_nm_lanes,
+    area_reglu,
+    area_sparqle,
+)
 from ...sim.studies.anda_models import LOSSES, geometric_means, speeds
 from ...sim.studies.area import Array, Found, measure
-from ...sim.tensors.files import Capture
+from ...sim.tensors.files import Capture, sample_path
 from ..main import run_app
 from ..options import Markdown, check_number
 from ..show import Table, markdown_table, progress, table
@@ -81,6 +88,29 @@ def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
     kept = [f"1 of {number} kept" for number in area_nm.KEPT]
     title = "throughput per area over dense2k at equal clock, in brackets with both paths"
     _shown(markdown)(["array", AREA, "over dense2k", PATH, *kept], rows, title)
+
+
+@app.command()
+def nm_lanes(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """N:M arrays with lanes beside dense arrays of equal work, and of equal bandwidth."""
+    extent = area_nm_lanes.TINY if tiny else area_nm_lanes.WHOLE
+    found = _measure(extent.arrays, False)
+    sample = Capture.open(sample_path())
+    *_, layer = sample.layers  # with most input features: the least of them are padding of lanes
+    tokens, in_features = sample.activations(layer).shape
+    outputs, _ = sample.weights(layer).shape
+    measured = area_nm_lanes.runs(found, (tokens, in_features, outputs))
+    show = _shown(markdown)
+    size = f"{extent.size} x {extent.size}"
+    sizes = [area_nm_lanes.size_row(each) for each in found]
+    show(["array", "area, 10^6", "a lane", PATH], sizes, f"arrays of {size}, {found[0].library}")
+    columns = ["array", "kept", "x, bits a cycle", "w, bits a cycle", "cycles"]
+    columns += ["products a cycle", "per 10^6 of area"]
+    title = f"{layer} of the sample: {tokens} tokens, {in_features} x {outputs}"
+    show(columns, [run.row() for run in measured], title)
+    columns = ["array", "kept", "equal work", "per area", "equal bandwidth", "speed", "per area"]
+    title = "over dense arrays of equal work and of equal bandwidth, in brackets with both paths"
+    show(columns, list(area_nm_lanes.comparisons(measured)), title)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The cocotb regression: designs x presets x seeds, as a table and as JUnit XML."""
 
 import itertools
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,21 @@ _SEEDS_AT_ONCE = 5  # seeds that share a simulation process
 
 @dataclass(frozen=True)
 class Variation:
-    """One design in one configuration."""
+    """One design in one configuration.
+
+    Attributes
+    ----------
+    unit, preset, assignments
+        What leads to the configuration: a preset, and ``KEY=VALUE`` for what is changed of it.
+    design, config
+        What is run.
+    """
 
     unit: str
     preset: str
     design: Design
     config: Config
+    assignments: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -43,8 +53,9 @@ class Variation:
 
     def command(self, seed: int) -> str:
         """The command that repeats one seed with a waveform."""
-        which = f"{command_name(self.unit)} --preset {self.preset} --seeds 1 --first-seed {seed}"
-        return f"nibbleforge regress {which} --waves -o DIR"
+        which = f"{command_name(self.unit)} --preset {self.preset}"
+        changes = "".join(f" --set {shlex.quote(text)}" for text in self.assignments)
+        return f"nibbleforge regress {which}{changes} --seeds 1 --first-seed {seed} --waves -o DIR"
 
 
 @dataclass
@@ -75,8 +86,27 @@ class Report:
         self.wall += wall
 
 
-def variations(names: Iterable[str], presets: Sequence[str]) -> list[Variation]:
+def _of_preset(name: str, preset: str) -> Config:
+    """A preset as it is."""
+    return unit(name).presets[preset]
+
+
+def variations(
+    names: Iterable[str],
+    presets: Sequence[str],
+    configuration: Callable[[str, str], Config] = _of_preset,
+    assignments: Sequence[str] = (),
+) -> list[Variation]:
     """Every design of the units in the presets that each of them has.
+
+    Parameters
+    ----------
+    names, presets
+        Of units, and of their presets.
+    configuration
+        Makes the configuration of a unit and a preset.
+    assignments
+        What it changes, as a command line says it.
 
     Raises
     ------
@@ -88,12 +118,14 @@ def variations(names: Iterable[str], presets: Sequence[str]) -> list[Variation]:
         if not any(preset in owner.presets for owner in owners):
             known = ", ".join(sorted({name for owner in owners for name in owner.presets}))
             raise UserError(f"there is no preset {preset!r}; the presets are {known}.")
+    given = tuple(assignments)
     return [
-        Variation(owner.name, preset, design, owner.presets[preset])
+        Variation(owner.name, preset, design, config, given)
         for owner in owners
         for preset in owner.presets
         if preset in presets
-        for design in owner.designs(owner.presets[preset])
+        for config in [configuration(owner.name, preset)]
+        for design in owner.designs(config)
     ]
 
 

@@ -84,7 +84,7 @@ def wrong_hardware(monkeypatch):
 
 def test_a_failure_tells_seed_and_the_command_that_repeats_it(run, tmp_path, wrong_hardware):
     out = tmp_path / "out"
-    options = ("--seeds", 2, "--first-seed", 41, "-o", out)
+    options = ("--set", "lanes=2", "--seeds", 2, "--first-seed", 41, "-o", out)
     done = run("regress", "dense", *TINY, *options)
     assert done.status == 1
     shown = re.findall(
@@ -103,9 +103,11 @@ def test_a_failure_tells_seed_and_the_command_that_repeats_it(run, tmp_path, wro
     assert message in case.result[0].message
     summary = json.loads((out / "summary.json").read_text())["dense/tiny/dense_array"]
     assert f"{test}/seed={seed}: {message}" in summary["failures"]
+    assert summary["config"]["lanes"] == 2
 
     words = shlex.split(command)
     assert words.pop(0) == "nibbleforge"
+    assert words[words.index("--set") + 1] == "lanes=2"
     again = run(*(tmp_path / "again" if word == "DIR" else word for word in words))
     assert again.status == 1
     assert f"{test}/seed={seed}: {message}" in again.err
@@ -139,6 +141,19 @@ def chosen(monkeypatch) -> list[str]:
     return names
 
 
+@pytest.fixture
+def configurations(monkeypatch) -> list[object]:
+    """Configurations that the command would run."""
+    found = []
+
+    def note(variations, seeds, jobs, **options):
+        found.extend(variation.config for variation in variations)
+        return []
+
+    monkeypatch.setattr("nibbleforge.scripts.commands.regress.regress", note)
+    return found
+
+
 def test_all_units_and_two_presets_are_the_default(run, tmp_path, chosen):
     assert run("regress", "-o", tmp_path).status == 0
     assert set(chosen) == {
@@ -154,6 +169,23 @@ def test_all_presets(run, tmp_path, chosen):
     assert {name.rpartition("/")[0] for name in chosen} == {
         f"{unit}/{preset}" for unit in ("bitmap", "dense") for preset in UNITS[unit].presets
     }
+
+
+def test_a_parameter_is_changed_in_every_preset(run, tmp_path, configurations):
+    arguments = ("dense", "nm", "--preset", "tiny", "--preset", "lanes16", "--set", "lanes=2")
+    assert run("regress", *arguments, "-o", tmp_path).status == 0
+    assert configurations == [
+        UNITS[unit].presets[preset].replace(lanes=2)
+        for unit in ("dense", "nm")
+        for preset in UNITS[unit].presets
+        if preset in {"tiny", "lanes16"}
+    ]
+
+
+def test_a_parameter_may_lead_to_another_design(run, tmp_path, chosen):
+    assignment = ("--set", "dequant.weight_group=32")
+    assert run("regress", "dense", "--preset", "fpga", *assignment, "-o", tmp_path).status == 0
+    assert chosen == ["dense/fpga/dense_grouped"]
 
 
 def test_what_is_named_twice_runs_once(run, tmp_path, chosen):
@@ -205,6 +237,13 @@ def test_seeds_may_be_huge(run, tmp_path, seed):
         (
             ["dense", "--preset", "huge"],
             "there is no preset 'huge'; the presets are fpga, lanes16, paper, ",
+        ),
+        (["dense", "--set", "lane=2"], "dense has no parameter 'lane'; its parameters are "),
+        (["dense", "--set", "lanes"], "--set takes KEY=VALUE, got 'lanes'."),
+        (["bitmap", "dense", "--set", "lanes=2"], "bitmap has no parameter 'lanes'; "),
+        (
+            ["nm", *TINY, "--set", "n=2"],
+            "regress draws n with the operands: it cannot be set.",
         ),
         (
             ["dense", "--preset", "mask"],

@@ -122,6 +122,19 @@ def test_areas(tables, monkeypatch):
     assert float(sparqle[2]) == pytest.approx(float(sparqle[1]) * ratio, rel=0.05)
 
 
+@pytest.mark.deep
+@pytest.mark.needs("osu018")
+def test_areas_of_lanes(tables):
+    sizes, runs, over = tables(area, "nm-lanes", "--tiny")
+    assert [row[0] for row in sizes[1:]] == [row[0] for row in runs[1:] if row[1] != "1:4"]
+    assert [row[:3] for row in over[1:]] == [
+        ["nm, 2 lanes, span 4", "2:4", "4 lanes, pair_sums"],
+        ["nm, 2 lanes, span 4", "1:4", "8 lanes, pair_sums"],
+    ]
+    half, quarter = (float(row[3].split()[0]) for row in over[1:])
+    assert 0 < half < quarter
+
+
 @pytest.mark.needs("amaranth-boards")
 def test_a_core_without_a_bitstream(tables, monkeypatch):
     def refuse(*_, **__):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from pydantic import Field as Parameter
@@ -49,7 +49,8 @@ class MultiplyAccumulate(Part[ElementConfig]):
     With ``enable``: ``accumulator = (first ? 0 : accumulator) + (x . w << (high ? shift : 0))``,
     ``x . w`` being the sum of the products of all lanes, or ``x`` where the element has no
     multipliers. With ``load`` the result takes this sum (only with ``enable``) or the accumulator,
-    with ``pull`` the result of the element before.
+    with ``pull`` the result of the element before. A sum that becomes the result is the last one:
+    the accumulator holds, and the next sum starts with ``first``.
     """
 
     def __init__(self, config: ElementConfig):
@@ -80,7 +81,8 @@ class MultiplyAccumulate(Part[ElementConfig]):
         accumulator = Signal.like(self.result, reset_less=True)
         total = Signal.like(self.result)
         m.d.comb += total.eq(Mux(control.first, 0, accumulator) + self._addend(m))
-        with m.If(control.enable):
+        ends = control.load if self.config.loads == "sum" else Const(0, 1)
+        with m.If(control.enable & ~ends):
             m.d.sync += accumulator.eq(total)
         with m.If(control.load):
             m.d.sync += self.result.eq(total if self.config.loads == "sum" else accumulator)

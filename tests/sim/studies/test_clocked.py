@@ -12,9 +12,9 @@ CONFIG = DenseConfig(rows=4, columns=4, passes=1, max_k=64)
 ELEMENT = CONFIG.accumulator_bits
 
 
-def run(features):
+def run(features, config=CONFIG):
     layer = Layer(np.ones((4, features), np.int8), np.ones((4, features), np.int8))
-    return clocked(Run(ARRAY_2K, CONFIG, layer))
+    return clocked(Run(ARRAY_2K, config, layer))
 
 
 @pytest.mark.deep
@@ -25,6 +25,16 @@ def test_a_step_clocks_accumulators_and_operands_and_not_results():
     assert long.cycles - short.cycles == 20
     more = long.reached * long.cycles - short.reached * short.cycles
     assert more == 20 * (16 * ELEMENT + operands + 1)
+
+
+@pytest.mark.deep
+def test_rows_that_have_left_and_accumulators_that_are_done_hold():
+    """A bit more for each accumulator and result tells how often these are clocked."""
+    narrow, wide = run(10), run(10, CONFIG.replace(max_k=128))
+    assert wide.bits - narrow.bits == 2 * 16
+    more = wide.reached * wide.cycles - narrow.reached * narrow.cycles
+    accumulated, loaded, moved = 9 * 16, 16, (3 + 2 + 1) * 4
+    assert more == accumulated + loaded + moved
 
 
 def test_a_preset_that_is_not_there():
