@@ -26,7 +26,7 @@ _DECLARATION = re.compile(
 _DECLARES = ("  input ", "  output ", "  wire ", "  reg ")
 _ALIAS = re.compile(r"^  assign (\w+) = ([A-Za-z_]\w*);\n", re.MULTILINE)
 _INSTANCE = re.compile(r"^  (\w+) (\w+) \($", re.MULTILINE)
-_OUTPUT = re.compile(r"^  output (?:signed )?(?:\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
+_PORT = re.compile(r"^  (input|output) (?:signed )?(?:\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 _DOUBLE = re.compile(r"(?<![\w.\\])\w+?__\w+")
 _KICK = re.compile(
     r"^  reg \\\$auto\$\S+  = 0;\n|^    if \(\\\$auto\$\S+ \) begin end\n", re.MULTILINE
@@ -213,12 +213,16 @@ def _rewrite_step(line: str, reading: Callable[[str], str]) -> str:
 def read(verilog: str) -> list[Module]:
     """Modules of a text that Yosys wrote."""
     modules = _MODULE.findall(verilog)
-    outputs = {name: _OUTPUT.findall(body) for name, body in modules}
-    return [_read_module(name, body, outputs) for name, body in modules]
+    ports = {name: _PORT.findall(body) for name, body in modules}
+    return [_read_module(name, body, ports) for name, body in modules]
 
 
-def _read_module(name: str, body: str, outputs: Mapping[str, Collection[str]]) -> Module:
-    """A module; ``outputs`` are those of every module."""
+Ports = Mapping[str, Collection[tuple[str, str]]]
+"""Module to directions and names of its ports."""
+
+
+def _read_module(name: str, body: str, ports: Ports) -> Module:
+    """A module; ``ports`` are those of every module."""
     module = Module(name)
     body = _plain_names(_KICK.sub("", body))
     for line in body.splitlines():
@@ -229,7 +233,7 @@ def _read_module(name: str, body: str, outputs: Mapping[str, Collection[str]]) -
             declared.register |= kind == "reg"
             declared.words = words or declared.words
             declared.init = init or declared.init
-    lines = iter(_without_aliases(module, body, outputs).splitlines())
+    lines = iter(_without_aliases(module, body, ports).splitlines())
     for line in lines:
         if line.startswith("  assign "):
             target, _, value = line[len("  assign ") : -1].partition(" = ")
@@ -282,23 +286,23 @@ def _plain_names(body: str) -> str:
     return _ESCAPED.sub(replaced, body)
 
 
-def _without_aliases(module: Module, body: str, outputs: Mapping[str, Collection[str]]) -> str:
+def _without_aliases(module: Module, body: str, ports: Ports) -> str:
     """One name for nets that are equal: a port's, else one of its own, else one of an instance.
 
-    Of several instances it is that of the one that drives the net; ``outputs`` are those of every
+    Of several instances it is that of the one that drives the net; ``ports`` are those of every
     module.
     """
     best: dict[str, str] = {}
-    instances = [(kind, f"{name}_") for kind, name in _INSTANCE.findall(body)]
-    prefixes = tuple(prefix for _, prefix in instances)
-    driven = {f"{prefix}{pin}" for kind, prefix in instances for pin in outputs[kind]}
+    pins = {
+        f"{name}_{pin}": 2 if direction == "output" else 3
+        for kind, name in _INSTANCE.findall(body)
+        for direction, pin in ports[kind]
+    }
 
     def rank(net: Net) -> int:
         if net.direction:
             return 0
-        if net.anonymous:
-            return 4
-        return 2 if net.name in driven else 1 + 2 * net.name.startswith(prefixes)
+        return 4 if net.anonymous else pins.get(net.name, 1)
 
     def root(name: str) -> str:
         while name in best:
