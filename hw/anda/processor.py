@@ -75,6 +75,8 @@ class BitPlaneProcessors(Part[AndaConfig]):
         m = Module()
         control, bits = self.control, self.config.accumulator_bits
         add_up = self._carry_save if self.config.tree == "carry_save" else self._binary
+        goes_on = Signal()  # the last plane's sum is needed in value alone
+        m.d.comb += goes_on.eq(control.step & ~control.load)
         for c, plane_sum in enumerate(add_up(m)):
             plane = Signal(plane_sum.shape(), name=f"plane_sum_{c}")
             augend = Signal(signed(bits), name=f"augend_{c}")
@@ -86,7 +88,7 @@ class BitPlaneProcessors(Part[AndaConfig]):
                 augend.eq(Mux(control.first, 0, Cat(Const(0, 1), running[:-1]))),
                 total.eq(augend + plane),
             ]
-            with m.If(control.step & ~control.load):
+            with m.If(goes_on):
                 m.d.sync += running.eq(total)
             with m.If(control.load):
                 m.d.sync += value.eq(total)

@@ -44,8 +44,9 @@ class OutputSums(Part[RegluConfig]):
         memory = memory_of(m, "y_words", config.lanes * config.y_bits, config.x_words)
         read = memory.read_port()
         write = memory.write_port()
-        next_word, draining = self._drain(m)
-        free = ~y.valid | y.ready
+        free = Signal(name="y_free")
+        m.d.comb += free.eq(~y.valid | y.ready)
+        next_word, draining = self._drain(m, free)
         added = Signal()
         address = Signal.like(self.address, name="added_address")
         m.d.sync += added.eq(self.add)
@@ -70,7 +71,7 @@ class OutputSums(Part[RegluConfig]):
         ]
         return m
 
-    def _drain(self, m: Module) -> tuple[Signal, Signal]:
+    def _drain(self, m: Module, free: Signal) -> tuple[Signal, Signal]:
         """The word that is read for the next beat, and whether there is one."""
         y = self.y
         word = Signal.like(self.address)
@@ -86,7 +87,7 @@ class OutputSums(Part[RegluConfig]):
         ]
         with m.If(self.drain):
             m.d.sync += [draining.eq(1), word.eq(0)]
-        with m.If(~y.valid | y.ready):
+        with m.If(free):
             m.d.sync += [
                 y.valid.eq(draining),
                 last.eq(final),

@@ -110,9 +110,14 @@ class NeuronValues(Part[RegluConfig]):
         shift = Signal(SHIFT_BITS, reset_less=True)
         fixed = Signal(signed(FIXED_BITS), reset_less=True)
         fixed_next = round_shift(m, product, shift, FIXED_BITS, "fixed_next")
-        scaled, rounded = (row.z | row.gate | row.up for row in rows[:2])
+        scaled = Signal()
+        rounded = Signal()
         dot = Signal.like(self.dot, name="done_dot")
-        m.d.comb += dot.eq(Mux(scaled, self.dot, 0))
+        m.d.comb += [
+            scaled.eq(rows[0].z | rows[0].gate | rows[0].up),
+            rounded.eq(rows[1].z | rows[1].gate | rows[1].up),
+            dot.eq(Mux(scaled, self.dot, 0)),
+        ]
         with m.If(scaled):
             m.d.sync += [product.eq(dot * factor.mult), shift.eq(factor.shift)]
         with m.If(rounded):
@@ -125,12 +130,13 @@ class NeuronValues(Part[RegluConfig]):
         product = Signal(signed(len(pair) + MULT_BITS), name="hidden_product", reset_less=True)
         h = Signal(signed(OPERAND_BITS), reset_less=True)
         hidden = round_shift(m, product, self.to_h.shift, OPERAND_BITS, "hidden")
+        clipped = _clip(m, hidden, -INT8_LIMIT, INT8_LIMIT, "h_clipped")
         with m.If(ups[0]):
             m.d.sync += pair.eq(u16 * g16)
         with m.If(ups[1]):
             m.d.sync += product.eq(pair * self.to_h.mult)
         with m.If(ups[2]):
-            m.d.sync += h.eq(_clip(m, hidden, -INT8_LIMIT, INT8_LIMIT, "h_clipped"))
+            m.d.sync += h.eq(clipped)
         m.d.comb += self.up.value.eq(h)
 
 
