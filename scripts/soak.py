@@ -11,8 +11,10 @@ import typer
 from ..golden.contract.errors import DifferenceError, RequirementError
 from ..golden.units import UNITS, unit
 from ..sim.tools.results import check_output, write_text
-from ..sim.verify.soak import BRIEF, COMPARISONS, FULL, ROWS, Finding, soak
+from ..sim.verify.soak import BRIEF, COMPARISONS, FULL, MUTATED, ROWS, Finding, soak
+from .commands.regress import varied
 from .main import run_app
+from .options import Settings
 from .show import PROSE, console, errors, page_end, page_row, progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -25,15 +27,24 @@ def command(
         list[str] | None, typer.Argument(metavar="[UNIT ...]", help="Units; default: all.")
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="J", help="Verifications at once.")] = 2,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="P", help="Only this preset; may be given several times."),
+    ] = None,
+    settings: Settings = None,
     brief: Annotated[
         bool, typer.Option("--brief", help="Some of each only, for a unit under work.")
     ] = False,
 ) -> None:
-    """Run every verification; fails if one does."""
+    """Run every verification; fails if one does.
+
+    With --preset or --set only those of a configuration: values, harnesses, bins, lint, mutants.
+    """
     check_output(output.parent)
     names = [unit(name).name for name in units or UNITS]
+    given = varied(names, preset or [*MUTATED], settings or []) if preset or settings else []
     with progress() as report:
-        findings = soak(names, jobs, report, BRIEF if brief else FULL)
+        findings = soak(names, jobs, report, BRIEF if brief else FULL, given)
     write_text(output, "\n".join(_page(findings)))
     failed = [finding for finding in findings if finding.wrong]
     for finding in failed:

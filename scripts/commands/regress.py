@@ -8,7 +8,7 @@ from ...golden.contract.config import Config
 from ...golden.contract.errors import DifferenceError, UserError
 from ...golden.units import UNITS, unit
 from ...sim.tools.results import check_output, new_files, write_json
-from ...sim.verify.regress import DEFAULT_PRESETS, Report, junit, regress, variations
+from ...sim.verify.regress import DEFAULT_PRESETS, Report, Variation, junit, regress, variations
 from ..options import Output, Settings, check_number, check_tools, configure, with_cores
 from ..show import console, errors, progress, table
 
@@ -44,12 +44,7 @@ def command(
     check_number("--jobs", jobs, 1)
     names = with_cores(units or list(UNITS), inner or [])
     presets = _presets(names, preset)
-    assignments = settings or []
-
-    def configuration(name: str, preset: str) -> Config:
-        return _configuration(name, preset, assignments)
-
-    chosen = variations(names, presets, configuration, assignments)
+    chosen = varied(names, presets, settings or [])
     check_output(output)
     check_tools()
     with new_files(output) as folder, progress() as report:
@@ -74,6 +69,15 @@ def _presets(names: list[str], wanted: list[str] | None) -> list[str]:
     if wanted == ["all"]:
         return sorted({preset for name in names for preset in unit(name).presets})
     return wanted or list(DEFAULT_PRESETS)
+
+
+def varied(names: list[str], presets: list[str], assignments: list[str]) -> list[Variation]:
+    """Every design of the units in the presets that each of them has, with parameters changed."""
+
+    def configuration(name: str, preset: str) -> Config:
+        return _configuration(name, preset, assignments)
+
+    return variations(names, presets, configuration, assignments)
 
 
 def _configuration(name: str, preset: str, assignments: list[str]) -> Config:

@@ -148,8 +148,9 @@ def soak(
     jobs: int = 2,
     progress: Callable[[str, int, int], None] | None = None,
     effort: Effort = FULL,
+    given: Sequence[Variation] = (),
 ) -> list[Finding]:
-    """Run every verification of these units.
+    """Run every verification of these units, or those of single configurations.
 
     Parameters
     ----------
@@ -161,20 +162,27 @@ def soak(
         Called with what has ended.
     effort
         How much of each.
+    given
+        If there are any, only what concerns these configurations, with mutants of each.
 
     Returns
     -------
     list of Finding
         In the order of :data:`ROWS`.
     """
-    names = tuple(UNITS) if names is None else names
-    presets = sorted({preset for name in names for preset in UNITS[name].presets})
-    chosen = variations(names, presets)
-    tasks = [
-        *_of_variations(chosen, effort),
-        *_of_sample(names, effort),
-        *_of_designs(chosen, effort),
-    ]
+    if given:
+        tasks = [*_of_variations(given, effort), *_mutations(given, effort)]
+    else:
+        names = tuple(UNITS) if names is None else names
+        presets = sorted({preset for name in names for preset in UNITS[name].presets})
+        chosen = variations(names, presets)
+        mutated = [variation for variation in chosen if variation.preset in MUTATED]
+        tasks = [
+            *_of_variations(chosen, effort),
+            *_of_sample(names, effort),
+            *_mutations(mutated, effort),
+            *_of_designs(chosen, effort),
+        ]
     findings: list[Finding] = []
     with Workers(jobs) as workers:
         running = [workers.start(_timed, task) for task in tasks]
@@ -281,14 +289,16 @@ def _sampled(shown: str, results: list[demo.LayerResult], subject: str) -> Findi
     return Finding("sample", subject, figure, tuple(wrong))
 
 
+def _mutations(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
+    for variation in chosen:
+        yield partial(_mutants, variation.design, variation.config, effort.mutants)
+
+
 def _of_designs(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
     """What is verified once for every design."""
     every = {variation.design.name: variation.design for variation in chosen}
     for design in every.values():
         yield from (partial(_exhaustive, design, c) for c in stimuli_of(design).small)
-    for variation in chosen:
-        if variation.preset in MUTATED:
-            yield partial(_mutants, variation.design, variation.config, effort.mutants)
     for design in every.values():
         yield from (partial(_proofs, goal) for goal in formal.goals_of(design))
     for seed in range(effort.configurations):

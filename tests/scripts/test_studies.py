@@ -7,6 +7,7 @@ from nibbleforge.golden.bitmap import DECODER, BitmapConfig
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.sparqle.config import SparqleConfig
 from nibbleforge.scripts import bench, main, show, soak
+from nibbleforge.scripts.commands.regress import varied
 from nibbleforge.scripts.studies import (
     anda_models,
     area,
@@ -20,6 +21,7 @@ from nibbleforge.sim.benchmarks import Figure
 from nibbleforge.sim.studies import area_sparqle, core
 from nibbleforge.sim.studies.balance import VARIANTS, Variant
 from nibbleforge.sim.tensors.files import sample_path
+from nibbleforge.sim.verify import soak as soaks
 from nibbleforge.sim.verify.soak import Finding, named
 
 
@@ -170,3 +172,31 @@ def test_pages_are_narrow():
     assert all(len(line) <= show.LINE for line in lines)
     assert "| that | >= 2 | 1 | **no** |" in lines
     assert "## Lint" in lines
+
+
+def test_one_configuration_is_verified(monkeypatch, tmp_path, capsys):
+    """With parameters changed: values, harnesses, bins, mutants and lint of that one alone."""
+    called = {}
+
+    def soaked(names, jobs, progress, effort, given):
+        called.update(names=names, given=given)
+        return [Finding("lint", given[0].name, "0 warnings")]
+
+    monkeypatch.setattr(soak, "soak", soaked)
+    page = tmp_path / "page.md"
+    options = ["dense2k", "--set", "lanes=8", "--set", "tree=packed", "--output", str(page)]
+    monkeypatch.setattr(sys, "argv", ["soak", *options])
+    assert main.status(soak.app) == 0
+    (given,) = called["given"]
+    assert (given.unit, given.preset) == ("dense2k", "tiny")
+    assert (given.config.lanes, given.config.tree) == (8, "packed")
+    assert "1 verifications, 0 failed" in capsys.readouterr().out
+
+
+def test_mutants_are_of_the_given_configuration():
+    (given,) = varied(["dense2k"], ["tiny"], ["lanes=2"])
+    tasks = [*soaks._of_variations([given], soaks.BRIEF), *soaks._mutations([given], soaks.BRIEF)]
+    assert [task.func.__name__ for task in tasks] == [
+        "_values", "_harnesses", "_bins", "_lint", "_mutants",
+    ]  # fmt: skip
+    assert tasks[-1].args[1].lanes == 2
