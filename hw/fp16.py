@@ -16,10 +16,11 @@ from .lib.streams import RowDrain, RowDrainConfig, registered
 class Fp16PE(Part[Fp16Config]):
     """A multiplier and an adder for each lane, and a result register for each of their sums.
 
-    The ``add_latency`` sums of a lane go round in its adder's registers: with ``enable`` each takes
+    The ``add_latency`` sums of a lane go round in its adder's registers: with ``add`` each takes
     its turn, and ``x * w`` of ``multiply_latency`` cycles ago is added to it, or with ``clear`` to
-    +0. With ``load[i]`` the sums whose turn it is go to result registers i; with ``pull[i]`` these
-    take those of the row below. ``x`` and ``w`` are upper bits of FP32.
+    +0. A multiplier's stage holds without its bit of ``multiply``. With ``load[i]`` the sums whose
+    turn it is go to result registers i; with ``pull[i]`` these take those of the row below. ``x``
+    and ``w`` are upper bits of FP32.
     """
 
     def __init__(self, config: Fp16Config):
@@ -45,10 +46,10 @@ class Fp16PE(Part[Fp16Config]):
             place(m, platform, f"multiply_{lane}", multiply)
             place(m, platform, f"add_{lane}", add)
             m.d.comb += [
-                multiply.enable.eq(control.enable.replicate(config.multiply_latency)),
+                multiply.enable.eq(control.multiply),
                 multiply.a.eq(self.x.word_select(lane, WIDE_BITS)),
                 multiply.b.eq(self.w.word_select(lane, WIDE_BITS)),
-                add.enable.eq(control.enable.replicate(config.add_latency)),
+                add.enable.eq(control.add.replicate(config.add_latency)),
                 add.a.eq(Mux(control.clear, 0, add.result)),
                 add.b.eq(multiply.result),
                 sums.word_select(lane, RESULT_BITS).eq(add.result),
@@ -207,6 +208,7 @@ class Fp16Array(Unit[Fp16Config]):
         control = Signal(_control_layout(config))
         turns = _Turns(config, go)
         turns.take(m, x.valid & w.valid, x.payload.last, step)
+        self._work(m, control, step, go)
         leaving = self._drain(m, turns, control, drain, go, flow)
         pulls = delays(m, drain.moves, config.add_latency - 1, "moves", flow)
         self._count(m, turns, step, go)
@@ -217,15 +219,17 @@ class Fp16Array(Unit[Fp16Config]):
         for r in reversed(range(config.rows)):
             own = Signal(_control_layout(config), name=f"control_{r}")
             m.d.comb += [
-                own.enable.eq(control.enable),
+                own.multiply.eq(control.multiply),
+                own.add.eq(control.add),
                 own.clear.eq(control.clear),
                 own.load.eq(control.load),
                 own.pull.eq(Cat(rows[r] & flow for rows in pulls)),
             ]
             row = Fp16Row(config)
             lanes = x.payload.value.as_value().word_select(r, config.lanes * OPERAND_BITS)
-            # without a beat +0, which leaves the sum as it is
-            inputs = {"x": Mux(step, lanes, 0), "w": weights, "control": own, "below": below}
+            # while sums go round without a beat: +0, which leaves them as they are
+            x_of_row = lanes if config.add_latency == 1 else Mux(step, lanes, 0)
+            inputs = {"x": x_of_row, "w": weights, "control": own, "below": below}
             place(m, platform, f"row_{r}", row, **inputs)
             below = row.result
         takes = Signal(_tree_stages(config), name="trees_take")
@@ -236,6 +240,17 @@ class Fp16Array(Unit[Fp16Config]):
             place(m, platform, f"tree_{c}", tree, enable=takes, sums=sums)
             m.d.comb += self.y.payload.value[c].eq(tree.result)
         return m
+
+    def _work(self, m: Module, control: data.View, step: Signal, go: Signal) -> None:
+        """Multiply and add: with every beat, or in every cycle where several sums take turns."""
+        stages = self.config.multiply_latency
+        beats: list[Value] = [Const(1, 1)] * (stages + 1)
+        if self.config.add_latency == 1:
+            beats = delays(m, step, stages, "beat", go)
+        m.d.comb += [
+            control.multiply.eq(Cat(beats[:-1]) & go.replicate(stages)),
+            control.add.eq(beats[-1] & go),
+        ]
 
     def _drain(
         self,
@@ -259,7 +274,6 @@ class Fp16Array(Unit[Fp16Config]):
         leaving = delays(m, row, _tree_stages(config), "leaving", flow)
         m.d.comb += [
             go.eq(~(ends[0] & drain.busy | Cat(ends[1:]).any() & ~flow)),
-            control.enable.eq(go),
             control.clear.eq(clear),
             control.load.eq(Cat(ends) & go.replicate(len(ends))),
             row.valid.eq(drain.valid),
@@ -340,7 +354,8 @@ class _Turns:
 def _control_layout(config: Fp16Config) -> data.StructLayout:
     """What the processing elements of a row do in a cycle."""
     turns = config.add_latency
-    return data.StructLayout({"enable": 1, "clear": 1, "load": turns, "pull": turns})
+    work = {"multiply": config.multiply_latency, "add": 1, "clear": 1}
+    return data.StructLayout({**work, "load": turns, "pull": turns})
 
 
 def _tree_stages(config: Fp16Config) -> int:

@@ -46,7 +46,8 @@ class RowEngine(Part[RegluConfig]):
     """Takes rows, in the order in which they were asked for, and multiplies.
 
     The dot product with x, or z, of a row whose final beat is accepted in cycle t is ``dot`` in
-    t + T + 3, with ``tag`` and ``operand``. Of a beat of down ``down`` tells in t + 1, when
+    t + T + 3, with ``tag`` and ``operand``, whose word is 0 in the next cycle, unless another row
+    is done. Of a beat of down ``down`` tells in t + 1, when
     ``address`` is the word of y that it adds to; ``products`` are there in t + 2.
     """
 
@@ -99,9 +100,13 @@ class RowEngine(Part[RegluConfig]):
         m.d.comb += self.down.eq(tags[1].valid & (tags[1].matrix == Matrix.DOWN))
         self._multiply(m, tags, operand, word)
         self._sum(m, tags)
-        ends = Cat(tag.valid & tag.final for tag in tags[1:-1])
-        late = delayed(m, operand, len(ends), "operand", ends, reset_less=True)
-        m.d.comb += [self.tag.eq(tags[-1]), self.operand.eq(late)]
+        *ends, given, gone = (tag.valid & tag.final for tag in tags[1:])
+        late = delayed(m, operand, len(ends), "operand", Cat(ends), reset_less=True)
+        with m.If(given):
+            m.d.sync += self.operand.eq(late)
+        with m.Elif(gone):
+            m.d.sync += self.operand.word.eq(0)
+        m.d.comb += self.tag.eq(tags[-1])
         return m
 
     @property

@@ -44,8 +44,9 @@ def round_shift(m: Module, product: Value, shift: Value, bits: int, name: str) -
 class NeuronValues(Part[RegluConfig]):
     """What neurons, and elements of z, go on with.
 
-    ``dot`` belongs to ``tag`` and ``operand``. Two cycles later z8 and g16 are there, five cycles
-    later h.
+    ``dot`` belongs to ``tag`` and ``operand``, whose word is 0 but with a row's final beat: the
+    multiplier of ``dot``, which grows with every beat, has nothing to do until then. Two cycles
+    later z8 and g16 are there, five cycles later h.
     """
 
     codes = MATRIX_CODES
@@ -100,11 +101,7 @@ class NeuronValues(Part[RegluConfig]):
         return m
 
     def _fixed(self, m: Module, rows: list[data.View]) -> Signal:
-        """The dot product times the row's factor, in two cycles.
-
-        The dot product of a row changes with its every beat: it is kept from the multiplier until
-        the row is done.
-        """
+        """The dot product times the row's factor, in two cycles."""
         factor = data.View(factor_layout(), self.operand.word[: factor_layout().size])
         product = Signal(signed(self.config.dot_bits + MULT_BITS), reset_less=True)
         shift = Signal(SHIFT_BITS, reset_less=True)
@@ -112,14 +109,12 @@ class NeuronValues(Part[RegluConfig]):
         fixed_next = round_shift(m, product, shift, FIXED_BITS, "fixed_next")
         scaled = Signal()
         rounded = Signal()
-        dot = Signal.like(self.dot, name="done_dot")
         m.d.comb += [
             scaled.eq(rows[0].z | rows[0].gate | rows[0].up),
             rounded.eq(rows[1].z | rows[1].gate | rows[1].up),
-            dot.eq(Mux(scaled, self.dot, 0)),
         ]
         with m.If(scaled):
-            m.d.sync += [product.eq(dot * factor.mult), shift.eq(factor.shift)]
+            m.d.sync += [product.eq(self.dot * factor.mult), shift.eq(factor.shift)]
         with m.If(rounded):
             m.d.sync += fixed.eq(fixed_next)
         return fixed
