@@ -26,6 +26,7 @@ from ..tools import toolchain
 Answer = Literal["equal", "different", "undecided"]
 
 PROOF_SECONDS = 50.0  # for one comparison
+GRAPH_SECONDS = 300.0  # for its graph, which products of wide words make large
 
 
 @dataclass(frozen=True)
@@ -84,24 +85,26 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="nibbleforge-") as folder:
         Path(folder, "variants.v").write_text(verilog)
         Path(folder, "miter.v").write_text(miter(design, config, constants, others))
-        yosys(_GRAPH, folder)
         try:
+            yosys(_GRAPH, folder, GRAPH_SECONDS)
             answer, reason = _proved(folder, seconds)
-        except subprocess.TimeoutExpired:
-            answer, reason = "undecided", f"undecided in {seconds:.0f} s"
+        except subprocess.TimeoutExpired as limit:
+            answer, reason = "undecided", f"undecided in {limit.timeout:.0f} s"
     return Comparison(answer, reason, time.perf_counter() - start)
 
 
-def yosys(commands: Iterable[str], folder: str | Path) -> None:
+def yosys(commands: Iterable[str], folder: str | Path, seconds: float | None = None) -> None:
     """Run Yosys commands in a process of its own, where it names things the same every time.
 
     Raises
     ------
+    subprocess.TimeoutExpired
+        They took longer than ``seconds``.
     ToolError
         A command failed.
     """
     command = [sys.executable, "-c", _RUNNER]
-    run = _run(command, folder, None, "\n".join(commands))
+    run = _run(command, folder, seconds, "\n".join(commands))
     if run.returncode:
         raise ToolError("Yosys failed.", f"Yosys failed: {run.stdout[-_TAIL:]}")
 
