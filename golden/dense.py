@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Parameter
 from pydantic import model_validator
 
-from .contract.config import Config
+from .contract.config import Config, OptionalInt
 from .contract.design import Design, Unit
 from .contract.elements import Tree, check_lanes, check_tree
 from .contract.errors import UserError
@@ -45,7 +45,9 @@ class DenseConfig(GroupedConfig):
     columns: int = Parameter(default=16, ge=1, le=256)
     """Outputs a tile (C)."""
     k: Literal[2, 4, 8] = 4
-    """Bits of half an activation; activations have 2k bits."""
+    """Bits of half an activation; activations have 2k bits, or fewer by ``activation_bits``."""
+    activation_bits: OptionalInt = None
+    """Bits of an activation, k + 1 to 2k with one pass; none: 2k."""
     passes: Literal[1, 2] = 2
     """1: one pass on 2k-bit multipliers; 2: low half, then high half, on k-bit multipliers."""
     recode: Literal["balanced", "twos"] = "balanced"
@@ -59,12 +61,26 @@ class DenseConfig(GroupedConfig):
 
     @model_validator(mode="after")
     def _check(self) -> "DenseConfig":
+        self._check_activation_bits()
         check_tree(self.tree, self.lanes)
         if self.grouped:
             self._check_max_k(self.max_k)
             check_lanes(self.lanes, self.weight_group)
             self._check_pace()
         return self
+
+    def _check_activation_bits(self) -> None:
+        """Refuse halves of other than k bits, and widths that belong to another k."""
+        least, most = self.k + 1, 2 * self.k
+        if self.passes == 2 and self.bits_per_activation != most:
+            raise UserError(
+                f"activation_bits must be 2k = {most} with passes 2, got {self.activation_bits}."
+            )
+        if not least <= self.bits_per_activation <= most:
+            raise UserError(
+                f"activation_bits must be in {least}..{most} with k {self.k}, "
+                f"got {self.activation_bits}."
+            )
 
     def _check_pace(self) -> None:
         """Refuse weight groups that end faster than the dequantizer takes them."""
@@ -78,8 +94,14 @@ class DenseConfig(GroupedConfig):
 
     @property
     def idle(self) -> frozenset[str]:
-        """Without halves there is no coding of them."""
-        return frozenset() if self.passes == 2 else frozenset({"recode"})
+        """Without halves there is no coding of them; 2k bits need not be said."""
+        idle = set() if self.passes == 2 else {"recode"}
+        return frozenset(idle | ({"activation_bits"} if self._usual_bits else set()))
+
+    @property
+    def _usual_bits(self) -> bool:
+        """Whether activations have 2k bits."""
+        return self.bits_per_activation == 2 * self.k
 
     @property
     def dequantizer(self) -> DequantizerConfig:
@@ -89,14 +111,14 @@ class DenseConfig(GroupedConfig):
         )
 
     @property
-    def activation_bits(self) -> int:
+    def bits_per_activation(self) -> int:
         """Bits of an activation."""
-        return 2 * self.k
+        return 2 * self.k if self.activation_bits is None else self.activation_bits
 
     @property
     def activation_range(self) -> tuple[int, int]:
         """Smallest and largest activation that the array multiplies exactly."""
-        half = 1 << (2 * self.k - 1)
+        half = 1 << (self.bits_per_activation - 1)
         spare = 1 << (self.k - 1) if self.passes == 2 and self.recode == "balanced" else 0
         return -half, half - 1 - spare
 
@@ -104,13 +126,13 @@ class DenseConfig(GroupedConfig):
     def operand_bits(self) -> int:
         """Bits of the signed activation operand of a multiplier."""
         if self.passes == 1:
-            return 2 * self.k
+            return self.bits_per_activation
         return self.k + (self.recode == "twos")
 
     @property
     def accumulator_bits(self) -> int:
         """Bits of an accumulator: enough for max_k products of any accepted operands."""
-        return accumulator_bits(self.k, self.max_k)
+        return accumulator_bits(self.bits_per_activation, self.max_k)
 
     @property
     def macs_per_step(self) -> int:
@@ -130,7 +152,11 @@ def ports(config: DenseConfig) -> tuple[Port, ...]:
     rows, columns, lanes = config.rows, config.columns, config.lanes
     x = (
         Field(
-            "value", config.activation_bits, "activation of each row and lane", True, rows * lanes
+            "value",
+            config.bits_per_activation,
+            "activation of each row and lane",
+            True,
+            rows * lanes,
         ),
         Field("last", 1, "final beat of the tile", made="part"),
     )
@@ -154,7 +180,7 @@ def events(config: DenseConfig) -> tuple[Event, ...]:
 def bandwidth(config: DenseConfig) -> dict[str, float]:
     """Bits per cycle on each input in steady state."""
     return {
-        "x": (config.rows * config.lanes * config.activation_bits + 1) / config.passes,
+        "x": (config.rows * config.lanes * config.bits_per_activation + 1) / config.passes,
         "w": config.columns * config.lanes * WEIGHT_BITS / config.passes,
     }
 

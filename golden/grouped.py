@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, model_validator
 
 from . import dequantizer
 from .arithmetic.quantise import WEIGHT_GROUPS
-from .contract.config import Config
+from .contract.config import Config, take_none
 from .contract.design import Design
 from .contract.errors import UserError
 from .contract.events import Counts, Event, event_of_part
@@ -44,9 +44,8 @@ class GroupScales(FloatLatencies):
 
 
 def _take_dequant(value: object) -> object:
-    """``none`` as it is written in TOML and on the command line; nothing that cannot be meant."""
-    if value == "none":
-        return None
+    """Group scales or none; nothing that cannot be meant."""
+    value = take_none(value)
     if value is None or isinstance(value, Mapping | GroupScales):
         return value
     raise ValueError(

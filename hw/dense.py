@@ -32,7 +32,7 @@ class DenseRow(Part[DenseConfig]):
         super().__init__(
             config,
             {
-                "x": In(config.lanes * config.activation_bits),
+                "x": In(config.lanes * config.bits_per_activation),
                 "w": In(self.elements.weights),
                 "control": In(control_layout),
                 "below": In(config.columns * config.accumulator_bits),
@@ -51,7 +51,7 @@ class DenseRow(Part[DenseConfig]):
 
     def _operand(self, m: Module, lane: int) -> Value:
         """The whole activation of a lane, or its half of this pass."""
-        activation = self.x.word_select(lane, self.config.activation_bits)
+        activation = self.x.word_select(lane, self.config.bits_per_activation)
         k = self.config.k
         if self.config.passes == 1:
             return activation.as_signed()
@@ -115,7 +115,7 @@ class DenseArray(Unit[DenseConfig]):
                 platform,
                 f"row_{r}",
                 row,
-                x=x.payload.value.as_value().word_select(r, lanes * config.activation_bits),
+                x=x.payload.value.as_value().word_select(r, lanes * config.bits_per_activation),
                 w=weights,
                 control=own,
                 below=below,

@@ -27,6 +27,11 @@ SMALL = (
     DenseConfig(rows=16, columns=4, passes=1, k=2, lanes=2, tree="packed"),
     DenseConfig(rows=16, columns=4, passes=1, lanes=8, tree="packed"),
     DenseConfig(rows=16, columns=4, passes=2, lanes=8, tree="packed", recode="twos"),
+    DenseConfig(rows=4, columns=4, passes=1, activation_bits=5),
+    DenseConfig(rows=4, columns=4, passes=1, activation_bits=6, lanes=8, tree="pair_sums"),
+    DenseConfig(rows=4, columns=4, passes=1, activation_bits=7, lanes=8, tree="packed"),
+    DenseConfig(rows=4, columns=4, passes=1, k=2, activation_bits=3, lanes=2, tree="carry_save"),
+    DenseConfig(rows=4, columns=4, passes=1, k=2, activation_bits=3, lanes=2, tree="pair_sums"),
 )
 """Arrays that multiply every activation with every weight."""
 
@@ -45,6 +50,9 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
         "tree": str(rng.choice(TREES)),
         "max_k": int(rng.choice([1, 2, 30, int(rng.integers(1, 1 << 20))])),
     }
+    if values["passes"] == 1 and rng.random() < 0.5:
+        k = values["k"]
+        values["activation_bits"] = int(rng.integers(k + 1, 2 * k + 1))
     return DenseConfig(**values)
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from .errors import UserError
 
@@ -66,6 +66,15 @@ class Config(BaseModel):
             inner = cls.nested(name)
             found += [name] if inner is None else [f"{name}.{part}" for part in inner.parameters()]
         return tuple(found)
+
+
+def take_none(value: object) -> object:
+    """``none`` as it is written in TOML and on the command line."""
+    return None if isinstance(value, str) and value == "none" else value
+
+
+OptionalInt = Annotated[int | None, BeforeValidator(take_none)]
+"""A parameter that may be none: what that means, its description says."""
 
 
 class NoSettings(Config):

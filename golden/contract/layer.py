@@ -205,6 +205,6 @@ def ones(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
     return layer.x.reshape(len(layer.x), layer.groups, -1).sum(axis=2, dtype=np.int64)
 
 
-def accumulator_bits(k: int, max_k: int) -> int:
-    """Bits that hold max_k products of any 2k-bit activation and INT4 weight."""
-    return (max_k * (1 << (2 * k - 1)) * WEIGHT_MAX).bit_length() + 1
+def accumulator_bits(activation_bits: int, max_k: int) -> int:
+    """Bits that hold max_k products of any activation of so many bits and INT4 weight."""
+    return (max_k * (1 << (activation_bits - 1)) * WEIGHT_MAX).bit_length() + 1

@@ -88,7 +88,7 @@ class NMConfig(GroupedConfig):
     @property
     def accumulator_bits(self) -> int:
         """Bits of an accumulator: enough for max_k products, which a dense layer has."""
-        return accumulator_bits(ACTIVATION_BITS // 2, self.max_k)
+        return accumulator_bits(ACTIVATION_BITS, self.max_k)
 
     @property
     def index_bits(self) -> int:

@@ -116,7 +116,7 @@ class SparqleConfig(HybridFormat, GroupedConfig):
     @property
     def accumulator_bits(self) -> int:
         """Bits of an accumulator: enough for max_k products of any accepted operands."""
-        return accumulator_bits(self.k, self.max_k)
+        return accumulator_bits(2 * self.k, self.max_k)
 
     @property
     def ones_bits(self) -> int:

@@ -20,7 +20,7 @@ def _parameters(model: type[Config], values: Config, prefix: str = "") -> None:
     for name, field in model.model_fields.items():
         inner, value = model.nested(name), getattr(values, name)
         text = re.sub(r":\w+:`~?([^`]*)`", r"\1", field.description or "").replace("``", "")
-        shown = value if inner is None else "none" if value is None else "as follows"
+        shown = "none" if value is None else value if inner is None else "as follows"
         console.print(f"  {prefix}{name} = {shown}: {text}", markup=False)
         if inner is not None:
             _parameters(inner, value or inner(), f"{name}.")

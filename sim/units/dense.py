@@ -47,7 +47,7 @@ class DenseLayer(Prepared):
         """Scale back: ``y = y_int * x_scale * w_scale`` in float64, FP32 sums in float32."""
         (run,) = measured
         found = self._results(run)
-        bits = float(self.config.activation_bits)
+        bits = float(self.config.bits_per_activation)
         useful = self.config.passes * self.layer.x.size * len(self.layer.w)
         figures = {
             "baselines": baselines(

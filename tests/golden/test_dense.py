@@ -16,6 +16,10 @@ from nibbleforge.golden.dense import DenseConfig
 # --- an independent model: scalar state machine, one loop turn per cycle --------------------------
 
 
+def activation_bits(config):
+    return config.activation_bits or 2 * config.k
+
+
 def tiles(config, layer):
     """Padded operands of each tile: ``(R lists of K, C lists of K)``, outputs innermost."""
     x, w = layer.x.tolist(), layer.w.tolist()
@@ -86,7 +90,7 @@ def simulate(config, layer):
                     accumulators = [[0] * config.columns for _ in range(config.rows)]
         if not operand and feed:
             operand = x, w, last = feed.popleft()
-            ports["x"].append((cycle, payload(x, 2 * config.k, last)))
+            ports["x"].append((cycle, payload(x, activation_bits(config), last)))
             ports["w"].append((cycle, payload(w, 4)))
             events["x_beats"].append((cycle, 1))
             events["w_beats"].append((cycle, 1))
@@ -135,6 +139,10 @@ VARIANTS = [
     for k in (2, 4, 8)
     for passes in (1, 2)
     for recode in ("balanced", "twos")
+]
+VARIANTS += [
+    {"k": k, "passes": 1, "activation_bits": bits}
+    for k, bits in ((2, 3), (4, 5), (4, 6), (4, 7), (4, 8), (8, 9), (8, 15))
 ]
 LANES = [1, 2, 3, 8, 16, 32]
 SHAPES = [  # rows, columns, tokens, features, outputs
@@ -239,8 +247,8 @@ def test_halves_stay_within_their_operands(variant):
     assert max(max(values), -min(values) - 1) >= bound // 2, "no bit to spare"
     for q in (low - 1, high + 1):
         outside = [v for v, _ in parts(config, q)]
-        two_k = 2 ** (2 * config.k - 1)
-        assert not -two_k <= q < two_k or max(outside) >= bound or min(outside) < -bound
+        half = 2 ** (activation_bits(config) - 1)
+        assert not -half <= q < half or max(outside) >= bound or min(outside) < -bound
 
 
 @pytest.mark.parametrize(
@@ -259,6 +267,29 @@ def test_activation_range(k, passes, recode, expected):
     assert DenseConfig(k=k, passes=passes, recode=recode).activation_range == expected
 
 
+@pytest.mark.parametrize(
+    ("k", "bits", "expected"),
+    [
+        (4, 6, (-32, 31)),
+        (4, 7, (-64, 63)),
+        (4, 8, (-128, 127)),
+        (2, 3, (-4, 3)),
+        (4, None, (-128, 127)),
+    ],
+)
+def test_activation_bits(k, bits, expected):
+    config = DenseConfig(k=k, passes=1, activation_bits=bits)
+    assert config.activation_range == expected
+
+
+def test_2k_activation_bits_are_as_usual():
+    usual = DenseConfig(passes=1)
+    assert usual.replace(activation_bits=8).config_hash == usual.config_hash
+    assert usual.replace(activation_bits=7).config_hash != usual.config_hash
+    assert usual.replace(activation_bits=7).replace(activation_bits="none") == usual
+    assert usual.replace(k=8).activation_range == (-(1 << 15), (1 << 15) - 1)
+
+
 @pytest.mark.parametrize("max_k", [1, 2, 3, 7, 8, 127, 128, 4096, 14336, 2**20 - 1, 2**20])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_accumulator_holds_every_sum_and_no_more(variant, max_k):
@@ -269,7 +300,7 @@ def test_accumulator_holds_every_sum_and_no_more(variant, max_k):
     assert -(2 ** (bits - 1)) <= min(sums)
     assert max(sums) < 2 ** (bits - 1)
     assert max(sums) >= 2 ** (bits - 2)
-    assert bits == (max_k * 2 ** (2 * config.k - 1) * 8).bit_length() + 1
+    assert bits == (max_k * 2 ** (activation_bits(config) - 1) * 8).bit_length() + 1
 
 
 @pytest.mark.parametrize("max_k", [1, 3, 8])
@@ -287,6 +318,7 @@ def test_bandwidth():
     assert dense.bandwidth(config) == {"x": 12.5, "w": 10.0}
     assert dense.bandwidth(config.replace(passes=1)) == {"x": 25.0, "w": 20.0}
     assert dense.bandwidth(config.replace(passes=1, lanes=4)) == {"x": 97.0, "w": 80.0}
+    assert dense.bandwidth(config.replace(passes=1, activation_bits=6)) == {"x": 19.0, "w": 20.0}
 
 
 @pytest.mark.parametrize("shape", [(512, 576, 1536), (1, 4096, 4096), (16, 1, 16), (17, 3, 33)])
@@ -322,6 +354,26 @@ def test_law_of_large_layers(shape, passes):
         ({"columns": -1}, "columns: input should be greater than or equal to 1, got -1."),
         ({"columns": 300}, "columns: input should be less than or equal to 256, got 300."),
         ({"k": 3}, "k: input should be 2, 4 or 8, got 3."),
+        (
+            {"passes": 1, "activation_bits": 9},
+            "activation_bits must be in 5..8 with k 4, got 9.",
+        ),
+        (
+            {"passes": 1, "activation_bits": 4},
+            "activation_bits must be in 5..8 with k 4, got 4.",
+        ),
+        (
+            {"passes": 1, "k": 2, "activation_bits": 8},
+            "activation_bits must be in 3..4 with k 2, got 8.",
+        ),
+        (
+            {"activation_bits": 6},
+            "activation_bits must be 2k = 8 with passes 2, got 6.",
+        ),
+        (
+            {"activation_bits": "six"},
+            "activation_bits: input should be a valid integer, got 'six'.",
+        ),
         ({"passes": 0}, "passes: input should be 1 or 2, got 0."),
         ({"recode": "gray"}, "recode: input should be 'balanced' or 'twos', got 'gray'."),
         ({"max_k": 0}, "max_k: input should be greater than or equal to 1, got 0."),
@@ -329,7 +381,8 @@ def test_law_of_large_layers(shape, passes):
         (
             {"mode": 1},
             "mode is not a parameter here; "
-            "the parameters are dequant, rows, columns, k, passes, recode, lanes, tree, max_k.",
+            "the parameters are dequant, rows, columns, k, activation_bits, passes, recode, lanes, "
+            "tree, max_k.",
         ),
         ({"lanes": 0}, "lanes: input should be greater than or equal to 1, got 0."),
         ({"lanes": 33}, "lanes: input should be less than or equal to 32, got 33."),
@@ -374,6 +427,7 @@ OUT_OF_RANGE = [  # configuration, operand, value, what must hold
     ({}, "x", -129, "activations must be in -128..119, got -129..0."),
     ({"recode": "twos"}, "x", 128, "activations must be in -128..127, got 0..128."),
     ({"passes": 1, "k": 2}, "x", -9, "activations must be in -8..7, got -9..0."),
+    ({"passes": 1, "activation_bits": 6}, "x", 32, "activations must be in -32..31, got 0..32."),
     ({}, "w", 8, "weights must be in -8..7, got 0..8."),
     ({}, "w", -9, "weights must be in -8..7, got -9..0."),
 ]

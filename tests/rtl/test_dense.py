@@ -15,7 +15,8 @@ VARIATIONS = variations(["dense", "dense2k"], PRESETS)
 
 
 def describe(config):
-    return f"k{config.k}-{config.passes}-{config.recode}-{config.lanes}-{config.tree}"
+    kind = f"{config.passes}-{config.recode}-{config.lanes}-{config.tree}"
+    return f"k{config.k}-a{config.bits_per_activation}-{kind}"
 
 
 @pytest.mark.quick("tiny")

@@ -85,8 +85,10 @@ def test_units_lists_presets_parameters_and_their_meaning(run):
         assert f"  presets: {', '.join(unit.presets)}\n" in done.out
         for name, field in unit.config.model_fields.items():
             value = getattr(unit.presets["paper"], name)
-            if unit.config.nested(name):
-                value = "none" if value is None else "as follows"
+            if value is None:
+                value = "none"
+            elif unit.config.nested(name):
+                value = "as follows"
             plain = re.sub(r":\w+:|`", "", field.description)
             assert f"  {name} = {value}: {plain}\n" in done.out
 

@@ -39,6 +39,7 @@ LIKELY = {
     "rows": st.integers(0, 257),
     "columns": st.integers(0, 257),
     "k": st.sampled_from([2, 3, 4, 8]),
+    "activation_bits": st.none() | st.just("none") | st.integers(2, 17),
     "passes": st.integers(0, 3),
     "recode": st.sampled_from(["balanced", "twos"]),
     "lanes": st.integers(0, 33),
