@@ -9,6 +9,7 @@ the N:M array, activations and weights together; :func:`nibbleforge.golden.nm.co
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...golden import dense
 from ...golden.contract.elements import Tree
@@ -113,9 +114,8 @@ def _dense(config: NMConfig, lanes: int, tree: Tree) -> DenseConfig:
 
 def size_row(found: Found) -> list[object]:
     """Area of the array, of an element's lane, and path."""
-    config = found.report.config
-    known = config if isinstance(config, DenseConfig) else found.config_as(NMConfig)
-    lane = found.area / known.macs_per_step
+    config: Any = found.report.config
+    lane = found.area / config.macs_per_step
     return [found.array.name, f"{found.area / SCALE:.2f}", round(lane), found.path]
 
 

