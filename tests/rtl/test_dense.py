@@ -16,7 +16,7 @@ VARIATIONS = variations(["dense", "dense2k"], PRESETS)
 
 def describe(config):
     kind = f"{config.passes}-{config.recode}-{config.lanes}-{config.tree}"
-    return f"k{config.k}-a{config.bits_per_activation}-{kind}"
+    return f"k{config.k}-w{config.weight_bits}a{config.bits_per_activation}-{kind}"
 
 
 @pytest.mark.quick("tiny")
