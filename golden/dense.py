@@ -328,14 +328,23 @@ def design(config: DenseConfig) -> Design:
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
+    strong = DenseConfig(passes=passes, lanes=16, tree="pair_sums")
     return {
         "paper": DenseConfig(passes=passes),
         "tiny": DenseConfig(rows=3, columns=5, max_k=64, passes=passes),
         "vector": DenseConfig(rows=1, columns=256, passes=passes),
         "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
         "q4_0": DenseConfig(passes=passes, dequant=GroupScales(weight_group=32)),
-        "lanes16": DenseConfig(passes=passes, lanes=16, tree="pair_sums"),
+        "lanes16": strong,
+        "w3a8": strong.replace(weight_bits=3),
+        "w2a8": strong.replace(weight_bits=2),
     }
+
+
+def _presets_of_few_bits() -> dict[str, Config]:
+    """Arrays for activations of fewer than 2k bits, which one pass alone takes."""
+    strong = DenseConfig(passes=1, lanes=16, tree="pair_sums")
+    return {f"w4a{bits}": strong.replace(activation_bits=bits) for bits in (6, 7)}
 
 
 UNIT = Unit(
@@ -352,7 +361,7 @@ UNIT_2K = Unit(
     name="dense2k",
     summary="baseline: whole activations on 2k-bit multipliers, K cycles a tile",
     config=DenseConfig,
-    presets=_presets(passes=1),
+    presets={**_presets(passes=1), **_presets_of_few_bits()},
     designs=lambda config: (design(config),),
     takes="layer",
     simulation="nibbleforge.sim.units.dense:prepare",

@@ -10,7 +10,7 @@ from nibbleforge.sim.verify import verify
 from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb import tb_dense
 
-PRESETS = list(unit("dense").presets)
+PRESETS = list(unit("dense2k").presets)
 VARIATIONS = variations(["dense", "dense2k"], PRESETS)
 
 
