@@ -26,6 +26,7 @@ from .contract.layer import (
     check,
     check_shape,
     dense_events,
+    signed_range,
     sums,
     workload,
 )
@@ -48,6 +49,8 @@ class DenseConfig(GroupedConfig):
     """Bits of half an activation; activations have 2k bits, or fewer by ``activation_bits``."""
     activation_bits: OptionalInt = None
     """Bits of an activation, k + 1 to 2k with one pass; none: 2k."""
+    weight_bits: Literal[2, 3, 4] = 4
+    """Bits of a weight."""
     passes: Literal[1, 2] = 2
     """1: one pass on 2k-bit multipliers; 2: low half, then high half, on k-bit multipliers."""
     recode: Literal["balanced", "twos"] = "balanced"
@@ -94,14 +97,13 @@ class DenseConfig(GroupedConfig):
 
     @property
     def idle(self) -> frozenset[str]:
-        """Without halves there is no coding of them; 2k bits need not be said."""
-        idle = set() if self.passes == 2 else {"recode"}
-        return frozenset(idle | ({"activation_bits"} if self._usual_bits else set()))
-
-    @property
-    def _usual_bits(self) -> bool:
-        """Whether activations have 2k bits."""
-        return self.bits_per_activation == 2 * self.k
+        """Without halves there is no coding of them; usual widths need not be said."""
+        changes_nothing = {
+            "recode": self.passes == 1,
+            "activation_bits": self.bits_per_activation == 2 * self.k,
+            "weight_bits": self.weight_bits == WEIGHT_BITS,
+        }
+        return frozenset(name for name, idle in changes_nothing.items() if idle)
 
     @property
     def dequantizer(self) -> DequantizerConfig:
@@ -118,9 +120,9 @@ class DenseConfig(GroupedConfig):
     @property
     def activation_range(self) -> tuple[int, int]:
         """Smallest and largest activation that the array multiplies exactly."""
-        half = 1 << (self.bits_per_activation - 1)
+        low, high = signed_range(self.bits_per_activation)
         spare = 1 << (self.k - 1) if self.passes == 2 and self.recode == "balanced" else 0
-        return -half, half - 1 - spare
+        return low, high - spare
 
     @property
     def operand_bits(self) -> int:
@@ -132,7 +134,7 @@ class DenseConfig(GroupedConfig):
     @property
     def accumulator_bits(self) -> int:
         """Bits of an accumulator: enough for max_k products of any accepted operands."""
-        return accumulator_bits(self.bits_per_activation, self.max_k)
+        return accumulator_bits(self.bits_per_activation, self.max_k, self.weight_bits)
 
     @property
     def macs_per_step(self) -> int:
@@ -160,7 +162,8 @@ def ports(config: DenseConfig) -> tuple[Port, ...]:
         ),
         Field("last", 1, "final beat of the tile", made="part"),
     )
-    w = (Field("value", WEIGHT_BITS, "weight of each column and lane", True, columns * lanes),)
+    weights = columns * lanes
+    w = (Field("value", config.weight_bits, "weight of each column and lane", True, weights),)
     y = (
         Field("value", config.accumulator_bits, "sum of each column", True, columns),
         Field("last", 1, "final row of the tile", made="block"),
@@ -181,7 +184,7 @@ def bandwidth(config: DenseConfig) -> dict[str, float]:
     """Bits per cycle on each input in steady state."""
     return {
         "x": (config.rows * config.lanes * config.bits_per_activation + 1) / config.passes,
-        "w": config.columns * config.lanes * WEIGHT_BITS / config.passes,
+        "w": config.columns * config.lanes * config.weight_bits / config.passes,
     }
 
 
@@ -285,7 +288,7 @@ def _cycles(config: DenseConfig, tiles: int, in_features: int) -> Counts:
 
 ARRAY = Design(
     name="dense_array",
-    summary="dense output-stationary array, one or two passes over INT4 weights",
+    summary="dense output-stationary array, one or two passes over weights of 2 to 4 bits",
     law="1 + work + (tiles - 1) * max(work, rows) + rows, work = passes * ceil(K/lanes)",
     ports=ports,
     events=events,
@@ -325,14 +328,23 @@ def design(config: DenseConfig) -> Design:
 
 
 def _presets(passes: Literal[1, 2]) -> dict[str, Config]:
+    strong = DenseConfig(passes=passes, lanes=16, tree="pair_sums")
     return {
         "paper": DenseConfig(passes=passes),
         "tiny": DenseConfig(rows=3, columns=5, max_k=64, passes=passes),
         "vector": DenseConfig(rows=1, columns=256, passes=passes),
         "fpga": DenseConfig(rows=4, columns=4, max_k=4096, passes=passes),
         "q4_0": DenseConfig(passes=passes, dequant=GroupScales(weight_group=32)),
-        "lanes16": DenseConfig(passes=passes, lanes=16, tree="pair_sums"),
+        "lanes16": strong,
+        "w3a8": strong.replace(weight_bits=3),
+        "w2a8": strong.replace(weight_bits=2),
     }
+
+
+def _presets_of_few_bits() -> dict[str, Config]:
+    """Arrays for activations of fewer than 2k bits, which one pass alone takes."""
+    strong = DenseConfig(passes=1, lanes=16, tree="pair_sums")
+    return {f"w4a{bits}": strong.replace(activation_bits=bits) for bits in (6, 7)}
 
 
 UNIT = Unit(
@@ -349,7 +361,7 @@ UNIT_2K = Unit(
     name="dense2k",
     summary="baseline: whole activations on 2k-bit multipliers, K cycles a tile",
     config=DenseConfig,
-    presets=_presets(passes=1),
+    presets={**_presets(passes=1), **_presets_of_few_bits()},
     designs=lambda config: (design(config),),
     takes="layer",
     simulation="nibbleforge.sim.units.dense:prepare",

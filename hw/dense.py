@@ -17,6 +17,7 @@ def elements(config: DenseConfig) -> RowElements:
     """The elements of a row."""
     element = ElementConfig(
         operand_bits=config.operand_bits,
+        weight_bits=config.weight_bits,
         lanes=config.lanes,
         result_bits=config.accumulator_bits,
         shift=config.k if config.passes == 2 else 0,

@@ -1,13 +1,14 @@
 """Stimuli of the dense array."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.contract.elements import TREES
-from ..golden.contract.layer import Layer
+from ..golden.contract.layer import Layer, signed_range
 from ..golden.dense import DenseConfig
 from .stimuli import Stimuli
 
@@ -32,6 +33,12 @@ SMALL = (
     DenseConfig(rows=4, columns=4, passes=1, activation_bits=7, lanes=8, tree="packed"),
     DenseConfig(rows=4, columns=4, passes=1, k=2, activation_bits=3, lanes=2, tree="carry_save"),
     DenseConfig(rows=4, columns=4, passes=1, k=2, activation_bits=3, lanes=2, tree="pair_sums"),
+    DenseConfig(rows=4, columns=4, passes=2, weight_bits=3),
+    DenseConfig(rows=4, columns=4, passes=1, weight_bits=3, lanes=8, tree="carry_save"),
+    DenseConfig(rows=4, columns=4, passes=1, weight_bits=3, k=2, lanes=2, tree="pair_sums"),
+    DenseConfig(rows=4, columns=4, passes=1, weight_bits=3, lanes=8, tree="packed"),
+    DenseConfig(rows=4, columns=4, passes=1, weight_bits=2, lanes=8, tree="pair_sums"),
+    DenseConfig(rows=4, columns=4, passes=2, weight_bits=2, k=2, lanes=2, tree="carry_save"),
 )
 """Arrays that multiply every activation with every weight."""
 
@@ -44,6 +51,7 @@ def random_config(rng: np.random.Generator) -> DenseConfig:
         "rows": int(rng.integers(1, 9)),
         "columns": int(rng.integers(1, 9)),
         "k": int(rng.choice([2, 4, 4, 8])),
+        "weight_bits": int(rng.choice([4, 4, 3, 2])),
         "passes": int(rng.integers(1, 3)),
         "recode": str(rng.choice(["balanced", "twos"])),
         "lanes": int(rng.choice([1, 1, 2, 3, 8, 16])),
@@ -72,8 +80,9 @@ def layer(
     low, high = config.activation_range
     x = rng.integers(low, high + 1, (tokens, features))
     x = np.where(rng.random(x.shape) < 0.2, rng.choice([low, high, 0, -1], x.shape), x)
-    w = rng.integers(-8, 8, (outputs, features))
-    w = np.where(rng.random(w.shape) < 0.2, rng.choice([-8, 7], w.shape), w)
+    least, most = signed_range(config.weight_bits)
+    w = rng.integers(least, most + 1, (outputs, features))
+    w = np.where(rng.random(w.shape) < 0.2, rng.choice([least, most], w.shape), w)
     return Layer(x.astype(np.int16), w.astype(np.int8))
 
 
@@ -86,7 +95,8 @@ def waiting_layer(config: DenseConfig, rng: np.random.Generator) -> Layer:
 def corner_layer(config: DenseConfig) -> Layer:
     """Several tiles of extreme products only: sums as large as a few features can make them."""
     low, high = config.activation_range
-    extremes = np.array([[low, -8], [low, 7], [high, -8], [high, 7], [-1, -8], [-1, 7], [0, -1]])
+    least, most = signed_range(config.weight_bits)
+    extremes = np.array([*product((low, high, -1), (least, most)), (0, -1)])
     features = min(config.max_k, 24)
     x = np.resize(extremes[:, 0], (2 * config.rows + 1, 1)).repeat(features, 1)
     w = np.resize(np.roll(extremes[:, 1], 1), (config.columns + 1, 1)).repeat(features, 1)
@@ -98,16 +108,17 @@ def bins(config: DenseConfig, operands: Layer) -> dict[str, bool]:
     tiling = operands.tiling(config)
     features = operands.x.shape[1]
     low, high = config.activation_range
+    least, most = signed_range(config.weight_bits)
     facts = {
         "tile of one input feature": features == 1,
         "several tiles": len(tiling) > 1,
         "single tile": len(tiling) == 1,
         "ragged output edge": len(operands.w) % config.columns != 0,
         "smallest activation times smallest weight": (
-            (operands.x == low).any() and (operands.w == -8).any()
+            (operands.x == low).any() and (operands.w == least).any()
         ),
         "largest activation times largest weight": (
-            (operands.x == high).any() and (operands.w == 7).any()
+            (operands.x == high).any() and (operands.w == most).any()
         ),
     }
     if config.lanes > 1:
@@ -127,7 +138,8 @@ def exhaustive_products(config: DenseConfig) -> Layer:
     With two lanes of 4-bit activations, every pair of activations with every pair of weights.
     """
     low, high = config.activation_range
-    activations, weights = np.arange(low, high + 1), np.arange(-8, 8)
+    least, most = signed_range(config.weight_bits)
+    activations, weights = np.arange(low, high + 1), np.arange(least, most + 1)
     if config.lanes == 2 and config.k == 2:
         x, w = _pairs(activations), _pairs(weights)
     else:

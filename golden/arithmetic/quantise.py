@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..contract.errors import UserError
+from ..contract.layer import signed_range
 
 Recode = Literal["balanced", "twos"]
 Int8Policy = Literal["error", "saturate", "twos"]
@@ -55,31 +56,35 @@ class Activations(Quantised):
 
 @dataclass(frozen=True, eq=False)
 class QuantisedWeights:
-    """INT4 weights with FP16 scales.
+    """Weights of few bits with FP16 scales.
 
     Attributes
     ----------
     q
-        ``(out_features, in_features)``, int8 in [-8, 7]; where asymmetric, ``u - 8``.
+        ``(out_features, in_features)``, int8 in [-2^(bits-1), 2^(bits-1) - 1]; where asymmetric,
+        ``u - 2^(bits-1)``.
     scale
         ``(out_features, groups)``, float16, finite, >= 0.
     minimum
         ``(out_features, groups)``, float16, finite; None for symmetric weights.
     group
         Input features that share a scale; the last group may be shorter.
+    bits
+        Of a weight.
     """
 
     q: NDArray[np.int8]
     scale: NDArray[np.float16]
     minimum: NDArray[np.float16] | None
     group: int
+    bits: int = INT4_BITS
 
     @property
     def bits_per_weight(self) -> float:
         """Bits a weight takes, group scales and minima included; per-channel ones are not."""
         if self.group >= self.q.shape[1]:
-            return float(INT4_BITS)
-        return INT4_BITS + FP16_BITS * (1 if self.minimum is None else 2) / self.group
+            return float(self.bits)
+        return self.bits + FP16_BITS * (1 if self.minimum is None else 2) / self.group
 
     def dequantise(self) -> NDArray[np.float32]:
         """The weights that the integers stand for, in fp32.
@@ -91,7 +96,7 @@ class QuantisedWeights:
         """
         if self.minimum is None:
             return self.q * self._spread(self.scale)
-        u = self.q - np.float32(INT4_MIN)
+        u = self.q - np.float32(signed_range(self.bits)[0])
         return u * self._spread(self.scale) + self._spread(self.minimum)
 
     def _spread(self, per_group: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -241,12 +246,14 @@ def quantise_weights(
     granularity: Granularity = "channel",
     group: int = 128,
     symmetric: bool = True,
+    bits: int = INT4_BITS,
 ) -> QuantisedWeights:
-    """Quantise weights to INT4; the FP16 scale is rounded before the integers are computed.
+    """Quantise weights; the FP16 scale is rounded before the integers are computed.
 
-    Symmetric: ``scale = fp16(absmax / 7)``, ``q = clip(rint(w / scale), -7, 7)``. Asymmetric, as in
-    GGUF Q4_1: ``d = fp16((max - min) / 15)``, ``min = fp16(min)``,
-    ``u = clip(rint((w - min) / d), 0, 15)``, stored as ``q = u - 8``. Scale 0 gives q (or u) = 0.
+    Symmetric, with ``m = 2^(bits-1) - 1`` (7 for INT4, 1 for INT2): ``scale = fp16(absmax / m)``,
+    ``q = clip(rint(w / scale), -m, m)``. Asymmetric, as in GGUF Q4_1, here for INT4:
+    ``d = fp16((max - min) / 15)``, ``min = fp16(min)``, ``u = clip(rint((w - min) / d), 0, 15)``,
+    stored as ``q = u - 8``. Scale 0 gives q (or u) = 0.
 
     Parameters
     ----------
@@ -259,6 +266,8 @@ def quantise_weights(
         weights, no padding, enter the scale of a short last group.
     symmetric
         Whether zero maps to zero and no minimum is stored.
+    bits
+        Of a weight.
 
     Returns
     -------
@@ -273,18 +282,19 @@ def quantise_weights(
     size = _group_size(floats.shape[1], granularity, group)
     grouped = _grouped(floats, size)
     high, low = grouped.max(axis=2), grouped.min(axis=2)
+    least, most = signed_range(bits)
     if symmetric:
-        scale = _to_fp16("scale", np.maximum(np.abs(high), np.abs(low)) / np.float32(7))
-        q = _nearest(grouped, scale, -INT4_MAX, INT4_MAX)
+        scale = _to_fp16("scale", np.maximum(np.abs(high), np.abs(low)) / np.float32(most))
+        q = _nearest(grouped, scale, -most, most)
         minimum = None
     else:
         with np.errstate(over="ignore"):
-            scale = _to_fp16("scale", (high - low) / np.float32(15))
+            scale = _to_fp16("scale", (high - low) / np.float32(most - least))
         minimum = _to_fp16("minimum", low)
         offset = grouped - minimum.astype(np.float32)[:, :, None]
-        q = _nearest(offset, scale, 0, INT4_MAX - INT4_MIN) + np.int8(INT4_MIN)
+        q = _nearest(offset, scale, 0, most - least) + np.int8(least)
     flat = q.reshape(len(q), -1)[:, : floats.shape[1]]
-    return QuantisedWeights(np.ascontiguousarray(flat), scale, minimum, size)
+    return QuantisedWeights(np.ascontiguousarray(flat), scale, minimum, size, bits)
 
 
 def take_weights(
@@ -292,20 +302,22 @@ def take_weights(
     granularity: Granularity = "channel",
     group: int = 128,
     symmetric: bool = True,
+    bits: int = INT4_BITS,
 ) -> QuantisedWeights:
-    """Quantise floating-point weights, or take int8 holding INT4 values as quantised with scale 1.
+    """Quantise floating-point weights, or take int8 holding such values as quantised with scale 1.
 
     Parameters
     ----------
     w
-        ``(out_features, in_features)``, floating point, or int8 in [-8, 7].
-    granularity, group, symmetric
+        ``(out_features, in_features)``, floating point, or int8 of so many bits.
+    granularity, group, symmetric, bits
         As in :func:`quantise_weights`.
 
     Returns
     -------
     QuantisedWeights
-        Of int8: ``q = w``, scale 1 and, if asymmetric, minimum -8, so that it dequantises to ``w``.
+        Of int8: ``q = w``, scale 1 and, if asymmetric, the least integer as minimum, so that it
+        dequantises to ``w``.
 
     Raises
     ------
@@ -313,17 +325,17 @@ def take_weights(
         As :func:`quantise_weights`, or if int8 values are out of range.
     """
     if np.asarray(w).dtype.type is not np.int8:
-        return quantise_weights(w, granularity, group, symmetric)
+        return quantise_weights(w, granularity, group, symmetric, bits)
     q = check_matrix("weights", w)
-    least, most = int(q.min()), int(q.max())
-    if least < INT4_MIN or most > INT4_MAX:
+    low, high = signed_range(bits)
+    if q.min() < low or q.max() > high:
         raise UserError(
-            f"int8 weights must hold INT4 values in {INT4_MIN}..{INT4_MAX}, got {least}..{most}."
+            f"int8 weights must hold INT{bits} values in {low}..{high}, got {q.min()}..{q.max()}."
         )
     size = _group_size(q.shape[1], granularity, group)
     scale = np.ones((q.shape[0], -(-q.shape[1] // size)), np.float16)
-    minimum = None if symmetric else np.full_like(scale, INT4_MIN)
-    return QuantisedWeights(q, scale, minimum, size)
+    minimum = None if symmetric else np.full_like(scale, low)
+    return QuantisedWeights(q, scale, minimum, size, bits)
 
 
 def _check_floats(name: str, array: ArrayLike) -> NDArray[np.float32]:

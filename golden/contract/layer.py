@@ -11,8 +11,7 @@ from .events import Event
 from .tiling import Tiling
 from .workload import Workload
 
-WEIGHT_BITS = 4
-WEIGHT_MAX = 8  # largest magnitude of an INT4 weight
+WEIGHT_BITS = 4  # of an INT4 weight
 
 Chosen = slice | NDArray[np.integer]
 """Which rows of a matrix: from one to another, or any in any order."""
@@ -40,6 +39,10 @@ class ArrayConfig(SizedConfig, Protocol):
     @property
     def activation_range(self) -> tuple[int, int]:
         """Smallest and largest activation that the array multiplies exactly."""
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a weight."""
 
 
 class Cuttable:
@@ -73,7 +76,7 @@ class Layer(Cuttable):
     x
         Activations, ``(tokens, in_features)``, within the configuration's activation range.
     w
-        Weights in [-8, 7], ``(outputs, in_features)``.
+        Weights of so many bits as the configuration says, ``(outputs, in_features)``.
     """
 
     x: NDArray[np.signedinteger]
@@ -113,8 +116,9 @@ def check(config: ArrayConfig, layer: Layer) -> None:
         raise UserError(
             f"activations must be in {low}..{high}, got {layer.x.min()}..{layer.x.max()}."
         )
-    if layer.w.min() < -WEIGHT_MAX or layer.w.max() >= WEIGHT_MAX:
-        raise UserError(f"weights must be in -8..7, got {layer.w.min()}..{layer.w.max()}.")
+    low, high = signed_range(config.weight_bits)
+    if layer.w.min() < low or layer.w.max() > high:
+        raise UserError(f"weights must be in {low}..{high}, got {layer.w.min()}..{layer.w.max()}.")
 
 
 def check_matrices(x: NDArray, w: NDArray, kind: type, named: str) -> None:
@@ -205,6 +209,12 @@ def ones(config: ArrayConfig, layer: Layer) -> NDArray[np.int64]:
     return layer.x.reshape(len(layer.x), layer.groups, -1).sum(axis=2, dtype=np.int64)
 
 
-def accumulator_bits(activation_bits: int, max_k: int) -> int:
-    """Bits that hold max_k products of any activation of so many bits and INT4 weight."""
-    return (max_k * (1 << (activation_bits - 1)) * WEIGHT_MAX).bit_length() + 1
+def accumulator_bits(activation_bits: int, max_k: int, weight_bits: int = WEIGHT_BITS) -> int:
+    """Bits that hold max_k products of any activation and weight of so many bits."""
+    return (max_k << (activation_bits + weight_bits - 2)).bit_length() + 1
+
+
+def signed_range(bits: int) -> tuple[int, int]:
+    """Smallest and largest number of so many bits in two's complement."""
+    half = 1 << (bits - 1)
+    return -half, half - 1

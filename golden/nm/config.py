@@ -14,7 +14,7 @@ from pydantic import model_validator
 from ..contract.config import Config
 from ..contract.errors import UserError
 from ..contract.events import Event
-from ..contract.layer import accumulator_bits
+from ..contract.layer import WEIGHT_BITS, accumulator_bits
 from ..contract.ports import Field, Port
 from ..dequantizer import DequantizerConfig
 from ..grouped import GroupedConfig
@@ -79,6 +79,11 @@ class NMConfig(GroupedConfig):
             acc_bits=self.array.accumulator_bits,
             errors=True,
         )
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a weight."""
+        return WEIGHT_BITS
 
     @property
     def activation_range(self) -> tuple[int, int]:

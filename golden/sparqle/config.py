@@ -104,6 +104,11 @@ class SparqleConfig(HybridFormat, GroupedConfig):
         return max(self.group, self.chunk)
 
     @property
+    def weight_bits(self) -> int:
+        """Bits of a weight."""
+        return WEIGHT_BITS
+
+    @property
     def activation_range(self) -> tuple[int, int]:
         """Smallest and largest activation that the array multiplies exactly."""
         return self.q_min, self.q_max

@@ -199,7 +199,7 @@ class NMCell(Part[NMConfig]):
         choices = WeightChoices(tree_of(config))
         place(m, platform, "weight_choices", choices, w=self.value_south)
         selects = self._one_hot(m)
-        bits = dot_bits(ACTIVATION_BITS, config.lanes)
+        bits = dot_bits(ACTIVATION_BITS, WEIGHT_BITS, config.lanes)
         element = ElementConfig(
             operand_bits=bits, result_bits=config.accumulator_bits, multiplies=False
         )

@@ -86,8 +86,8 @@ class DenseLayer(Prepared):
 def prepare(config: DenseConfig, settings: Config, tensors: Tensors) -> DenseLayer:
     """Quantise to integers.
 
-    Activations are quantised per token to the range of the array, weights to INT4 per output
-    channel, or per weight group where the array takes group scales.
+    Activations are quantised per token to the range of the array, weights to those of its bits per
+    output channel, or per weight group where the array takes group scales.
     """
     activations, weights = tensors.matrices()
     x = take_activations(activations, config.activation_range[1], tensors.int8_policy)
@@ -96,7 +96,7 @@ def prepare(config: DenseConfig, settings: Config, tensors: Tensors) -> DenseLay
     if config.grouped:
         w = take_groups(config, weights, tensors.blocks)
         return DenseLayer(config, tensors, x, w, grouped_layer(config, x.q, w))
-    w = take_weights(weights)
+    w = take_weights(weights, bits=config.weight_bits)
     return DenseLayer(config, tensors, x, w, Layer(x.q, w.q))
 
 

@@ -14,11 +14,13 @@ def take_groups(
     asymmetric = config.dequantizer.asymmetric
     if (
         blocks
-        and blocks.group == config.weight_group
+        and (blocks.group, blocks.bits) == (config.weight_group, config.weight_bits)
         and asymmetric == (blocks.minimum is not None)
     ):
         return blocks
-    return take_weights(weights, "group", config.weight_group, symmetric=not asymmetric)
+    return take_weights(
+        weights, "group", config.weight_group, symmetric=not asymmetric, bits=config.weight_bits
+    )
 
 
 def grouped_layer(

@@ -20,6 +20,10 @@ def activation_bits(config):
     return config.activation_bits or 2 * config.k
 
 
+def weight_range(config):
+    return {4: (-8, 7), 3: (-4, 3), 2: (-2, 1)}[config.weight_bits]
+
+
 def tiles(config, layer):
     """Padded operands of each tile: ``(R lists of K, C lists of K)``, outputs innermost."""
     x, w = layer.x.tolist(), layer.w.tolist()
@@ -91,7 +95,7 @@ def simulate(config, layer):
         if not operand and feed:
             operand = x, w, last = feed.popleft()
             ports["x"].append((cycle, payload(x, activation_bits(config), last)))
-            ports["w"].append((cycle, payload(w, 4)))
+            ports["w"].append((cycle, payload(w, config.weight_bits)))
             events["x_beats"].append((cycle, 1))
             events["w_beats"].append((cycle, 1))
         cycle += 1
@@ -127,8 +131,9 @@ def check_schedule(config, layer):
 def random_layer(config, rng, tokens, features, outputs):
     low, high = config.activation_range
     x = rng.integers(low, high, (tokens, features), endpoint=True)
-    w = rng.integers(-8, 7, (outputs, features), endpoint=True)
-    x.flat[0], w.flat[0] = low, -8
+    least, most = weight_range(config)
+    w = rng.integers(least, most, (outputs, features), endpoint=True)
+    x.flat[0], w.flat[0] = low, least
     return Layer(x.astype(np.int16 if config.k == 8 else np.int8), w.astype(np.int8))
 
 
@@ -143,6 +148,12 @@ VARIANTS = [
 VARIANTS += [
     {"k": k, "passes": 1, "activation_bits": bits}
     for k, bits in ((2, 3), (4, 5), (4, 6), (4, 7), (4, 8), (8, 9), (8, 15))
+]
+VARIANTS += [
+    {"k": 4, "passes": 1, "weight_bits": 3},
+    {"k": 4, "passes": 1, "activation_bits": 6, "weight_bits": 2},
+    {"k": 2, "passes": 2, "recode": "twos", "weight_bits": 3},
+    {"k": 8, "passes": 2, "recode": "balanced", "weight_bits": 2},
 ]
 LANES = [1, 2, 3, 8, 16, 32]
 SHAPES = [  # rows, columns, tokens, features, outputs
@@ -282,6 +293,11 @@ def test_activation_bits(k, bits, expected):
     assert config.activation_range == expected
 
 
+def test_int4_weights_are_as_usual():
+    assert '"weight_bits":3' in DenseConfig(weight_bits=3).canonical_json()
+    assert "weight_bits" not in DenseConfig(weight_bits=4).canonical_json()
+
+
 def test_2k_activation_bits_are_as_usual():
     usual = DenseConfig(passes=1)
     assert usual.replace(activation_bits=8).config_hash == usual.config_hash
@@ -295,12 +311,13 @@ def test_2k_activation_bits_are_as_usual():
 def test_accumulator_holds_every_sum_and_no_more(variant, max_k):
     config = DenseConfig(max_k=max_k, **variant)
     low, high = config.activation_range
-    sums = [max_k * x * w for x in (low, high) for w in (-8, 7)]
+    sums = [max_k * x * w for x in (low, high) for w in weight_range(config)]
     bits = config.accumulator_bits
     assert -(2 ** (bits - 1)) <= min(sums)
     assert max(sums) < 2 ** (bits - 1)
     assert max(sums) >= 2 ** (bits - 2)
-    assert bits == (max_k * 2 ** (activation_bits(config) - 1) * 8).bit_length() + 1
+    largest = max_k * 2 ** (activation_bits(config) - 1) * 2 ** (config.weight_bits - 1)
+    assert bits == largest.bit_length() + 1
 
 
 @pytest.mark.parametrize("max_k", [1, 3, 8])
@@ -308,7 +325,7 @@ def test_accumulator_holds_every_sum_and_no_more(variant, max_k):
 def test_extreme_sums_pass_the_port(variant, max_k):
     config = DenseConfig(rows=2, columns=2, max_k=max_k, **variant)
     x = np.array([[bound] * max_k for bound in config.activation_range])
-    w = np.array([[-8] * max_k, [7] * max_k])
+    w = np.array([[bound] * max_k for bound in weight_range(config)])
     check_schedule(config, Layer(x, w.astype(np.int8)))
 
 
@@ -319,6 +336,7 @@ def test_bandwidth():
     assert dense.bandwidth(config.replace(passes=1)) == {"x": 25.0, "w": 20.0}
     assert dense.bandwidth(config.replace(passes=1, lanes=4)) == {"x": 97.0, "w": 80.0}
     assert dense.bandwidth(config.replace(passes=1, activation_bits=6)) == {"x": 19.0, "w": 20.0}
+    assert dense.bandwidth(config.replace(weight_bits=3)) == {"x": 12.5, "w": 7.5}
 
 
 @pytest.mark.parametrize("shape", [(512, 576, 1536), (1, 4096, 4096), (16, 1, 16), (17, 3, 33)])
@@ -374,6 +392,8 @@ def test_law_of_large_layers(shape, passes):
             {"activation_bits": "six"},
             "activation_bits: input should be a valid integer, got 'six'.",
         ),
+        ({"weight_bits": 5}, "weight_bits: input should be 2, 3 or 4, got 5."),
+        ({"weight_bits": 1}, "weight_bits: input should be 2, 3 or 4, got 1."),
         ({"passes": 0}, "passes: input should be 1 or 2, got 0."),
         ({"recode": "gray"}, "recode: input should be 'balanced' or 'twos', got 'gray'."),
         ({"max_k": 0}, "max_k: input should be greater than or equal to 1, got 0."),
@@ -381,8 +401,8 @@ def test_law_of_large_layers(shape, passes):
         (
             {"mode": 1},
             "mode is not a parameter here; "
-            "the parameters are dequant, rows, columns, k, activation_bits, passes, recode, lanes, "
-            "tree, max_k.",
+            "the parameters are dequant, rows, columns, k, activation_bits, weight_bits, passes, "
+            "recode, lanes, tree, max_k.",
         ),
         ({"lanes": 0}, "lanes: input should be greater than or equal to 1, got 0."),
         ({"lanes": 33}, "lanes: input should be less than or equal to 32, got 33."),
@@ -430,6 +450,9 @@ OUT_OF_RANGE = [  # configuration, operand, value, what must hold
     ({"passes": 1, "activation_bits": 6}, "x", 32, "activations must be in -32..31, got 0..32."),
     ({}, "w", 8, "weights must be in -8..7, got 0..8."),
     ({}, "w", -9, "weights must be in -8..7, got -9..0."),
+    ({"weight_bits": 3}, "w", 4, "weights must be in -4..3, got 0..4."),
+    ({"weight_bits": 3}, "w", -5, "weights must be in -4..3, got -5..0."),
+    ({"weight_bits": 2}, "w", 2, "weights must be in -2..1, got 0..2."),
 ]
 
 

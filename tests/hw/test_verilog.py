@@ -42,7 +42,10 @@ print(json.dumps({str(w.name)[1:]: [w.width, "in" if w.port_input else "out"]
 
 
 IDLE = [
-    (DenseConfig(rows=2, columns=2, max_k=16, passes=1), {"recode": "twos", "activation_bits": 8}),
+    (
+        DenseConfig(rows=2, columns=2, max_k=16, passes=1),
+        {"recode": "twos", "activation_bits": 8, "weight_bits": 4},
+    ),
     (DequantizerConfig(rows=2, columns=2), {"ones_bits": 20}),
     (BitmapConfig(group=8, beat=2, mode="scatter"), {"width": 2}),
     (BitmapConfig(group=8, beat=2, value_width=0), {"beat": 4}),

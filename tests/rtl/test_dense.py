@@ -10,13 +10,13 @@ from nibbleforge.sim.verify import verify
 from nibbleforge.sim.verify.regress import variations
 from nibbleforge.tb import tb_dense
 
-PRESETS = list(unit("dense").presets)
+PRESETS = list(unit("dense2k").presets)
 VARIATIONS = variations(["dense", "dense2k"], PRESETS)
 
 
 def describe(config):
     kind = f"{config.passes}-{config.recode}-{config.lanes}-{config.tree}"
-    return f"k{config.k}-a{config.bits_per_activation}-{kind}"
+    return f"k{config.k}-w{config.weight_bits}a{config.bits_per_activation}-{kind}"
 
 
 @pytest.mark.quick("tiny")

@@ -177,7 +177,7 @@ UNITS_KNOWN = f"there is no unit 'sparse'; the units are {', '.join(UNITS)}."
             ["dense", "--set", "weight_group=32"],
             "dense has no parameter 'weight_group'; its parameters are dequant.convert_latency, "
             "dequant.multiply_latency, dequant.add_latency, dequant.weight_group, rows, columns, "
-            "k, activation_bits, passes, recode, lanes, tree, max_k.",
+            "k, activation_bits, weight_bits, passes, recode, lanes, tree, max_k.",
         ),
         (["dense", "--set", "rows.x=2"], "rows: input should be a valid integer, got {'x': 2}."),
         (["dense", "--set", "rows"], "--set takes KEY=VALUE, got 'rows'."),

@@ -122,6 +122,35 @@ def test_a_dense_layer(run, save, tmp_path, kind):
     assert done.out.endswith(f"results in {out}\n")
 
 
+WIDTHS = [  # unit, preset, largest activation and weight, bits of each
+    ("dense2k", "w4a6", (31, 7), (6, 4)),
+    pytest.param("dense2k", "w4a7", (63, 7), (7, 4), marks=pytest.mark.deep),
+    ("dense2k", "w3a8", (127, 3), (8, 3)),
+    pytest.param("dense2k", "w2a8", (127, 1), (8, 2), marks=pytest.mark.deep),
+    pytest.param("dense", "w3a8", (119, 3), (8, 3), marks=pytest.mark.deep),
+]
+
+
+@pytest.mark.parametrize(("unit", "preset", "largest", "bits"), WIDTHS)
+def test_widths(run, save, tmp_path, unit, preset, largest, bits):
+    x, w = operands("float32")
+    out = tmp_path / "out"
+    given = ("--activations", save("a", x), "--weights", save("w", w))
+    small = ("--preset", preset, "--set", "rows=4", "--set", "columns=4")
+    done = run("simulate", unit, *small, *given, "-o", out)
+    assert done.status == 0, done.err
+    arrays, counts = results(out)
+    assert counts["mismatches"] == 0
+    assert (counts["bits_per_activation"], counts["bits_per_weight"]) == bits
+    for name, matrix, most in zip("xw", (x, w), largest, strict=True):
+        scale = np.abs(matrix).max(axis=1, keepdims=True) / most
+        found = arrays[f"{name}_q"] * scale
+        assert np.abs(arrays[f"{name}_q"]).max() == most
+        assert (np.abs(found - matrix) <= 0.502 * scale).all()
+    x_q, w_q = (arrays[f"{name}_q"].astype(np.int64) for name in "xw")
+    np.testing.assert_array_equal(arrays["y_int"], x_q @ w_q.T)
+
+
 GROUPED = [
     ("dense2k", "q4_0", {"y_sums"}),
     pytest.param("dense", "q4_0", {"y_sums"}, marks=pytest.mark.deep),

@@ -15,9 +15,7 @@ from ....golden.contract.config import Config
 from ....golden.contract.layer import WEIGHT_BITS
 from ..adders import carry_save
 from ..base import Part
-
-DIGITS = WEIGHT_BITS // 2
-"""Booth digits of a weight, each in -2..2."""
+from .element import dot_bits
 
 
 class TreeConfig(Config):
@@ -25,6 +23,8 @@ class TreeConfig(Config):
 
     operand_bits: int = Parameter(ge=1)
     """Bits of an activation, or of its half."""
+    weight_bits: int = Parameter(default=WEIGHT_BITS, ge=2)
+    """Bits of a weight."""
     lanes: int = Parameter(ge=1)
     """Products of a sum (L)."""
     columns: int = Parameter(ge=1)
@@ -33,19 +33,39 @@ class TreeConfig(Config):
     """What is added up; see :data:`nibbleforge.golden.contract.elements.Tree`."""
 
     @property
+    def product_bits(self) -> int:
+        """Bits of a sum."""
+        return dot_bits(self.operand_bits, self.weight_bits, self.lanes)
+
+    @property
+    def digits(self) -> int:
+        """Booth digits of a weight."""
+        return -(-self.weight_bits // 2)
+
+    def doubles(self, digit: int) -> bool:
+        """Whether a digit is in -2..2; one of a lone top bit is in -1..1."""
+        return 2 * digit + 1 < self.weight_bits
+
+    @property
     def correction_bits(self) -> int:
         """Bits of the sum of what negative Booth digits still lack."""
-        return (self.lanes * sum(4**digit for digit in range(DIGITS))).bit_length()
+        return (self.lanes * sum(4**digit for digit in range(self.digits))).bit_length()
 
 
 def choices_layout(config: TreeConfig) -> data.StructLayout:
     """What the weights of all columns choose."""
     if config.tree == "pair_sums":
         pairs = config.lanes // 2 * config.columns
-        names = [f"{name}_{bit}" for bit in range(WEIGHT_BITS) for name in ("even", "odd", "both")]
+        bits = range(config.weight_bits)
+        names = [f"{name}_{bit}" for bit in bits for name in ("even", "odd", "both")]
         return data.StructLayout(dict.fromkeys(names, pairs))
     lanes = config.lanes * config.columns
-    names = [f"{name}_{digit}" for digit in range(DIGITS) for name in ("one", "two", "negate")]
+    names = [
+        f"{name}_{digit}"
+        for digit in range(config.digits)
+        for name in ("one", "two", "negate")
+        if name != "two" or config.doubles(digit)
+    ]
     correction = config.correction_bits * config.columns
     return data.StructLayout({**dict.fromkeys(names, lanes), "correction": correction})
 
@@ -60,12 +80,12 @@ class WeightChoices(Part[TreeConfig]):
     """
 
     def __init__(self, config: TreeConfig):
-        bits = config.columns * config.lanes * WEIGHT_BITS
+        bits = config.columns * config.lanes * config.weight_bits
         super().__init__(config, {"w": In(bits), "choices": Out(choices_layout(config))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        slices = [self._slice(m, bit) for bit in range(WEIGHT_BITS)]
+        slices = [self._slice(m, bit) for bit in range(self.config.weight_bits)]
         if self.config.tree == "pair_sums":
             self._pairs(m, slices)
         else:
@@ -78,7 +98,7 @@ class WeightChoices(Part[TreeConfig]):
         found = Signal(lanes * columns, name=f"slice_{bit}")
         m.d.comb += found.eq(
             Cat(
-                self.w[(column * lanes + lane) * WEIGHT_BITS + bit]
+                self.w[(column * lanes + lane) * self.config.weight_bits + bit]
                 for lane in range(lanes)
                 for column in range(columns)
             )
@@ -99,17 +119,16 @@ class WeightChoices(Part[TreeConfig]):
             ]
 
     def _digits(self, m: Module, slices: list[Signal]) -> None:
-        """Digit i is ``-2 * w[2i+1] + w[2i] + w[2i-1]``."""
+        """Digit i is ``-2 * w[2i+1] + w[2i] + w[2i-1]``; a lone top bit is its own sign."""
         negative: dict[int, list[Value]] = {}
-        for digit in range(DIGITS):
-            low, high = slices[2 * digit : 2 * digit + 2]
+        for digit in range(self.config.digits):
+            low, high = slices[2 * digit], slices[2 * digit : 2 * digit + 2][-1]
             carry: Value = slices[2 * digit - 1] if digit else Const(0, len(low))
             negate = self.choices[f"negate_{digit}"]
-            m.d.comb += [
-                self.choices[f"one_{digit}"].eq(low ^ carry),
-                self.choices[f"two_{digit}"].eq((high ^ low) & ~(low ^ carry)),
-                negate.eq(high & ~(low & carry)),
-            ]
+            m.d.comb += self.choices[f"one_{digit}"].eq(low ^ carry)
+            if self.config.doubles(digit):
+                m.d.comb += self.choices[f"two_{digit}"].eq((high ^ low) & ~(low ^ carry))
+            m.d.comb += negate.eq(high & ~(low & carry))
             negative[2 * digit] = [negate]
         columns, width = self.config.columns, self.config.correction_bits
         sums = carry_save(m, negative, width, columns)

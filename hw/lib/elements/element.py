@@ -21,6 +21,8 @@ class ElementConfig(Config):
 
     operand_bits: int = Parameter(ge=1)
     """Bits of an activation, of its half, or of what is added up."""
+    weight_bits: int = Parameter(default=WEIGHT_BITS, ge=2)
+    """Bits of a weight."""
     lanes: int = Parameter(default=1, ge=1)
     """Products a cycle (L)."""
     result_bits: int = Parameter(ge=1)
@@ -35,12 +37,14 @@ class ElementConfig(Config):
     @property
     def product_bits(self) -> int:
         """Bits of the sum of a cycle's products, signed."""
-        return dot_bits(self.operand_bits, self.lanes) if self.multiplies else self.operand_bits
+        if not self.multiplies:
+            return self.operand_bits
+        return dot_bits(self.operand_bits, self.weight_bits, self.lanes)
 
 
-def dot_bits(operand_bits: int, lanes: int) -> int:
-    """Bits of the sum of so many products of signed operands and INT4 weights."""
-    return (lanes << (operand_bits + WEIGHT_BITS - 2)).bit_length() + 1
+def dot_bits(operand_bits: int, weight_bits: int, lanes: int) -> int:
+    """Bits of the sum of so many products of signed operands and weights."""
+    return (lanes << (operand_bits + weight_bits - 2)).bit_length() + 1
 
 
 class MultiplyAccumulate(Part[ElementConfig]):
@@ -56,7 +60,7 @@ class MultiplyAccumulate(Part[ElementConfig]):
     def __init__(self, config: ElementConfig):
         ports = {"x": In(signed(config.lanes * config.operand_bits))}
         if config.multiplies:
-            ports["w"] = In(signed(config.lanes * WEIGHT_BITS))
+            ports["w"] = In(signed(config.lanes * config.weight_bits))
         result = signed(config.result_bits)
         super().__init__(
             config,
@@ -101,14 +105,15 @@ class MultiplyAccumulate(Part[ElementConfig]):
 
     def _products(self, m: Module) -> list[Value]:
         """Product of each lane."""
-        bits, lanes = self.config.operand_bits, self.config.lanes
+        bits, weight_bits = self.config.operand_bits, self.config.weight_bits
+        lanes = self.config.lanes
         if lanes == 1:
             return [self.x * self.w]
         products = []
         for lane in range(lanes):
-            product = Signal(signed(bits + WEIGHT_BITS), name=f"product_{lane}")
+            product = Signal(signed(bits + weight_bits), name=f"product_{lane}")
             x = self.x.word_select(lane, bits).as_signed()
-            w = self.w.word_select(lane, WEIGHT_BITS).as_signed()
+            w = self.w.word_select(lane, weight_bits).as_signed()
             m.d.comb += product.eq(x * w)
             products.append(product)
         return products

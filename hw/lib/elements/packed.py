@@ -103,6 +103,8 @@ class PackedConfig(Config):
 
     operand_bits: int = Parameter(ge=1)
     """Bits of an activation, or of its half."""
+    weight_bits: int = Parameter(default=WEIGHT_BITS, ge=2)
+    """Bits of a weight."""
     lanes: int = Parameter(ge=1)
     """Products of a sum (L)."""
     columns: int = Parameter(ge=1)
@@ -111,13 +113,13 @@ class PackedConfig(Config):
     @property
     def activations(self) -> WordConfig:
         """Words of activations; a place has as many bits as a sum."""
-        bits = dot_bits(self.operand_bits, self.lanes)
+        bits = dot_bits(self.operand_bits, self.weight_bits, self.lanes)
         return WordConfig(operand_bits=self.operand_bits, lanes=self.lanes, place_bits=bits)
 
     @property
     def weights(self) -> WordConfig:
         """Words of the weights of a column."""
-        return self.activations.replace(operand_bits=WEIGHT_BITS, descending=True)
+        return self.activations.replace(operand_bits=self.weight_bits, descending=True)
 
 
 class PackedProducts(Part[PackedConfig]):
@@ -165,7 +167,7 @@ def pack_weights(m: Module, platform: object, config: PackedConfig, w: Value) ->
     words = []
     for column in range(config.columns):
         packed = PackedOperands(config.weights)
-        own = w.word_select(column, config.lanes * WEIGHT_BITS)
+        own = w.word_select(column, config.lanes * config.weight_bits)
         place(m, platform, f"packed_w_{column}", packed, operands=own)
         words.append(packed.words)
     return Cat(words)

@@ -5,7 +5,6 @@ from typing import Any
 from amaranth.hdl import Module, ShapeLike, Value, unsigned
 
 from ....golden.contract.elements import Tree
-from ....golden.contract.layer import WEIGHT_BITS
 from ..emission import place
 from .choices import TreeConfig, WeightChoices, choices_layout
 from .element import ElementConfig, MultiplyAccumulate
@@ -29,7 +28,12 @@ class RowElements:
     def __init__(self, element: ElementConfig, columns: int, tree: Tree = "operators"):
         self.element = element
         self.columns = columns
-        sums = {"operand_bits": element.operand_bits, "lanes": element.lanes, "columns": columns}
+        sums = {
+            "operand_bits": element.operand_bits,
+            "weight_bits": element.weight_bits,
+            "lanes": element.lanes,
+            "columns": columns,
+        }
         self.tree = None
         self.packed = PackedConfig(**sums) if tree == "packed" else None
         if tree in ("carry_save", "pair_sums"):
@@ -42,7 +46,7 @@ class RowElements:
             return choices_layout(self.tree)
         if self.packed is not None:
             return unsigned(self.columns * self.packed.weights.vector_bits)
-        return unsigned(self.columns * self.element.lanes * WEIGHT_BITS)
+        return unsigned(self.columns * self.element.lanes * self.element.weight_bits)
 
     def decode(self, m: Module, platform: object, w: Value) -> Value:
         """What rows take for these weights, of all columns, lanes innermost."""
@@ -93,7 +97,7 @@ class RowElements:
             place(m, platform, "packed_products", packed, x=x, words=row.w)
             products = packed.products
         else:
-            size = element.lanes * WEIGHT_BITS
+            size = element.lanes * element.weight_bits
             return element, lambda column: {"x": x, "w": row.w.word_select(column, size)}
         bits = element.product_bits
         adds = element.replace(operand_bits=bits, lanes=1, multiplies=False)

@@ -10,11 +10,9 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from ....golden.contract.config import Config
-from ....golden.contract.layer import WEIGHT_BITS
 from ..adders import carry_save, spread
 from ..base import Part
-from .choices import DIGITS, TreeConfig, choices_layout
-from .element import dot_bits
+from .choices import TreeConfig, choices_layout
 
 C = TypeVar("C", bound=Config)
 
@@ -42,14 +40,13 @@ class CarrySaveProducts(Part[C]):
         self.tree = tree
         ports = {
             "choices": In(choices_layout(tree)),
-            "products": Out(tree.columns * dot_bits(tree.operand_bits, tree.lanes)),
+            "products": Out(tree.columns * tree.product_bits),
         }
         super().__init__(config, {**signature, **ports})
 
     def add_up(self, m: Module, bits: Bits, constant: int) -> None:
         """Sums of the bits and a constant, column after column."""
-        columns = self.tree.columns
-        width = dot_bits(self.tree.operand_bits, self.tree.lanes)
+        columns, width = self.tree.columns, self.tree.product_bits
         rows = {k: list(bits.get(k, ())) for k in range(width)}
         for k, row in rows.items():
             if constant >> k & 1:
@@ -65,21 +62,28 @@ class CarrySaveProducts(Part[C]):
             Each bit of the activations of all lanes, for all columns.
         """
         size, columns, lanes = len(vectors), self.tree.columns, self.tree.lanes
+        tops = [size - 1 + self.tree.doubles(digit) for digit in range(self.tree.digits)]
         bits: Bits = defaultdict(list)
         below: Value = Const(0, lanes * columns)
         for i, vector in enumerate([*vectors, vectors[-1]]):
-            for digit in range(DIGITS):
-                one, two, negate = (
-                    self.choices[f"{name}_{digit}"] for name in ("one", "two", "negate")
-                )
+            for digit, top in enumerate(tops):
+                if i > top:
+                    continue
                 term = Signal(lanes * columns, name=f"term_{digit}_{i}")
-                value = ((vector & one) | (below & two)) ^ negate
-                m.d.comb += term.eq(~value if i == size else value)
+                value = self._multiple(digit, vector, below)
+                m.d.comb += term.eq(~value if i == top else value)
                 bits[i + 2 * digit].append(term)
             below = vector
         for k in range(self.tree.correction_bits):
             bits[k].append(self.choices.correction.word_select(k, columns))
-        return bits, -lanes * sum(4**digit for digit in range(DIGITS)) << size
+        return bits, -lanes * sum(4**digit << top for digit, top in enumerate(tops))
+
+    def _multiple(self, digit: int, vector: Value, below: Value) -> Value:
+        """One bit of what a digit makes of activations, from their bit and the one below."""
+        chosen = vector & self.choices[f"one_{digit}"]
+        if self.tree.doubles(digit):
+            chosen = chosen | (below & self.choices[f"two_{digit}"])
+        return chosen ^ self.choices[f"negate_{digit}"]
 
 
 class DotProducts(CarrySaveProducts[TreeConfig]):
@@ -104,7 +108,7 @@ class DotProducts(CarrySaveProducts[TreeConfig]):
 
         The top bit of a weight counts negatively: ``-v = ~v + 1``.
         """
-        size = self.config.operand_bits
+        size, top = self.config.operand_bits, self.config.weight_bits - 1
         sums = []
         for pair, (even, odd) in enumerate(zip(lanes[::2], lanes[1::2], strict=True)):
             sums.append(Signal(signed(size + 1), name=f"pair_sum_{pair}"))
@@ -113,15 +117,14 @@ class DotProducts(CarrySaveProducts[TreeConfig]):
         bits: Bits = defaultdict(list)
         for i in range(size + 1):
             vectors = {name: self._spread(m, terms, i, name) for name, terms in chosen.items()}
-            for k in range(WEIGHT_BITS):
+            for k in range(top + 1):
                 term = Signal(len(sums) * self.config.columns, name=f"term_{k}_{i}")
                 value = reduce(
                     or_, (vector & self.choices[f"{name}_{k}"] for name, vector in vectors.items())
                 )
-                inverted = (i == size) != (k == WEIGHT_BITS - 1)
+                inverted = (i == size) != (k == top)
                 m.d.comb += term.eq(~value if inverted else value)
                 bits[i + k].append(term)
-        top = WEIGHT_BITS - 1
         return bits, len(sums) * ((1 << top) - (((2 << top) - 1) << size))
 
     def _spread(self, m: Module, terms: list[Value], i: int, name: str) -> Signal:

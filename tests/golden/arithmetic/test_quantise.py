@@ -233,24 +233,25 @@ def test_int8_activations_out_of_range():
 # --- weights --------------------------------------------------------------------------------------
 
 
-def oracle_weights(w, group, symmetric):
+def oracle_weights(w, group, symmetric, bits):
     """The definition, one scalar at a time."""
     q, scales, minima = [], [], []
+    levels, largest = {4: (15, 7), 3: (7, 3), 2: (3, 1)}[bits]
     for row in w.astype(F32):
         q.append([])
         scales.append([])
         minima.append([])
         for start in range(0, len(row), group):
             part = row[start : start + group]
-            low, high = (0, 15)
+            low, high = (0, levels)
             minimum = F32(np.float16(min(part)))
-            scale = F32(np.float16((max(part) - min(part)) / F32(15)))
+            scale = F32(np.float16((max(part) - min(part)) / F32(levels)))
             if symmetric:
-                low, high = (-7, 7)
+                low, high = (-largest, largest)
                 minimum = F32(0)
-                scale = F32(np.float16(max(abs(v) for v in part) / F32(7)))
+                scale = F32(np.float16(max(abs(v) for v in part) / F32(largest)))
             steps = [round(float((v - minimum) / scale)) if scale else 0 for v in part]
-            q[-1] += [max(low, min(high, v)) - (0 if symmetric else 8) for v in steps]
+            q[-1] += [max(low, min(high, v)) - (0 if symmetric else largest + 1) for v in steps]
             scales[-1].append(scale)
             minima[-1].append(minimum)
     return q, scales, minima
@@ -262,14 +263,15 @@ def oracle_weights(w, group, symmetric):
     st.integers(0, 2**32),
     st.sampled_from(["channel", 4, 16, 128]),
     st.booleans(),
+    st.sampled_from([4, 4, 3, 2]),
     st.floats(0, 18),
 )
-def test_weights_match_oracle(rows, in_features, seed, group, symmetric, spread):
+def test_weights_match_oracle(rows, in_features, seed, group, symmetric, bits, spread):
     w = floats((rows, in_features), seed, spread).clip(-3e4, 3e4).astype(F32)
     grain = ("channel",) if group == "channel" else ("group", group)
-    quantised = quantise_weights(w, *grain, symmetric=symmetric)
+    quantised = quantise_weights(w, *grain, symmetric=symmetric, bits=bits)
     size = in_features if group == "channel" else group
-    q, scale, minimum = oracle_weights(w, size, symmetric)
+    q, scale, minimum = oracle_weights(w, size, symmetric, bits)
     assert quantised.q.dtype == np.int8
     assert quantised.q.tolist() == q
     assert quantised.scale.dtype == np.float16
@@ -374,6 +376,36 @@ def test_int8_weights_are_taken(symmetric):
     assert taken.scale.dtype == np.float16
     assert np.array_equal(taken.q, w)
     assert np.array_equal(taken.dequantise(), w)
+
+
+@pytest.mark.parametrize(
+    ("bits", "symmetric", "figure"), [(3, True, 3.5), (2, True, 2.5), (3, False, 4)]
+)
+def test_bits_per_weight(bits, symmetric, figure):
+    quantised = quantise_weights(floats((2, 64), 4), "group", 32, symmetric, bits)
+    assert quantised.bits_per_weight == figure
+    assert quantise_weights(floats((2, 64), 4), bits=bits).bits_per_weight == bits
+
+
+def test_int2_weights_are_ternary():
+    assert quantise_weights(np.array([[-2.0, -0.9, 0.9, 1.1]]), bits=2).q.tolist() == [
+        [-1, 0, 0, 1]
+    ]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [2, 3])
+def test_int8_weights_of_fewer_bits_are_taken(bits, symmetric):
+    half = 2 ** (bits - 1)
+    w = np.arange(-half, half)[None].astype(np.int8)
+    taken = take_weights(w, symmetric=symmetric, bits=bits)
+    assert np.array_equal(taken.dequantise(), w)
+    refuses(
+        f"int8 weights must hold INT{bits} values in {-half}..{half - 1}, got {-half}..{half}.",
+        take_weights,
+        np.append(w, np.int8(half))[None],
+        bits=bits,
+    )
 
 
 def test_int8_weights_out_of_range():

@@ -38,6 +38,7 @@ def test_rows_that_have_left_and_accumulators_that_are_done_hold():
 
 
 def test_a_preset_that_is_not_there():
-    sentence = "^dense2k has no preset none; it has paper, tiny, vector, fpga, q4_0, lanes16.$"
+    sentence = "^dense2k has no preset none; it has paper, tiny, vector, fpga, q4_0, lanes16, "
+    sentence += "w3a8, w2a8, w4a6, w4a7.$"
     with pytest.raises(UserError, match=sentence):
         on_sample("dense2k", "none", 16, 16)

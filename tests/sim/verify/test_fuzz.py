@@ -40,6 +40,7 @@ LIKELY = {
     "columns": st.integers(0, 257),
     "k": st.sampled_from([2, 3, 4, 8]),
     "activation_bits": st.none() | st.just("none") | st.integers(2, 17),
+    "weight_bits": st.integers(1, 5),
     "passes": st.integers(0, 3),
     "recode": st.sampled_from(["balanced", "twos"]),
     "lanes": st.integers(0, 33),
