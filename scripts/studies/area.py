@@ -14,6 +14,7 @@ from ...sim.studies import (
     area_nm_lanes,
     area_reglu,
     area_sparqle,
+    area_widths,
 )
 from ...sim.studies.anda_models import LOSSES, geometric_means, speeds
 from ...sim.studies.area import Array, Found, measure
@@ -75,6 +76,15 @@ def elements(tiny: Tiny = False, markdown: Markdown = False) -> None:
     found = _measure(area_elements.TINY if tiny else area_elements.ARRAYS, False)
     columns = ["lanes", "tree", AREA, "a lane", "over 1 lane", "full adders", PATH]
     rows = [area_elements.row(each, found[0]) for each in found]
+    _shown(markdown)(columns, rows, f"dense2k, {found[0].library}")
+
+
+@app.command()
+def widths(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """Dense arrays of many lanes on operands of fewer bits."""
+    found = _measure(area_widths.TINY if tiny else area_widths.ARRAYS, False)
+    columns = ["preset", "weights", "activations", AREA, "a lane", "over lanes16", PATH]
+    rows = [area_widths.row(each, found[0]) for each in found]
     _shown(markdown)(columns, rows, f"dense2k, {found[0].library}")
 
 

@@ -5,7 +5,7 @@ layers are those of its precision search. The output head keeps the activations 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,14 +166,19 @@ class LanguageModel:
         UserError
             If ``mantissas`` is not as above.
         """
-        import torch
-
         for mantissa in mantissas or ():
             check_mantissa(mantissa)
+        with self._rounding(mantissas):
+            return self.measure(held_out=held_out, progress=progress)
+
+    def measure(self, *, held_out: bool = False, progress: Progress | None = None) -> float:
+        """Perplexity of the network as it is now; arguments as :meth:`perplexity` has them."""
+        import torch
+
         report = progress or (lambda stage, done, total: None)
         ids = self.pieces[held_out]
         loss, predicted = 0.0, 0
-        with without_warnings(), self._rounding(mantissas), torch.no_grad():
+        with without_warnings(), torch.no_grad():
             for first in range(0, len(ids), self.context):
                 report("perplexity", first, len(ids))
                 window = ids[first : first + self.context]
@@ -199,15 +204,19 @@ class LanguageModel:
 
             return pre_hook
 
-        hooks = [
-            module.register_forward_pre_hook(rounding(bits[kind]))
-            for kind, _, module in self.layers
-        ]
-        try:
+        with hooked((module, rounding(bits[kind])) for kind, _, module in self.layers):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+
+
+@contextmanager
+def hooked(hooks: Iterable[tuple[Any, Any]]) -> Iterator[None]:
+    """Have modules call what sees, and may change, their inputs."""
+    handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def open_model(model: Source, text: Text, progress: Progress | None = None) -> LanguageModel:

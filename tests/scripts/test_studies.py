@@ -16,6 +16,7 @@ from nibbleforge.scripts.studies import (
     findings,
     nm_speed,
     reglu_speed,
+    widths,
 )
 from nibbleforge.sim.benchmarks import Figure
 from nibbleforge.sim.studies import area_sparqle, core
@@ -135,6 +136,28 @@ def test_areas_of_lanes(tables):
     ]
     half, quarter = (float(row[3].split()[0]) for row in over[1:])
     assert 0 < half < quarter
+
+
+@pytest.mark.needs("osu018")
+def test_areas_of_widths(tables):
+    """Fewer bits take less, and a weight's bit more than an activation's."""
+    ((_, *rows),) = tables(area, "widths", "--tiny")
+    assert [row[:3] for row in rows] == [
+        ["lanes16", "INT4", "INT8"],
+        ["w4a7", "INT4", "INT7"],
+        ["w4a6", "INT4", "INT6"],
+        ["w3a8", "INT3", "INT8"],
+        ["w2a8", "INT2", "INT8"],
+    ]
+    full, seven, six, three, two = (float(row[5]) for row in rows)
+    assert full == 1 > seven > six > 0
+    assert 1 > seven > three > two > 0
+
+
+def test_perplexity_of_other_widths_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["widths", "--model", "smollm2", "--width", "w4"])
+    assert main.status(widths.app) == 2
+    assert capsys.readouterr().err == "nibbleforge: widths must be like w4a8, got 'w4'.\n"
 
 
 @pytest.mark.needs("amaranth-boards")
