@@ -143,21 +143,22 @@ class PackedProducts(Part[PackedConfig]):
         for column in range(self.config.columns):
             w = self.words.word_select(column, config.vector_bits)
             total = self._total(m, x.words, w, column)
-            top = config.word_bits - config.place_bits
-            # A negative sum below the highest place has borrowed 1 from it.
-            found = total[top:] + total[top - 1] if top else total
-            m.d.comb += self.products.word_select(column, config.place_bits).eq(found)
+            highest = total[config.word_bits - config.place_bits :]
+            m.d.comb += self.products.word_select(column, config.place_bits).eq(highest)
         return m
 
     def _total(self, m: Module, x: Value, w: Value, column: int) -> Value:
-        """Sum of the products of all words."""
+        """Sum of the products of all words, and of a half of 1 at the highest place.
+
+        The half pays back what a negative sum below that place borrows from it.
+        """
         bits = self.config.weights.word_bits
-        total: Value = Const(0)
+        total: Value = Const(1 << bits - self.config.weights.place_bits >> 1)
         for word in range(self.config.weights.words):
             product = Signal(bits, name=f"product_{column}_{word}")
             m.d.comb += product.eq(x.word_select(word, bits) * w.word_select(word, bits))
             added = Signal(bits, name=f"total_{column}_{word}")
-            m.d.comb += added.eq(total + product if word else product)
+            m.d.comb += added.eq(total + product)
             total = added
         return total
 
