@@ -1,6 +1,6 @@
 """Dense output-stationary array: the baselines ``dense`` and ``dense2k``."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -106,10 +106,9 @@ class DenseArray(Unit[DenseConfig]):
         weights = elements(config).decode(m, platform, w.payload.value.as_value())
         lanes = config.lanes
         below = Const(0, config.columns * config.accumulator_bits)
+        parts = [(name, control[name]) for name, _ in control_layout]
         for r in reversed(range(config.rows)):
-            own = Signal(control_layout, name=f"control_{r}")
-            for name, _ in control_layout:
-                m.d.comb += own[name].eq(drain.moves[r] if name == "pull" else control[name])
+            own = [drain.moves[r] if name == "pull" else bit for name, bit in parts]
             row = DenseRow(config)
             place(
                 m,
@@ -118,7 +117,7 @@ class DenseArray(Unit[DenseConfig]):
                 row,
                 x=x.payload.value.as_value().word_select(r, lanes * config.bits_per_activation),
                 w=weights,
-                control=own,
+                control=Cat(own),
                 below=below,
             )
             below = row.result
