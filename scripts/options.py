@@ -41,6 +41,8 @@ Text = Annotated[
 ]
 Offset = Annotated[int | None, typer.Option(metavar="N", help="First token of the text to run.")]
 Context = Annotated[int, typer.Option(metavar="N", help="Tokens of a window.")]
+Tokens = Annotated[int, typer.Option(metavar="N", help="Tokens to run.")]
+HeldOut = Annotated[bool, typer.Option("--held-out", help="Run the end of the text instead.")]
 Markdown = Annotated[
     bool, typer.Option("--markdown", help="Tables in Markdown, as documents show them.")
 ]

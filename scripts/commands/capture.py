@@ -8,7 +8,7 @@ import typer
 from ...sim.llm.capture import DEFAULT_LAYERS, capture
 from ...sim.llm.linear_layers import in_words
 from ...sim.tools.results import check_output
-from ..options import Context, Model, Offset, Text
+from ..options import Context, Model, Offset, Text, Tokens
 from ..show import console, progress, table
 
 
@@ -19,7 +19,7 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME", help="Layer or pattern; may be given several times."),
     ] = None,
-    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to run.")] = 256,
+    tokens: Tokens = 256,
     text: Text = None,
     offset: Offset = None,
     context: Context = 512,

@@ -105,7 +105,7 @@ def _show(built: Built, required: bool) -> None:
     table(["seed", "MHz", "from .. to"], clocks, "clock")
     assert report.target is not None
     clock = report.target.megahertz
-    if fastest.megahertz >= clock:
+    if fastest.meets(report.target):
         console.print(f"The clock of {clock:g} MHz is met, by seed {fastest.seed}.")
         return
     sentence = f"the clock of {clock:g} MHz is not met: at most {fastest.megahertz:.1f} MHz."

@@ -9,7 +9,7 @@ from ...golden.anda.search import Mantissas
 from ...golden.contract.errors import UserError
 from ...sim.llm.perplexity import KINDS, find, open_model, read
 from ..main import run_app
-from ..options import Context, Markdown, Model, Offset, Text
+from ..options import Context, HeldOut, Markdown, Model, Offset, Text, Tokens
 from ..show import console, markdown_table, progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -22,13 +22,11 @@ def command(
         list[str] | None,
         typer.Option(metavar="M|QKV,O,U,D", help="Bits; may be given several times."),
     ] = None,
-    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to run.")] = 2048,
+    tokens: Tokens = 2048,
     text: Text = None,
     offset: Offset = None,
     context: Context = 512,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="Run the end of the text instead.")
-    ] = False,
+    held_out: HeldOut = False,
     markdown: Markdown = False,
 ) -> None:
     """Measure a model's perplexity with FP16 activations and in the Anda format, groups of 64."""

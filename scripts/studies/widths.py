@@ -7,7 +7,7 @@ import typer
 from ...sim.llm.integers import Widths, perplexity
 from ...sim.llm.perplexity import find, open_model, read
 from ..main import run_app
-from ..options import Context, Markdown, Model, Offset, Text
+from ..options import Context, HeldOut, Markdown, Model, Offset, Text, Tokens
 from ..show import markdown_table, progress, table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -23,13 +23,11 @@ def command(
     group: Annotated[
         int | None, typer.Option(metavar="G", help="Features that share a scale of weights.")
     ] = None,
-    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to run.")] = 2048,
+    tokens: Tokens = 2048,
     text: Text = None,
     offset: Offset = None,
     context: Context = 512,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="Run the end of the text instead.")
-    ] = False,
+    held_out: HeldOut = False,
     markdown: Markdown = False,
 ) -> None:
     """Measure a model's perplexity with linear layers of integers, symmetric, to the nearest.

@@ -119,7 +119,7 @@ class _Bitstream:
         report = TimingReport(exported.design, exported.config, ECP5, target, cells, tuple(placed))
         clock = {
             "mhz": target.megahertz,
-            "met": _meets(fastest, target),
+            "met": fastest.meets(target),
             "board_mhz": chosen.target.megahertz,
         }
         write_json(folder / REPORT, self._result(report, clock, fastest.seed))
@@ -163,15 +163,11 @@ def _pack(fastest: Placed, top: str, workers: Workers, work: Path) -> None:
     workers.run(command, ecppack.environment, cwd=work)
 
 
-def _meets(taken: Placed, target: Target) -> bool:
-    return taken.megahertz >= target.megahertz
-
-
 def _met(taken: Placed | None, target: Target) -> str:
     """Whether a seed meets the clock, for a README."""
     if taken is None:
         return ""
-    return " (met)" if _meets(taken, target) else f" (NOT MET: at most {taken.megahertz:.1f} MHz)"
+    return " (met)" if taken.meets(target) else f" (NOT MET: at most {taken.megahertz:.1f} MHz)"
 
 
 def _commands(name: str, top: str, target: Target, seed: int) -> tuple[str, ...]:

@@ -70,6 +70,10 @@ class Placed:
     path: Path
     used: dict[str, tuple[int, int]]
 
+    def meets(self, target: Target) -> bool:
+        """Whether it is as fast as nextpnr worked towards."""
+        return self.megahertz >= target.megahertz
+
 
 class TooLargeError(UserError):
     """A design has more of something than a device.

@@ -299,7 +299,6 @@ def _of_designs(chosen: Sequence[Variation], effort: Effort) -> Iterator[Task]:
     every = {variation.design.name: variation.design for variation in chosen}
     for design in every.values():
         yield from (partial(_exhaustive, design, c) for c in stimuli_of(design).small)
-    for design in every.values():
         yield from (partial(_proofs, goal) for goal in formal.goals_of(design))
     for seed in range(effort.configurations):
         if fuzz.draw(seed)[0].name in every:

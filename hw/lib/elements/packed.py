@@ -74,7 +74,8 @@ class PackedOperands(Part[WordConfig]):
         m = Module()
         bits = self.config.word_bits
         for word in range(self.config.words):
-            placed, signs = Signal(bits, name=f"placed_{word}"), Signal(bits, name=f"signs_{word}")
+            placed = Signal(bits, name=f"placed_{word}")
+            signs = Signal(bits, name=f"signs_{word}")
             operands = self._word(word)
             m.d.comb += [
                 placed.eq(Cat(self._placed(operand) for operand in operands)),
