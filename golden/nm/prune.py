@@ -1,7 +1,8 @@
 """Pruning to N:M: which ``n`` of every ``m`` weights along in_features survive, and their values.
 
 Methods: ``magnitude`` |w|; ``wanda`` |w| * ||x||_2 (arXiv 2306.11695); ``second-order`` as
-SparseGPT (arXiv 2301.00774): what a pruned weight contributed is made up for by later columns.
+SparseGPT (arXiv 2301.00774): what a pruned weight contributed is made up for by later columns. So
+can be what rounding loses, as in GPTQ (arXiv 2210.17323).
 """
 
 from dataclasses import dataclass
@@ -204,7 +205,29 @@ def inverse_factor(calibration: Calibration, damping: float = DAMPING) -> Invers
     return InverseFactor(inverse, dead)
 
 
-def second_order(w: NDArray[np.float32], pattern: Pattern, factor: InverseFactor) -> Pruned:
+class Grid(NamedTuple):
+    """Symmetric integers that weights are rounded to.
+
+    Attributes
+    ----------
+    bits
+        Of a weight, at least 2.
+    group
+        Input features that share an FP16 scale; divides 128.
+    """
+
+    bits: int
+    group: int
+
+    @property
+    def most(self) -> int:
+        """Largest integer."""
+        return (1 << (self.bits - 1)) - 1
+
+
+def second_order(
+    w: NDArray[np.float32], pattern: Pattern, factor: InverseFactor, grid: Grid | None = None
+) -> Pruned:
     """Prune column by column, each time making up for the error in the columns to come.
 
     When a block of ``m`` is reached, its weights as updated so far are scored by w^2 / U_jj^2: the
@@ -218,6 +241,14 @@ def second_order(w: NDArray[np.float32], pattern: Pattern, factor: InverseFactor
         ``n`` and ``m``.
     factor
         Of the layer's inputs.
+    grid
+        What survivors are rounded to, and made up for; none: they are not. A group's scale is that
+        of its weights as updated when it is reached, ``fp16(absmax / (2^(bits-1) - 1))``.
+
+    Raises
+    ------
+    UserError
+        A scale overflows FP16.
     """
     rest = w.astype(np.float64)
     rest[:, factor.dead] = 0
@@ -226,7 +257,7 @@ def second_order(w: NDArray[np.float32], pattern: Pattern, factor: InverseFactor
         end = min(start + COLUMNS, w.shape[1])
         here = slice(start, end)
         upper = factor.upper[here, here]
-        errors = _prune_columns(rest[:, here], keep[:, here], pattern, upper)
+        errors = _prune_columns(rest[:, here], keep[:, here], pattern, upper, grid)
         rest[:, end:] -= errors @ factor.upper[here, end:]
     return Pruned(rest.astype(np.float32), keep)
 
@@ -236,6 +267,7 @@ def _prune_columns(
     keep: NDArray[np.bool_],
     pattern: Pattern,
     upper: NDArray[np.float64],
+    grid: Grid | None,
 ) -> NDArray[np.float64]:
     """Prune ``(rows, columns)`` in place; the errors over U_jj, which later columns make up for."""
     errors = np.zeros_like(rest)
@@ -243,10 +275,36 @@ def _prune_columns(
         if j % pattern.m == 0:
             block = slice(j, j + pattern.m)
             keep[:, block] = best(np.square(rest[:, block] / np.diag(upper)[block]), pattern)
-        errors[:, j] = np.where(keep[:, j], 0, rest[:, j] / upper[j, j])
+        settled = rest[:, j]
+        if grid is not None:
+            if j % grid.group == 0:
+                scale = _scale(rest[:, j : j + grid.group], grid)
+            settled = _on_grid(settled, scale, grid)
+        settled = np.where(keep[:, j], settled, 0)
+        errors[:, j] = (rest[:, j] - settled) / upper[j, j]
         rest[:, j:] -= np.outer(errors[:, j], upper[j, j:])
-        rest[~keep[:, j], j] = 0  # but for a rounding error it is
+        rest[:, j] = settled  # but for a rounding error it is
     return errors
+
+
+def _scale(group: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Scale of each row's group, ``(rows,)``."""
+    exact = np.abs(group).max(axis=1) / grid.most
+    with np.errstate(over="ignore"):
+        scale = exact.astype(np.float16).astype(np.float64)
+    if not np.isfinite(scale).all():
+        raise UserError(
+            f"the scales of weights must fit FP16 (at most 65504), got {exact.max():g}."
+        )
+    return scale
+
+
+def _on_grid(
+    weights: NDArray[np.float64], scale: NDArray[np.float64], grid: Grid
+) -> NDArray[np.float64]:
+    """The multiples of the scales that are nearest; a scale of 0 gives 0."""
+    q = np.divide(weights, scale, out=np.zeros_like(weights), where=scale != 0)
+    return np.clip(np.rint(q), -grid.most, grid.most) * scale
 
 
 def _check(

@@ -1,15 +1,12 @@
 """What N:M pruning costs a real LLM: its perplexity by method, with INT4 weights and without.
 
-Needs ``pip install nibbleforge[llm]``. All linear layers but the output head are pruned. Decoder
-blocks are pruned one after the other, each calibrated with the inputs that the pruned blocks before
-it give (as in SparseGPT, arXiv 2301.00774); within a block, layers see those of the dense block.
-Perplexity is that of text not used to calibrate, with activations rounded to FP16.
+Needs ``pip install nibbleforge[llm]``. All linear layers but the output head are pruned, block
+after block (:mod:`.blocks`). Perplexity is that of text not used to calibrate, with activations
+rounded to FP16.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...golden.contract.errors import UserError
 from ...golden.nm.format import SparseWeights, pack, quantise_sparse, slots
 from ...golden.nm.pattern import Pattern
 from ...golden.nm.prune import (
     Calibration,
-    InverseFactor,
     Method,
     Pruned,
-    inverse_factor,
     prune,
     second_order,
 )
 from ..tools.progress import Progress
 from ..tools.results import finite
-from .model import without_warnings
+from .blocks import Block, blocks_of, factors_of, put, restoring, settle, weights_of
 from .perplexity import LanguageModel
 
 REPORT = "report.json"
@@ -110,7 +104,7 @@ def measure(
     """
     report = progress or (lambda stage, done, total: None)
     modules = {linear.name: module for _, linear, module in model.layers}
-    blocks = _blocks(model, modules)
+    blocks = blocks_of(model)
 
     def perplexities(kept: Mapping[str, NDArray[np.bool_]]) -> tuple[Perplexities, Layers]:
         unquantised = model.perplexity(None, held_out=True, progress=report)
@@ -119,11 +113,11 @@ def measure(
         return Perplexities(unquantised, int4), quantised
 
     everything = {name: np.ones(tuple(m.weight.shape), np.bool_) for name, m in modules.items()}
-    with _restoring(modules):
+    with restoring(list(modules.values())):
         dense, _ = perplexities(everything)
     pruned = {}
     for method in methods:
-        with _restoring(modules):
+        with restoring(list(modules.values())):
             kept = _prune(model, blocks, pattern, method, report)
             pruned[method], layers = perplexities(kept)
         if on_pruned is not None:
@@ -131,49 +125,7 @@ def measure(
     return Outcome(dense, pruned)
 
 
-# --- the modules of a model -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """A decoder block, and its linear layers by name."""
-
-    module: Any
-    linears: dict[str, Any]
-
-
-def _blocks(model: LanguageModel, modules: Mapping[str, Any]) -> list[_Block]:
-    """Decoder blocks in order: what bears a number and holds linear layers."""
-    named = {name.removeprefix("model."): m for name, m in model.network.named_modules()}
-    found: dict[str, _Block] = {}
-    for name, module in modules.items():
-        numbered = re.match(r"(.*\.[0-9]+)\.", name)
-        if numbered is None:
-            raise UserError(f"linear layers must be in numbered blocks to be pruned, got {name}.")
-        block = found.setdefault(numbered[1], _Block(named[numbered[1]], {}))
-        block.linears[name] = module
-    return list(found.values())
-
-
-@contextmanager
-def _restoring(modules: Mapping[str, Any]) -> Iterator[None]:
-    """Give the modules back the weights they have now."""
-    weights = {name: module.weight.detach().clone() for name, module in modules.items()}
-    try:
-        yield
-    finally:
-        for name, module in modules.items():
-            module.weight.data.copy_(weights[name])
-
-
-def _put(module: Any, weights: NDArray[np.float32]) -> None:
-    import torch
-
-    module.weight.data.copy_(torch.from_numpy(weights))
-
-
-def _weights(module: Any) -> NDArray[np.float32]:
-    return module.weight.detach().numpy()
+# --- pruning ----------------------------------------------------------------------------------
 
 
 def _quantise(
@@ -182,104 +134,48 @@ def _quantise(
     """Put the INT4 weights nearest to a module's own in their place."""
     layers = {}
     for name, module in modules.items():
-        layers[name] = quantise_sparse(_weights(module), kept[name], group)
-        _put(module, layers[name].weights.dequantise())
+        layers[name] = quantise_sparse(weights_of(module), kept[name], group)
+        put(module, layers[name].weights.dequantise())
     return layers
-
-
-# --- pruning ----------------------------------------------------------------------------------
 
 
 def _prune(
     model: LanguageModel,
-    blocks: Sequence[_Block],
+    blocks: Sequence[Block],
     pattern: Pattern,
     method: Method,
     report: Progress,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Prune every block just before it runs, and return the masks by layer.
-
-    All windows run at once, so that one pass through the network calibrates and prunes it.
-    """
-    import torch
-
+    """Prune every block, and return the masks by layer."""
     masks: dict[str, NDArray[np.bool_]] = {}
 
-    def pruning(position: int) -> Any:
-        def pre_hook(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-            report(f"prune {method}", position, len(blocks))
-            block = blocks[position]
-            calibrations = {}
-            if method != "magnitude":
-                with _calibrating(block, gram=method == "second-order") as calibrations:
-                    module.forward(*args, **kwargs)
-            masks.update(_prune_block(block, pattern, method, calibrations))
+    def change(block: Block, calibrations: Mapping[str, Calibration]) -> None:
+        masks.update(_prune_block(block, pattern, method, calibrations))
 
-        return pre_hook
-
-    hooks = [
-        block.module.register_forward_pre_hook(pruning(position), with_kwargs=True)
-        for position, block in enumerate(blocks)
-    ]
-    try:
-        with without_warnings(), torch.no_grad():
-            model.network.base_model(_windows(model), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    report(f"prune {method}", len(blocks), len(blocks))
+    settle(
+        model,
+        change,
+        blocks,
+        calibrated=method != "magnitude",
+        gram=method == "second-order",
+        stage=f"prune {method}",
+        report=report,
+    )
     return masks
 
 
-def _windows(model: LanguageModel) -> Any:
-    """The text to calibrate on in windows of equal length; a shorter last one is left out."""
-    ids = model.pieces[0]
-    length = min(model.context, len(ids))
-    return ids[: len(ids) // length * length].reshape(-1, length)
-
-
-@contextmanager
-def _calibrating(block: _Block, gram: bool) -> Iterator[dict[str, Calibration]]:
-    """Sum up what goes into the layers of a block; layers with the same input share the sums."""
-    found: dict[str, Calibration] = {}
-    inputs: list[tuple[Any, Calibration]] = []
-
-    def recorder(name: str) -> Any:
-        def pre_hook(module: Any, args: tuple) -> None:
-            x = args[0]
-            shared = next((sums for seen, sums in inputs if seen is x), None)
-            if shared is None:
-                shared = Calibration.empty(module.in_features, gram)
-                for window in x.reshape(-1, x.shape[-2], x.shape[-1]):
-                    shared.add(window.numpy())
-                inputs.append((x, shared))
-            found[name] = shared
-
-        return pre_hook
-
-    hooks = [m.register_forward_pre_hook(recorder(name)) for name, m in block.linears.items()]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def _prune_block(
-    block: _Block, pattern: Pattern, method: Method, calibrations: Mapping[str, Calibration]
+    block: Block, pattern: Pattern, method: Method, calibrations: Mapping[str, Calibration]
 ) -> dict[str, NDArray[np.bool_]]:
     """Put pruned weights in the place of a block's own; the masks."""
-    factors: dict[int, InverseFactor] = {}  # by identity of the calibration
+    factors = factors_of(calibrations) if method == "second-order" else {}
     masks = {}
     for name, module in block.linears.items():
-        calibration = calibrations.get(name)
-        if method == "second-order" and calibration is not None:
-            if id(calibration) not in factors:
-                factors[id(calibration)] = inverse_factor(calibration)
-            pruned: Pruned = second_order(_weights(module), pattern, factors[id(calibration)])
+        if name in factors:
+            pruned: Pruned = second_order(weights_of(module), pattern, factors[name])
         else:
-            pruned = prune(_weights(module), pattern, method, calibration)
-        _put(module, pruned.weights)
+            pruned = prune(weights_of(module), pattern, method, calibrations.get(name))
+        put(module, pruned.weights)
         masks[name] = pruned.keep
     return masks
 

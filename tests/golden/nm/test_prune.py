@@ -2,11 +2,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nibbleforge.golden.arithmetic.quantise import quantise_weights
 from nibbleforge.golden.contract.errors import UserError
 from nibbleforge.golden.nm import prune as nm_prune
 from nibbleforge.golden.nm.format import quantise_sparse, slots
 from nibbleforge.golden.nm.pattern import BLOCKS, Pattern
-from nibbleforge.golden.nm.prune import METHODS, Calibration, inverse_factor, prune
+from nibbleforge.golden.nm.prune import (
+    METHODS,
+    Calibration,
+    Grid,
+    inverse_factor,
+    prune,
+    second_order,
+)
 
 PATTERNS = [Pattern(n, m) for m in BLOCKS for n in range(1, m + 1)]
 two_of_four = Pattern(2, 4)
@@ -172,6 +180,40 @@ def test_second_order_by_least_squares(pattern, columns, monkeypatch):
             rest, keep = slow_second_order(w[row], damped(x, damping), pattern)
             assert pruned.keep[row].tolist() == keep.tolist()
             np.testing.assert_allclose(pruned.weights[row], rest, rtol=1e-4, atol=1e-6)
+
+
+def slow_rounding(w, x, keep, grid):
+    """One row, one weight at a time: kept ones to the nearest multiple of their group's scale."""
+    rest, most = w.copy(), 2 ** (grid.bits - 1) - 1
+    for j in range(len(w)):
+        if j % grid.group == 0:
+            scale = float(np.float16(np.abs(rest[j : j + grid.group]).max() / most))
+        settled = min(max(round(rest[j] / scale), -most), most) * scale if keep[j] else 0
+        rest[j + 1 :] += (rest[j] - settled) * compensated(x, j)[0]
+        rest[j] = settled
+    return rest
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("pattern", [Pattern(2, 4), Pattern(4, 4)], ids=str)
+def test_rounding_is_made_up_for_by_least_squares(pattern, bits):
+    rng = np.random.default_rng(bits)
+    w, x = rng.normal(size=(4, 45)).astype(np.float32), correlated(rng, 80, 45)
+    factor, grid = inverse_factor(calibrated(x)), Grid(bits, 16)
+    found = second_order(w, pattern, factor, grid)
+    for row in range(len(w)):
+        expected = slow_rounding(w[row].astype(float), damped(x, 0.01), found.keep[row], grid)
+        np.testing.assert_allclose(found.weights[row], expected, rtol=1e-4, atol=1e-6)
+    if pattern.n == pattern.m and bits > 2:  # with three values it is chance
+        nearest = quantise_weights(w, "group", 16, bits=bits).dequantise()
+        assert error_of(w, found, x) < np.square((w - nearest) @ x.T).sum()
+
+
+def test_scales_that_overflow():
+    w, x = np.full((2, 8), 1e6, np.float32), np.eye(8)
+    sentence = "the scales of weights must fit FP16 (at most 65504), got 333333."
+    factor = inverse_factor(calibrated(x))
+    refuses(sentence, second_order, w, two_of_four, factor, Grid(3, 4))
 
 
 def test_one_weight_by_optimal_brain_surgeon():
