@@ -35,6 +35,7 @@ FFN = (4096, 11008, 256)  # d, D, r
 NATURAL, LATENCY = 0.9, 100
 """Share of neurons that add nothing; cycles of the memory."""
 WEIGHT_GROUP = 128
+"""Input features whose weights share a scale, where they do; the default of units without one."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def by_law(
 
     def pace(array: Array) -> Pace:
         design, config = array.design, array.config
-        workload = Workload(*LAYER, settings, weight_group=WEIGHT_GROUP)
+        workload = Workload(*LAYER, settings)
         products = math.prod(LAYER) / design.cycles(config, workload).cycles
         bits = sum((bandwidth or design.bandwidth)(config).values())
         return Pace(products, bits / products)

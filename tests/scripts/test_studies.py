@@ -13,14 +13,17 @@ from nibbleforge.scripts.studies import (
     area,
     balance,
     bitstreams,
+    comparisons,
     findings,
     nm_speed,
+    operands,
     reglu_speed,
-    widths,
 )
 from nibbleforge.sim.benchmarks import Figure
 from nibbleforge.sim.studies import area_sparqle, core
+from nibbleforge.sim.studies.area import Array
 from nibbleforge.sim.studies.balance import VARIANTS, Variant
+from nibbleforge.sim.studies.comparisons import COMPARISONS, Candidate, Comparison, by_law
 from nibbleforge.sim.tensors.files import sample_path
 from nibbleforge.sim.verify import soak as soaks
 from nibbleforge.sim.verify.soak import Finding, named
@@ -154,10 +157,28 @@ def test_areas_of_widths(tables):
     assert 1 > seven > three > two > 0
 
 
-def test_perplexity_of_other_widths_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["widths", "--model", "smollm2", "--width", "w4"])
-    assert main.status(widths.app) == 2
-    assert capsys.readouterr().err == "nibbleforge: widths must be like w4a8, got 'w4'.\n"
+@pytest.mark.needs("osu018")
+def test_comparisons(tables, monkeypatch, tmp_path):
+    known = tmp_path / "perplexity.json"
+    known.write_text('{"a8": 18.25}')
+    own, rival = (
+        Candidate(Array("", unit, "tiny", {"max_k": 4096}, runs=1), operands, by_law(), rival=rival)
+        for unit, operands, rival in (("dense", None, False), ("dense2k", "a8", True))
+    )
+    monkeypatch.setitem(COMPARISONS, "sparqle", Comparison((own, rival)))
+    ((columns, *rows),) = tables(comparisons, "sparqle", "--accuracy", known)
+    assert columns[0] == "design"
+    cells = {row[0]: row[1:] for row in rows}
+    assert cells["dense2k tiny"][-2:] == ["1.00", "18.250"]
+    assert float(cells["dense tiny"][-2]) > 1
+    assert cells["dense tiny"][-1] == "-"
+
+
+def test_perplexity_of_other_operands_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["operands", "--model", "smollm2", "--operands", "w4"])
+    assert main.status(operands.app) == 2
+    sentence = "operands must be like w4a8, 2:4w4a8, a8, m7 or mxint8, got 'w4'."
+    assert capsys.readouterr().err == f"nibbleforge: {sentence}\n"
 
 
 @pytest.mark.needs("amaranth-boards")
