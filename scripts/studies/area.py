@@ -1,7 +1,6 @@
 """``python -m nibbleforge.scripts.studies.area``: areas that the documents compare."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,13 +13,11 @@ from ...sim.studies import (
     area_nm_lanes,
     area_reglu,
     area_sparqle,
-    area_widths,
 )
-from ...sim.studies.anda_models import LOSSES, geometric_means, speeds
 from ...sim.studies.area import Array, Found, measure
 from ...sim.tensors.files import Capture, sample_path
 from ..main import run_app
-from ..options import Markdown, check_number
+from ..options import Markdown
 from ..show import Table, markdown_table, progress, table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -33,41 +30,18 @@ PATH = "path, ns"
 
 
 @app.command()
-def sparqle(
-    capture: Annotated[Path, typer.Argument(metavar="F.npz", help="Written by `capture`.")],
-    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of each layer.")] = 512,
-    tiny: Tiny = False,
-    markdown: Markdown = False,
-) -> None:
-    """The hybrid array beside both dense arrays, per area on the layers of a capture."""
-    check_number("--tokens", tokens, 1)
-    layers = Capture.open(capture)
+def sparqle(tiny: Tiny = False, markdown: Markdown = False) -> None:
+    """The hybrid array and dense arrays of one lane."""
     show = _shown(markdown)
-    extents = area_sparqle.EXTENTS[:1] if tiny else area_sparqle.EXTENTS
-    measured = [_measure(arrays, tiny) for arrays in (*extents, area_sparqle.GROUP_SCALES)]
-    rows: list[list[object]] = [
-        [each.array.name, each.spread, each.memories / study.SCALE, each.path]
-        for found in measured
-        for each in found
+    found = _measure(area_sparqle.ARRAYS, tiny)
+    rows = [
+        [each.array.name, each.spread, each.memories / study.SCALE, each.path] for each in found
     ]
     show(["array", AREA, "of it memories", PATH], rows, "area")
-    _, dense2k, hybrid, *_ = measured[0]
+    _, dense2k, hybrid, *_ = found
     elements = [area_sparqle.element_row(each, dense2k) for each in (dense2k, hybrid)]
     columns = ["array", "processing element", "over dense2k", "decoders, of all but memories"]
     show(columns, elements, "one processing element, in square micrometres")
-    per_area = [
-        speed.row()
-        for found in measured[: len(extents)]
-        for speed in area_sparqle.throughputs(found, layers, tokens)
-    ]
-    rivals = ("dense2k", "dense")
-    columns = ["array", "cycles", *(f"per area, x {rival}" for rival in rivals)]
-    columns += ["no memories", *(f"break-even, {rival}" for rival in rivals)]
-    show(
-        columns,
-        per_area,
-        "speed in cycles over dense2k, throughput per area; break-even: area of a bank bit",
-    )
 
 
 @app.command()
@@ -80,24 +54,10 @@ def elements(tiny: Tiny = False, markdown: Markdown = False) -> None:
 
 
 @app.command()
-def widths(tiny: Tiny = False, markdown: Markdown = False) -> None:
-    """Dense arrays of many lanes on operands of fewer bits."""
-    found = _measure(area_widths.TINY if tiny else area_widths.ARRAYS, False)
-    columns = ["preset", "weights", "activations", AREA, "a lane", "over lanes16", PATH]
-    rows = [area_widths.row(each, found[0]) for each in found]
-    _shown(markdown)(columns, rows, f"dense2k, {found[0].library}")
-
-
-@app.command()
 def nm(tiny: Tiny = False, markdown: Markdown = False) -> None:
-    """The N:M array beside the dense array of the same multipliers, per area."""
-    rival, *found = _measure([area_nm.RIVAL, *area_nm.ARRAYS], tiny)
-    path = "-" if rival.path is None else f"{rival.path:.2f}"
-    rows: list[list[object]] = [["dense2k", rival.spread, "1", path, "1 (dense)", "", ""]]
-    rows += [area_nm.row(each, rival) for each in found]
-    kept = [f"1 of {number} kept" for number in area_nm.KEPT]
-    title = "throughput per area over dense2k at equal clock, in brackets with both paths"
-    _shown(markdown)(["array", AREA, "over dense2k", PATH, *kept], rows, title)
+    """The N:M array of one lane with other blocks, and other registers between elements."""
+    rows = [[each.array.name, each.spread, each.path] for each in _measure(area_nm.ARRAYS, tiny)]
+    _shown(markdown)(["array", AREA, PATH], rows, "area")
 
 
 @app.command()
@@ -125,24 +85,14 @@ def nm_lanes(tiny: Tiny = False, markdown: Markdown = False) -> None:
 
 @app.command()
 def anda(tiny: Tiny = False, markdown: Markdown = False) -> None:
-    """The bit-serial array beside FP16, critical paths of small arrays, the compressor."""
-    show = _shown(markdown)
-    rival, own = _measure(area_anda.ARRAYS, tiny, timing=False)
-    ratio = own.area / rival.area
-    _, means = geometric_means(list(speeds()))
-    gains = [f"{mean / ratio:.2f}" for mean in means]
-    rows: list[list[object]] = [
-        [rival.array.name, rival.spread, "1", "1", "1"],
-        [own.array.name, own.spread, f"{ratio:.3f}", *gains],
-    ]
-    names = [f"per area, loss {loss}" for loss in LOSSES]
-    show(["array", AREA, "over fp16", *names], rows, "whole arrays, at equal clock")
+    """Critical paths of small bit-serial and FP16 arrays, and of the compressor."""
     single: list[list[object]] = []
     for found in _measure(area_anda.SINGLE, tiny):
         known = found.report.period
         spread = f"{known.least:.2f}..{known.most:.2f}" if known else None
         single.append([found.array.name, found.spread, found.path, spread])
-    show(["array", AREA, PATH, "path, min..max"], single, "single arrays")
+    columns = ["array", AREA, PATH, "path, min..max"]
+    _shown(markdown)(columns, single, "single arrays")
 
 
 @app.command()

@@ -101,11 +101,6 @@ class Found:
         return self.report.memory_area or 0.0
 
     @property
-    def bits(self) -> int:
-        """Bits of these memories."""
-        return sum(found.instances * found.memory.bits for found in self.report.memories)
-
-    @property
     def path(self) -> float | None:
         """Critical path in ns; None where it is not known."""
         return self.report.period.median if self.report.period else None

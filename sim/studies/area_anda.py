@@ -1,4 +1,4 @@
-"""Areas of the bit-serial array beside FP16, and of their parts."""
+"""Paths and areas of small bit-serial arrays and of FP16, and of their parts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +7,6 @@ from ...golden.fp16 import Fp16Config
 from .area import Array, Found
 
 _SINGLE = {"multiply_latency": 1, "add_latency": 1}
-ARRAYS = (
-    Array("fp16", "fp16", runs=3),
-    Array("anda", "anda", values=_SINGLE, runs=3),
-)
 _FP16 = {"rows": 1, "columns": 1}
 _ROW = {"rows": 1, "columns": 4}
 _STAGES = {"multiply_latency": 2, "add_latency": 3}

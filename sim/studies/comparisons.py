@@ -174,6 +174,58 @@ def rows(comparison: Comparison, found: Sequence[Found]) -> tuple[Row, list[Row]
     return next(row for row in measured if row.candidate.rival), measured
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """A system's design, and the best of those that do its job as accurately.
+
+    Attributes
+    ----------
+    own, rival
+        Both of them.
+    """
+
+    own: Row
+    rival: Row
+
+    @property
+    def ratio(self) -> float:
+        """Area times path over the rival's."""
+        return self.own.cost / self.rival.cost
+
+    def cells(self, accuracy: Mapping[str, float]) -> list[object]:
+        """As a table shows it."""
+        shown = []
+        for row in (self.own, self.rival):
+            known = accuracy.get(row.candidate.operands or "")
+            shown += [row.candidate.name, "-" if known is None else f"{known:,.3f}"]
+        bits = self.own.pace.bits / self.rival.pace.bits
+        return [*shown, f"{self.ratio:.2f}", f"{bits:.2f}"]
+
+
+def verdict(unit: str, measured: Sequence[Row], accuracy: Mapping[str, float]) -> Verdict:
+    """The unit's design that does best against the best other one that is as accurate.
+
+    Where accuracy is not known, rivals are those that the comparison names.
+    """
+    own = [row for row in measured if row.candidate.array.unit == unit and not row.candidate.rival]
+    found = []
+    for row in own:
+        rivals = [
+            other
+            for other in measured
+            if other not in own and _stands_against(other.candidate, row.candidate, accuracy)
+        ]
+        found += [Verdict(row, min(rivals, key=lambda other: other.cost))] if rivals else []
+    return min(found, key=lambda each: each.ratio)
+
+
+def _stands_against(other: Candidate, own: Candidate, accuracy: Mapping[str, float]) -> bool:
+    known = [accuracy.get(candidate.operands or "") for candidate in (other, own)]
+    if known[0] is None or known[1] is None:
+        return other.rival
+    return known[0] <= known[1]
+
+
 def _key(array: Array) -> str:
     return repr(array)
 

@@ -14,7 +14,6 @@ from nibbleforge.scripts.studies import (
     balance,
     bitstreams,
     comparisons,
-    findings,
     nm_speed,
     operands,
     reglu_speed,
@@ -93,12 +92,6 @@ def test_anda_models(tables):
     assert float(serial[-1][-1]) < float(rows[-1][-1])
 
 
-def test_findings(tables):
-    ((_, *rows),) = tables(findings)
-    for _, _, gain, but in rows:
-        assert (float(gain) < 1) == but.startswith("**slower**")
-
-
 def test_balance(tables, monkeypatch):
     variants = (Variant(SparqleConfig(), 32, target="none"), Variant(SparqleConfig(), 32, False))
     monkeypatch.setattr("nibbleforge.sim.studies.balance.balance.__defaults__", (variants,))
@@ -114,18 +107,13 @@ def test_variants_have_names_of_their_own():
 
 @pytest.mark.needs("osu018")
 def test_areas(tables, monkeypatch):
-    monkeypatch.setattr(area_sparqle, "EXTENTS", (area_sparqle.SQUARE[:3],))
-    monkeypatch.setattr(area_sparqle, "GROUP_SCALES", ())
-    sizes, elements, speeds = tables(area, "sparqle", sample_path(), "--tokens", 8, "--tiny")
-    assert [row[0] for row in sizes[1:]] == [row[0] for row in speeds[1:]]
-    dense, dense2k, sparqle = speeds[1:]
-    assert (dense[1], dense[3], dense2k[1], dense2k[2]) == ("0.500", "1.00", "1.000", "1.00")
-    assert [row[0] for row in elements[1:]] == ["dense2k, 16 x 16", "sparqle, 16 x 16"]
+    monkeypatch.setattr(area_sparqle, "ARRAYS", area_sparqle.ARRAYS[:3])
+    sizes, elements = tables(area, "sparqle", "--tiny")
+    names = ["dense, 16 x 16", "dense2k, 16 x 16", "sparqle, 16 x 16"]
+    assert [row[0] for row in sizes[1:]] == names
+    assert [row[0] for row in elements[1:]] == names[1:]
     assert 0 < float(elements[2][2]) < 1
     assert float(elements[1][3]) == 0 < float(elements[2][3]) < 1
-    area_of = {row[0]: float(row[1].split()[0]) for row in sizes[1:]}
-    ratio = area_of["dense2k, 16 x 16"] / area_of["sparqle, 16 x 16"]
-    assert float(sparqle[2]) == pytest.approx(float(sparqle[1]) * ratio, rel=0.05)
 
 
 @pytest.mark.deep
@@ -139,22 +127,6 @@ def test_areas_of_lanes(tables):
     ]
     half, quarter = (float(row[3].split()[0]) for row in over[1:])
     assert 0 < half < quarter
-
-
-@pytest.mark.needs("osu018")
-def test_areas_of_widths(tables):
-    """Fewer bits take less, and a weight's bit more than an activation's."""
-    ((_, *rows),) = tables(area, "widths", "--tiny")
-    assert [row[:3] for row in rows] == [
-        ["lanes16", "INT4", "INT8"],
-        ["w4a7", "INT4", "INT7"],
-        ["w4a6", "INT4", "INT6"],
-        ["w3a8", "INT3", "INT8"],
-        ["w2a8", "INT2", "INT8"],
-    ]
-    full, seven, six, three, two = (float(row[5]) for row in rows)
-    assert full == 1 > seven > six > 0
-    assert 1 > seven > three > two > 0
 
 
 @pytest.mark.needs("osu018")

@@ -10,11 +10,13 @@ from nibbleforge.sim.studies.comparisons import (
     Candidate,
     Comparison,
     Pace,
+    Row,
     by_law,
     kept,
     neurons,
     read_accuracy,
     rows,
+    verdict,
 )
 
 
@@ -72,6 +74,32 @@ def test_the_best_rival_counts():
     assert rival.candidate == two
     assert [row.candidate for row in measured] == [four, two, one]
     assert [row.cost / rival.cost for row in measured] == [0.25, 1, 1.5]
+
+
+def test_verdicts():
+    """The cheapest rival counts that is as accurate; unknown accuracy: those that are named."""
+    costs = {"own": 10.0, "worse": 4.0, "equal": 20.0, "better": 16.0, "named": 50.0}
+    measured = [
+        Row(
+            Candidate(Array(name, "nm" if name == "own" else "dense2k"), name, None, name, rival),
+            Found(cost, 1.0),
+            Pace(1.0, 2.0),
+        )
+        for name, cost in costs.items()
+        for rival in [name == "named"]
+    ]
+    accuracy = {"own": 18.0, "worse": 18.1, "equal": 18.0, "better": 17.9, "named": 17.0}
+    found = verdict("nm", measured, accuracy)
+    assert found.rival.candidate.operands == "better"
+    assert found.ratio == 10 / 16
+    assert found.cells(accuracy)[1:] == [
+        "18.000",
+        "dense2k paper better",
+        "17.900",
+        "0.62",
+        "1.00",
+    ]
+    assert verdict("nm", measured, {}).rival.candidate.operands == "named"
 
 
 def test_an_array_is_measured_once():
