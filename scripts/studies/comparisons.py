@@ -15,6 +15,20 @@ from ..show import Table, markdown_table, progress, table
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+class System(Enum):
+    """What is compared with its rivals."""
+
+    SPARQLE = "sparqle"
+    ANDA = "anda"
+    NM = "nm"
+    REGLU = "reglu"
+
+    @property
+    def comparison(self) -> study.Comparison:
+        """The designs."""
+        return study.COMPARISONS[self.value]
+
+
 @app.command()
 def command(
     system: Annotated[
