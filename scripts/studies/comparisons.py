@@ -1,6 +1,7 @@
 """``python -m nibbleforge.scripts.studies.comparisons``: systems beside the best rivals."""
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 

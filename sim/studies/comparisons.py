@@ -346,15 +346,14 @@ ANDA = Comparison(
 
 SPARQLE = Comparison(
     (
-        _dense("lanes16", "a8", lanes=8),
-        _dense("lanes16", "a8"),
-        _dense("lanes16", "a8", lanes=32),
-        _dense("w4a7", "a7"),
-        _dense("w4a6", "a6"),
-        _own("dense2k", "paper", "a8", by_law()),
-        _own("sparqle", "paper", "a8", layers_of_the_sample),
-        _own("sparqle", "paper", "a8", layers_of_the_sample, chunk=16),
-        _own("sparqle", "paper", "a8", layers_of_the_sample, sharing=16),
+        _dense("lanes16", "a8", lanes=8, **SMALL),
+        _dense("lanes16", "a8", **SMALL),
+        _dense("lanes16", "a8", lanes=32, **SMALL),
+        _dense("w4a7", "a7", **SMALL),
+        _dense("w4a6", "a6", **SMALL),
+        _own("sparqle", "paper", "a8", layers_of_the_sample, **SMALL),
+        _own("sparqle", "paper", "a8", layers_of_the_sample, **SMALL, chunk=16),
+        _own("sparqle", "paper", "a8", layers_of_the_sample, **SMALL, sharing=8),
     ),
 )
 
