@@ -18,12 +18,13 @@ from pydantic import model_validator
 from .anda import dots as anda_dots
 from .anda import timing as anda_timing
 from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
-from .anda.format import MANTISSA_MAX, Anda, encode
+from .anda.format import MANTISSA_MAX, Anda, Rounding, encode
 from .anda.schedule import exponent_words, joined, scale_words, weight_words
 from .anda.timing import shape_of
 from .anda.values import GroupOperands, check_operands, check_weight_group
 from .contract.config import Config
 from .contract.design import Design, Unit
+from .contract.elements import Tree, check_tree
 from .contract.events import Counts, Event
 from .contract.layer import WEIGHT_BITS
 from .contract.ports import Field, Port, port_of
@@ -41,13 +42,21 @@ class FignaConfig(GroupArrayConfig):
     """Elements that a processor multiplies a cycle."""
     fp_share: int = Parameter(default=16, ge=1, le=64)
     """Processors of a row that share a post-processor."""
-    tree: Literal["carry_save", "binary"] = "carry_save"
-    """Carry-save adders of all partial products, or multipliers and a tree of signed adders."""
+    tree: Tree = "pair_sums"
+    """How an element adds up the products of its lanes."""
+    rounding: Rounding = "truncate"
+    """How activations lose bits on their way to mantissas; the array takes these as they are."""
 
     @model_validator(mode="after")
     def _check_lanes(self) -> Self:
         check_part(self, "lanes", "group")
+        check_tree(self.tree, self.lanes)
         return self
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Mantissas come rounded: the hardware is the same."""
+        return frozenset({"rounding"})
 
     @property
     def largest_mantissa(self) -> int:
@@ -109,7 +118,7 @@ class FignaLayer(GroupOperands):
 
     def encoded(self, config: FignaConfig) -> Anda:
         """The activations in the number format."""
-        return encode(config, config.mantissa, self.x)
+        return encode(config, config.mantissa, self.x, config.rounding)
 
 
 def compute(config: FignaConfig, layer: FignaLayer) -> NDArray[np.float32]:

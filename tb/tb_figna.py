@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 
+from ..golden.contract.elements import TREES
 from ..golden.figna import FignaConfig, FignaLayer, compute
 from .stimuli import Stimuli
 from .tb_anda import corners, drawn, random_shape, shared_bins, waiting
 
+_SMALL = FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4)
 SMALL = (
-    FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4),
-    FignaConfig(
-        group=16, rows=4, columns=4, mantissa=11, fp_share=2, asymmetric=True, tree="binary"
-    ),
+    _SMALL,
+    _SMALL.replace(tree="carry_save"),
+    _SMALL.replace(tree="operators", fp_share=2, asymmetric=True),
+    _SMALL.replace(tree="packed"),
 )
 """Arrays that multiply every mantissa of 11 bits with every weight."""
 
@@ -28,7 +30,7 @@ def random_config(rng: np.random.Generator) -> FignaConfig:
         "lanes": int(rng.choice([1, 2, 4, 8, 16])),
         "fp_share": int(rng.choice([n for n in range(1, columns + 1) if columns % n == 0])),
         "asymmetric": bool(rng.integers(2)),
-        "tree": str(rng.choice(["carry_save", "carry_save", "binary"])),
+        "tree": str(rng.choice(TREES)),
         "convert_latency": int(rng.integers(1, 4)),
         "multiply_latency": int(rng.integers(1, 4)),
         "add_latency": int(rng.integers(1, 5)),

@@ -21,6 +21,13 @@ BIAS = 15
 LARGEST = 0x7BFF  # magnitude bits of 65504, the largest finite FP16 number
 MANTISSA_MAX = 16
 
+Rounding = Literal["truncate", "nearest"]
+"""How mantissas lose bits.
+
+``truncate``: towards zero, as Anda has it. ``nearest``: to the nearest, ties to even; what would
+need more than M bits becomes the largest mantissa, ``2^M - 1``.
+"""
+
 
 class AndaFormat(Config):
     """Parameters of the Anda format; the mantissa is a run-time setting beside them."""
@@ -149,8 +156,10 @@ def to_fp16(name: str, x: ArrayLike) -> NDArray[np.float16]:
     return half
 
 
-def encode(format: AndaFormat, mantissa: int, x: NDArray[np.float16]) -> Anda:
-    """Align every group to its largest exponent and truncate.
+def encode(
+    format: AndaFormat, mantissa: int, x: NDArray[np.float16], rounding: Rounding = "truncate"
+) -> Anda:
+    """Align every group to its largest exponent and round.
 
     NaN and Inf become the largest magnitude, 65504, with their sign.
 
@@ -162,6 +171,8 @@ def encode(format: AndaFormat, mantissa: int, x: NDArray[np.float16]) -> Anda:
         Bits of a mantissa (M), 1..16; above 11 the alignment keeps bits below FP16's own.
     x
         ``(tokens, in_features)``, float16, any bit pattern, at least one of each.
+    rounding
+        How mantissas lose bits.
 
     Returns
     -------
@@ -188,6 +199,9 @@ def encode(format: AndaFormat, mantissa: int, x: NDArray[np.float16]) -> Anda:
     shift = largest[:, :, None] - exponent + max(SIGNIFICAND_BITS - mantissa, 0)
     wide = significand << max(mantissa - SIGNIFICAND_BITS, 0)
     magnitude = wide >> shift  # numpy: 0 for shifts of 16 and more, too
+    if rounding == "nearest":
+        nearest = np.rint(np.ldexp(wide, -shift.astype(np.int32)))  # exact until rounded to even
+        magnitude = np.minimum(nearest, (1 << mantissa) - 1).astype(np.uint16)
     return Anda(
         format.group,
         mantissa,

@@ -18,16 +18,23 @@ from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_figna
 
 ODD_SHAPES = {
-    "one of each": FignaConfig(group=16, rows=1, columns=1, fp_share=1, lanes=1, mantissa=4),
+    "one of each": FignaConfig(
+        group=16, rows=1, columns=1, fp_share=1, lanes=1, mantissa=4, tree="carry_save"
+    ),
     "a group a cycle": FignaConfig(group=16, rows=2, columns=2, fp_share=2, lanes=16),
     "post-processors last": FignaConfig(
         group=16, rows=2, columns=4, fp_share=4, lanes=8, asymmetric=True, add_latency=4
     ),
-    "binary tree": FignaConfig(
-        group=32, rows=5, columns=3, fp_share=3, mantissa=16, tree="binary", convert_latency=3
+    "operators": FignaConfig(
+        group=32, rows=5, columns=3, fp_share=3, mantissa=16, tree="operators", convert_latency=3
     ),
     "deep adder": FignaConfig(
-        group=16, rows=3, columns=2, fp_share=1, lanes=16, mantissa=8, add_latency=4, tree="binary"
+        group=16, rows=3, columns=2, fp_share=1, lanes=16, mantissa=8, add_latency=4,
+        tree="carry_save",
+    ),
+    "packed": FignaConfig(
+        group=32, rows=3, columns=4, fp_share=2, lanes=8, mantissa=11, tree="packed",
+        rounding="nearest",
     ),
     "largest sums": FignaConfig(
         group=64, rows=2, columns=2, fp_share=2, lanes=8, mantissa=16, asymmetric=True
@@ -51,7 +58,7 @@ def refuses(sentence):
 @pytest.mark.parametrize("seed", range(40))
 def test_values_are_those_of_the_bit_planes(seed):
     rng = np.random.default_rng(seed)
-    config = tb_figna.random_config(rng)
+    config = tb_figna.random_config(rng).replace(rounding="truncate")
     layer = tb_figna.random_layer(config, rng)
     planes = AndaConfig(
         group=config.group, columns=16, asymmetric=config.asymmetric, weight_beat=16
