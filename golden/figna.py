@@ -3,8 +3,9 @@
 After FIGNA (HPCA 2024); the definition is ours. Number format and results are those of the
 bit-plane array with the same mantissa (:mod:`nibbleforge.golden.anda.format`,
 :mod:`nibbleforge.golden.anda.dots`), and so are post-processors and their timing
-(:mod:`nibbleforge.golden.anda.timing`). The schedule is the one that the docstring of
-:class:`nibbleforge.hw.figna.FignaArray` states.
+(:mod:`nibbleforge.golden.anda.timing`). Mantissas may also be rounded to the nearest: with M = 7
+and G = 32 they are the elements of MXINT8 (OCP Microscaling Formats 1.0). The schedule is the one
+that the docstring of :class:`nibbleforge.hw.figna.FignaArray` states.
 """
 
 from dataclasses import dataclass, field
@@ -38,10 +39,8 @@ class FignaConfig(GroupArrayConfig):
 
     mantissa: int = Parameter(default=14, ge=4, le=MANTISSA_MAX)
     """Bits of a mantissa (M), hidden one included."""
-    lanes: int = Parameter(default=4, ge=1, le=64)
-    """Elements that a processor multiplies a cycle."""
-    fp_share: int = Parameter(default=16, ge=1, le=64)
-    """Processors of a row that share a post-processor."""
+    lanes: int = Parameter(default=16, ge=1, le=64)
+    """Elements that a processor multiplies a cycle (L)."""
     tree: Tree = "pair_sums"
     """How an element adds up the products of its lanes."""
     rounding: Rounding = "truncate"
@@ -300,9 +299,12 @@ ARRAY = Design(
 _PRESETS: dict[str, Config] = {
     "paper": FignaConfig(),
     "tiny": FignaConfig(group=16, rows=3, columns=4, mantissa=11, lanes=2, fp_share=2),
-    "fpga": FignaConfig(group=32, rows=4, columns=4, mantissa=11, fp_share=4, multiply_latency=3),
+    "fpga": FignaConfig(
+        group=32, rows=4, columns=4, mantissa=11, lanes=4, tree="operators", multiply_latency=3
+    ),
     "m11": FignaConfig(mantissa=11),
     "m8": FignaConfig(mantissa=8),
+    "mxint8": FignaConfig(group=32, mantissa=7, lanes=8, rounding="nearest"),
 }
 
 UNIT = Unit(

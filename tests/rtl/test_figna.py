@@ -29,12 +29,20 @@ ODD_SHAPES = {
         group=32, rows=5, columns=3, fp_share=3, mantissa=16, tree="operators", convert_latency=3
     ),
     "deep adder": FignaConfig(
-        group=16, rows=3, columns=2, fp_share=1, lanes=16, mantissa=8, add_latency=4,
+        group=16,
+        rows=3,
+        columns=2,
+        fp_share=1,
+        lanes=16,
+        mantissa=8,
+        add_latency=4,
         tree="carry_save",
     ),
     "packed": FignaConfig(
-        group=32, rows=3, columns=4, fp_share=2, lanes=8, mantissa=11, tree="packed",
-        rounding="nearest",
+        group=32, rows=3, columns=4, fp_share=2, lanes=8, mantissa=11, tree="packed"
+    ),
+    "nearest": FignaConfig(
+        group=32, rows=3, columns=4, fp_share=2, lanes=16, mantissa=7, rounding="nearest"
     ),
     "largest sums": FignaConfig(
         group=64, rows=2, columns=2, fp_share=2, lanes=8, mantissa=16, asymmetric=True
@@ -99,20 +107,22 @@ def test_cycles_equal_the_schedule(seed):
     assert (found.cycles, found.events) == (counted.cycles, counted.events)
 
 
-@pytest.mark.parametrize("preset", ["paper", "m11", "m8"])
-def test_a_group_takes_sixteen_cycles_whatever_the_mantissa(preset):
+@pytest.mark.parametrize("preset", ["paper", "m11", "m8", "mxint8"])
+def test_a_group_takes_four_cycles_whatever_the_mantissa(preset):
     config = unit("figna").presets[preset]
     one, two = (
         figna.cycles(config, Workload(16, features, 16)).cycles for features in (1024, 2048)
     )
-    assert two - one == 16 * 1024 // config.group
+    assert two - one == 4 * 1024 // config.group
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
         ({"lanes": 3}, "lanes must divide group, got lanes 3, group 64."),
-        ({"columns": 8}, "fp_share must divide columns, got fp_share 16, columns 8."),
+        ({"columns": 6}, "fp_share must divide columns, got fp_share 4, columns 6."),
+        ({"lanes": 1}, "lanes must be even with tree pair_sums, got 1."),
+        ({"rounding": "up"}, "rounding: input should be 'truncate' or 'nearest', got 'up'."),
         ({"mantissa": 3}, "mantissa: input should be greater than or equal to 4, got 3."),
         ({"mantissa": 17}, "mantissa: input should be less than or equal to 16, got 17."),
     ],
