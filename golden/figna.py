@@ -304,7 +304,7 @@ _PRESETS: dict[str, Config] = {
     ),
     "m11": FignaConfig(mantissa=11),
     "m8": FignaConfig(mantissa=8),
-    "mxint8": FignaConfig(group=32, mantissa=7, lanes=8, rounding="nearest"),
+    "mxint8": FignaConfig(group=32, mantissa=7, fp_share=2, add_latency=2, rounding="nearest"),
 }
 
 UNIT = Unit(
