@@ -3,8 +3,9 @@
 After FIGNA (HPCA 2024); the definition is ours. Number format and results are those of the
 bit-plane array with the same mantissa (:mod:`nibbleforge.golden.anda.format`,
 :mod:`nibbleforge.golden.anda.dots`), and so are post-processors and their timing
-(:mod:`nibbleforge.golden.anda.timing`). The schedule is the one that the docstring of
-:class:`nibbleforge.hw.figna.FignaArray` states.
+(:mod:`nibbleforge.golden.anda.timing`). Mantissas may also be rounded to the nearest: with M = 7
+and G = 32 they are the elements of MXINT8 (OCP Microscaling Formats 1.0). The schedule is the one
+that the docstring of :class:`nibbleforge.hw.figna.FignaArray` states.
 """
 
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ from pydantic import model_validator
 from .anda import dots as anda_dots
 from .anda import timing as anda_timing
 from .anda.config import RESULT_BITS, GroupArrayConfig, check_part, exponent_port, scale_port
-from .anda.format import MANTISSA_MAX, Anda, encode
+from .anda.format import MANTISSA_MAX, Anda, Rounding, encode
 from .anda.schedule import exponent_words, joined, scale_words, weight_words
 from .anda.timing import shape_of
 from .anda.values import GroupOperands, check_operands, check_weight_group
 from .contract.config import Config
 from .contract.design import Design, Unit
+from .contract.elements import Tree, check_tree
 from .contract.events import Counts, Event
 from .contract.layer import WEIGHT_BITS
 from .contract.ports import Field, Port, port_of
@@ -37,17 +39,23 @@ class FignaConfig(GroupArrayConfig):
 
     mantissa: int = Parameter(default=14, ge=4, le=MANTISSA_MAX)
     """Bits of a mantissa (M), hidden one included."""
-    lanes: int = Parameter(default=4, ge=1, le=64)
-    """Elements that a processor multiplies a cycle."""
-    fp_share: int = Parameter(default=16, ge=1, le=64)
-    """Processors of a row that share a post-processor."""
-    tree: Literal["carry_save", "binary"] = "carry_save"
-    """Carry-save adders of all partial products, or multipliers and a tree of signed adders."""
+    lanes: int = Parameter(default=16, ge=1, le=64)
+    """Elements that a processor multiplies a cycle (L)."""
+    tree: Tree = "pair_sums"
+    """How an element adds up the products of its lanes."""
+    rounding: Rounding = "truncate"
+    """How activations lose bits on their way to mantissas; the array takes these as they are."""
 
     @model_validator(mode="after")
     def _check_lanes(self) -> Self:
         check_part(self, "lanes", "group")
+        check_tree(self.tree, self.lanes)
         return self
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Mantissas come rounded: the hardware is the same."""
+        return frozenset({"rounding"})
 
     @property
     def largest_mantissa(self) -> int:
@@ -109,7 +117,7 @@ class FignaLayer(GroupOperands):
 
     def encoded(self, config: FignaConfig) -> Anda:
         """The activations in the number format."""
-        return encode(config, config.mantissa, self.x)
+        return encode(config, config.mantissa, self.x, config.rounding)
 
 
 def compute(config: FignaConfig, layer: FignaLayer) -> NDArray[np.float32]:
@@ -291,9 +299,12 @@ ARRAY = Design(
 _PRESETS: dict[str, Config] = {
     "paper": FignaConfig(),
     "tiny": FignaConfig(group=16, rows=3, columns=4, mantissa=11, lanes=2, fp_share=2),
-    "fpga": FignaConfig(group=32, rows=4, columns=4, mantissa=11, fp_share=4, multiply_latency=3),
+    "fpga": FignaConfig(
+        group=32, rows=4, columns=4, mantissa=11, lanes=4, tree="operators", multiply_latency=3
+    ),
     "m11": FignaConfig(mantissa=11),
     "m8": FignaConfig(mantissa=8),
+    "mxint8": FignaConfig(group=32, mantissa=7, fp_share=2, add_latency=2, rounding="nearest"),
 }
 
 UNIT = Unit(

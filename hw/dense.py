@@ -47,7 +47,7 @@ class DenseRow(Part[DenseConfig]):
         operands = Signal(signed(self.config.lanes * bits))
         for lane in range(self.config.lanes):
             m.d.comb += operands.word_select(lane, bits).eq(self._operand(m, lane))
-        self.elements.place(m, platform, self, operands)
+        m.d.comb += self.result.eq(self.elements.place(m, platform, self, operands))
         return m
 
     def _operand(self, m: Module, lane: int) -> Value:

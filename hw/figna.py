@@ -1,85 +1,29 @@
 """FIGNA-like bit-parallel array: the baseline ``figna``."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..golden.contract.layer import WEIGHT_BITS
 from ..golden.figna import ARRAY, FignaConfig
 from .anda.post import GroupRegisters, PostSequence, place_post, row_ports
-from .anda.processor import control_layout
-from .lib.adders import binary_tree, carry_save
+from .lib.adders import binary_tree
 from .lib.base import Part, Unit
+from .lib.elements.element import ElementConfig, control_layout
+from .lib.elements.rows import RowElements
 from .lib.emission import place
 from .lib.floating import FP32_BITS
 from .lib.streams import registered
 
 
-class MantissaProcessor(Part[FignaConfig]):
-    """Dot product of a group's mantissas with its weights, L elements a cycle.
-
-    With ``step``, ``sum = (first ? 0 : sum) + sum of x_i * w_i``, and with ``load`` the new sum
-    becomes the value; then the register of sums holds, as the next one starts with ``first``.
-    """
-
-    def __init__(self, config: FignaConfig):
-        super().__init__(
-            config,
-            {
-                "x": In(config.lanes * config.operand_bits),
-                "w": In(config.lanes * WEIGHT_BITS),
-                "control": In(control_layout),
-                "value": Out(signed(config.accumulator_bits)),
-            },
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        running = Signal(self.config.accumulator_bits, reset_less=True)
-        before = Signal.like(running, name="augend")
-        total = Signal.like(running)
-        m.d.comb += before.eq(Mux(self.control.first, 0, running))
-        if self.config.tree == "carry_save":
-            m.d.comb += total.eq(self._carry_save(m, before))
-        else:
-            m.d.comb += total.eq(before.as_signed() + self._binary())
-        with m.If(self.control.step & ~self.control.load):
-            m.d.sync += running.eq(total)
-        with m.If(self.control.load):
-            m.d.sync += self.value.eq(total)
-        return m
-
-    def _carry_save(self, m: Module, before: Value) -> Value:
-        """All partial products at once, those of one sign bit complemented (Baugh-Wooley).
-
-        They count negatively, and ``-2^n * t = 2^n * ~t - 2^n``.
-        """
-        config, bits = self.config, self.config.accumulator_bits
-        columns: dict[int, list[Value]] = {k: [before[k]] for k in range(bits)}
-        constant = 0
-        for j in range(config.operand_bits):
-            for k in range(WEIGHT_BITS):
-                both = Cat(self.x[j :: config.operand_bits]) & Cat(self.w[k::WEIGHT_BITS])
-                negative = (j == config.mantissa) != (k == WEIGHT_BITS - 1)
-                term = Signal(config.lanes, name=f"term_{j}_{k}")
-                m.d.comb += term.eq(~both if negative else both)
-                columns[j + k].append(term)
-                constant -= negative * config.lanes << (j + k)
-        for k in range(bits):
-            if constant >> k & 1:
-                columns[k].append(Const(1, 1))
-        return carry_save(m, columns, bits)[0]
-
-    def _binary(self) -> Value:
-        """A multiplier a lane, then a tree of adders."""
-        x, w = self.x, self.w
-        return binary_tree(
-            [
-                x.word_select(i, self.config.operand_bits).as_signed()
-                * w.word_select(i, WEIGHT_BITS).as_signed()
-                for i in range(self.config.lanes)
-            ]
-        )
+def elements(config: FignaConfig) -> RowElements:
+    """The elements of a row."""
+    element = ElementConfig(
+        operand_bits=config.operand_bits,
+        lanes=config.lanes,
+        result_bits=config.accumulator_bits,
+        pulls=False,
+    )
+    return RowElements(element, config.columns, config.tree)
 
 
 class MantissaSum(Part[FignaConfig]):
@@ -103,7 +47,7 @@ class MantissaSum(Part[FignaConfig]):
         words = [self.x.word_select(i, config.operand_bits) for i in range(config.lanes)]
         terms = binary_tree([word.as_signed() for word in words])
         m.d.comb += total.eq(Mux(self.control.first, 0, running) + terms)
-        with m.If(self.control.step & ~self.control.load):
+        with m.If(self.control.enable & ~self.control.load):
             m.d.sync += running.eq(total)
         with m.If(self.control.load):
             m.d.sync += self.value.eq(total)
@@ -111,14 +55,15 @@ class MantissaSum(Part[FignaConfig]):
 
 
 class FignaRow(Part[FignaConfig]):
-    """C mantissa processors that share a token's mantissas, and their post-processors."""
+    """C elements that share a token's mantissas, and their post-processors."""
 
     def __init__(self, config: FignaConfig):
+        self.elements = elements(config)
         super().__init__(
             config,
             {
                 "x": In(config.lanes * config.operand_bits),
-                "w": In(config.columns * config.lanes * WEIGHT_BITS),
+                "w": In(self.elements.weights),
                 "control": In(control_layout),
                 **row_ports(config),
             },
@@ -127,18 +72,13 @@ class FignaRow(Part[FignaConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        values: list[Value] = []
-        for c in range(config.columns):
-            processor = MantissaProcessor(config)
-            w = self.w.word_select(c, config.lanes * WEIGHT_BITS)
-            place(m, platform, f"processor_{c}", processor, x=self.x, w=w, control=self.control)
-            values.append(processor.value)
+        values = self.elements.place(m, platform, self, self.x)
         ones = None
         if config.asymmetric:
             sums = MantissaSum(config)
             place(m, platform, "ones", sums, x=self.x, control=self.control)
             ones = sums.value
-        place_post(m, platform, self, Cat(values), ones)
+        place_post(m, platform, self, values, ones)
         return m
 
 
@@ -187,11 +127,11 @@ class FignaArray(Unit[FignaConfig]):
         control = Signal(control_layout)
         x = registered(m, platform, "x", self._whole(m, group))
         w = registered(m, platform, "w", self.w)
-        m.d.comb += [x.ready.eq(control.step), w.ready.eq(control.step)]
+        m.d.comb += [x.ready.eq(control.enable), w.ready.eq(control.enable)]
         post = PostSequence(m, platform, self, group, control.load)
         self._step(m, x, w, control, group.ends_tile, post.busy)
         factors = post.factors(m, platform)
-        weights = w.payload.value.as_value()
+        weights = elements(config).decode(m, platform, w.payload.value.as_value())
         mantissas = x.payload.value.as_value()
         below: Value = Const(0, config.columns * FP32_BITS)
         for r in reversed(range(config.rows)):
@@ -236,14 +176,14 @@ class FignaArray(Unit[FignaConfig]):
         m.d.comb += [
             ready.eq(x.valid & w.valid),
             held.eq(ready & last & busy),
-            control.step.eq(ready & ~held),
+            control.enable.eq(ready & ~held),
             control.first.eq(first),
-            control.load.eq(control.step & last),
+            control.load.eq(control.enable & last),
         ]
-        with m.If(control.step):
+        with m.If(control.enable):
             m.d.sync += [first.eq(last), open_tile.eq(~(last & ends_tile))]
         m.d.comb += [
-            self.events.macs.eq(Mux(control.step, self.config.macs_per_step, 0)),
+            self.events.macs.eq(Mux(control.enable, self.config.macs_per_step, 0)),
             self.events.groups.eq(control.load),
             self.events.x_beats.eq(self.x.valid & self.x.ready),
             self.events.w_beats.eq(self.w.valid & self.w.ready),

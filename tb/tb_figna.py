@@ -3,16 +3,20 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..golden.anda.format import ROUNDINGS, SIGNIFICAND_BITS, Anda, encode
+from ..golden.contract.elements import TREES
 from ..golden.figna import FignaConfig, FignaLayer, compute
 from .stimuli import Stimuli
 from .tb_anda import corners, drawn, random_shape, shared_bins, waiting
 
+_SMALL = FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4)
 SMALL = (
-    FignaConfig(group=16, rows=4, columns=4, mantissa=11, fp_share=4),
-    FignaConfig(
-        group=16, rows=4, columns=4, mantissa=11, fp_share=2, asymmetric=True, tree="binary"
-    ),
+    _SMALL,
+    _SMALL.replace(tree="carry_save"),
+    _SMALL.replace(tree="operators", fp_share=2, asymmetric=True),
+    _SMALL.replace(tree="packed"),
 )
 """Arrays that multiply every mantissa of 11 bits with every weight."""
 
@@ -20,15 +24,17 @@ SMALL = (
 def random_config(rng: np.random.Generator) -> FignaConfig:
     """A small array of any kind."""
     columns = int(rng.integers(1, 5))
+    tree = str(rng.choice(TREES))
     values: dict[str, Any] = {
         "group": int(rng.choice([16, 16, 32, 64])),
         "rows": int(rng.integers(1, 5)),
         "columns": columns,
         "mantissa": int(rng.integers(4, 17)),
-        "lanes": int(rng.choice([1, 2, 4, 8, 16])),
+        "lanes": int(rng.choice([2 if tree == "pair_sums" else 1, 2, 4, 8, 16])),
         "fp_share": int(rng.choice([n for n in range(1, columns + 1) if columns % n == 0])),
         "asymmetric": bool(rng.integers(2)),
-        "tree": str(rng.choice(["carry_save", "carry_save", "binary"])),
+        "tree": tree,
+        "rounding": str(rng.choice(ROUNDINGS)),
         "convert_latency": int(rng.integers(1, 4)),
         "multiply_latency": int(rng.integers(1, 4)),
         "add_latency": int(rng.integers(1, 5)),
@@ -61,7 +67,21 @@ def waiting_layer(config: FignaConfig, rng: np.random.Generator) -> FignaLayer:
 def bins(config: FignaConfig, operands: FignaLayer) -> dict[str, bool]:
     """Functional bins, and whether these operands hit them."""
     y = compute(config, operands)
-    return shared_bins(config, operands, operands.encoded(config), y)
+    encoded = operands.encoded(config)
+    facts = shared_bins(config, operands, encoded, y)
+    if config.rounding == "nearest":
+        cut = encode(config, config.mantissa, operands.x).magnitude
+        facts["magnitude rounded up"] = bool((encoded.magnitude > cut).any())
+        if config.mantissa < SIGNIFICAND_BITS:
+            facts["magnitude that does not fit"] = _saturated(config, operands.x, encoded)
+    return facts
+
+
+def _saturated(config: FignaConfig, x: NDArray[np.float16], encoded: Anda) -> bool:
+    """Whether the nearest integer to a number is ``2^M``, which mantissas do not have."""
+    largest = (1 << config.mantissa) - 1
+    steps = encoded.scale().repeat(config.group, axis=1)[:, : encoded.in_features]
+    return bool((np.abs(x) >= (largest + 0.5) * steps).any())
 
 
 def exhaustive_products(config: FignaConfig) -> FignaLayer:

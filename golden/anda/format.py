@@ -6,7 +6,7 @@ largest exponent of the group once. Mantissas are aligned to it by truncation. S
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,9 @@ Rounding = Literal["truncate", "nearest"]
 ``truncate``: towards zero, as Anda has it. ``nearest``: to the nearest, ties to even; what would
 need more than M bits becomes the largest mantissa, ``2^M - 1``.
 """
+
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+"""All of them."""
 
 
 class AndaFormat(Config):

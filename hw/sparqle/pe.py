@@ -44,7 +44,8 @@ class HybridRow(Part[SparqleConfig]):
             shift=config.k,
             loads="accumulator",
         )
-        RowElements(element, config.columns).place(m, platform, self, operand)
+        sums = RowElements(element, config.columns).place(m, platform, self, operand)
+        m.d.comb += self.result[: config.columns * bits].eq(sums)
         if config.asymmetric:
             ones = MultiplyAccumulate(
                 element.replace(result_bits=config.ones_bits, multiplies=False)

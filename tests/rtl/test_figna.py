@@ -18,16 +18,31 @@ from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_figna
 
 ODD_SHAPES = {
-    "one of each": FignaConfig(group=16, rows=1, columns=1, fp_share=1, lanes=1, mantissa=4),
+    "one of each": FignaConfig(
+        group=16, rows=1, columns=1, fp_share=1, lanes=1, mantissa=4, tree="carry_save"
+    ),
     "a group a cycle": FignaConfig(group=16, rows=2, columns=2, fp_share=2, lanes=16),
     "post-processors last": FignaConfig(
         group=16, rows=2, columns=4, fp_share=4, lanes=8, asymmetric=True, add_latency=4
     ),
-    "binary tree": FignaConfig(
-        group=32, rows=5, columns=3, fp_share=3, mantissa=16, tree="binary", convert_latency=3
+    "operators": FignaConfig(
+        group=32, rows=5, columns=3, fp_share=3, mantissa=16, tree="operators", convert_latency=3
     ),
     "deep adder": FignaConfig(
-        group=16, rows=3, columns=2, fp_share=1, lanes=16, mantissa=8, add_latency=4, tree="binary"
+        group=16,
+        rows=3,
+        columns=2,
+        fp_share=1,
+        lanes=16,
+        mantissa=8,
+        add_latency=4,
+        tree="carry_save",
+    ),
+    "packed": FignaConfig(
+        group=32, rows=3, columns=4, fp_share=2, lanes=8, mantissa=11, tree="packed"
+    ),
+    "nearest": FignaConfig(
+        group=32, rows=3, columns=4, fp_share=2, lanes=16, mantissa=7, rounding="nearest"
     ),
     "largest sums": FignaConfig(
         group=64, rows=2, columns=2, fp_share=2, lanes=8, mantissa=16, asymmetric=True
@@ -51,7 +66,7 @@ def refuses(sentence):
 @pytest.mark.parametrize("seed", range(40))
 def test_values_are_those_of_the_bit_planes(seed):
     rng = np.random.default_rng(seed)
-    config = tb_figna.random_config(rng)
+    config = tb_figna.random_config(rng).replace(rounding="truncate")
     layer = tb_figna.random_layer(config, rng)
     planes = AndaConfig(
         group=config.group, columns=16, asymmetric=config.asymmetric, weight_beat=16
@@ -92,20 +107,22 @@ def test_cycles_equal_the_schedule(seed):
     assert (found.cycles, found.events) == (counted.cycles, counted.events)
 
 
-@pytest.mark.parametrize("preset", ["paper", "m11", "m8"])
-def test_a_group_takes_sixteen_cycles_whatever_the_mantissa(preset):
+@pytest.mark.parametrize(("preset", "each"), [("paper", 4), ("m11", 4), ("m8", 4), ("mxint8", 2)])
+def test_a_group_takes_as_many_cycles_whatever_the_mantissa(preset, each):
     config = unit("figna").presets[preset]
     one, two = (
         figna.cycles(config, Workload(16, features, 16)).cycles for features in (1024, 2048)
     )
-    assert two - one == 16 * 1024 // config.group
+    assert two - one == each * 1024 // config.group
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
         ({"lanes": 3}, "lanes must divide group, got lanes 3, group 64."),
-        ({"columns": 8}, "fp_share must divide columns, got fp_share 16, columns 8."),
+        ({"columns": 6}, "fp_share must divide columns, got fp_share 4, columns 6."),
+        ({"lanes": 1}, "lanes must be even with tree pair_sums, got 1."),
+        ({"rounding": "up"}, "rounding: input should be 'truncate' or 'nearest', got 'up'."),
         ({"mantissa": 3}, "mantissa: input should be greater than or equal to 4, got 3."),
         ({"mantissa": 17}, "mantissa: input should be less than or equal to 16, got 17."),
     ],

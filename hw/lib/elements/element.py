@@ -33,6 +33,8 @@ class ElementConfig(Config):
     """What becomes the result: the sum of this cycle, or the accumulator, that of earlier ones."""
     multiplies: bool = True
     """Whether there are weights; else all of them are 1."""
+    pulls: bool = True
+    """Whether results leave through those of other elements."""
 
     @property
     def product_bits(self) -> int:
@@ -53,8 +55,8 @@ class MultiplyAccumulate(Part[ElementConfig]):
     With ``enable``: ``accumulator = (first ? 0 : accumulator) + (x . w << (high ? shift : 0))``,
     ``x . w`` being the sum of the products of all lanes, or ``x`` where the element has no
     multipliers. With ``load`` the result takes this sum (only with ``enable``) or the accumulator,
-    with ``pull`` the result of the element before. A sum that becomes the result is the last one:
-    the accumulator holds, and the next sum starts with ``first``.
+    with ``pull`` the result of the element before, where results leave so. A sum that becomes the
+    result is the last one: the accumulator holds, and the next sum starts with ``first``.
     """
 
     def __init__(self, config: ElementConfig):
@@ -62,10 +64,10 @@ class MultiplyAccumulate(Part[ElementConfig]):
         if config.multiplies:
             ports["w"] = In(signed(config.lanes * config.weight_bits))
         result = signed(config.result_bits)
-        super().__init__(
-            config,
-            {**ports, "control": In(control_layout), "below": In(result), "result": Out(result)},
-        )
+        ports["control"] = In(control_layout)
+        if config.pulls:
+            ports["below"] = In(result)
+        super().__init__(config, {**ports, "result": Out(result)})
 
     @property
     def title(self) -> str:
@@ -90,8 +92,9 @@ class MultiplyAccumulate(Part[ElementConfig]):
             m.d.sync += accumulator.eq(total)
         with m.If(control.load):
             m.d.sync += self.result.eq(total if self.config.loads == "sum" else accumulator)
-        with m.Elif(control.pull):
-            m.d.sync += self.result.eq(self.below)
+        if self.config.pulls:
+            with m.Elif(control.pull):
+                m.d.sync += self.result.eq(self.below)
         return m
 
     def _addend(self, m: Module) -> Value:

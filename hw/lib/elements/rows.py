@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, ShapeLike, Value, unsigned
+from amaranth.hdl import Cat, Module, ShapeLike, Value, unsigned
 
 from ....golden.contract.elements import Tree
 from ..emission import place
@@ -58,20 +58,19 @@ class RowElements:
             return pack_weights(m, platform, self.packed, w)
         return w
 
-    def place(self, m: Module, platform: object, row: Any, x: Value) -> None:
-        """Put the elements into a row.
+    def place(self, m: Module, platform: object, row: Any, x: Value) -> Value:
+        """Put the elements into a row; their results, one after the other.
 
         Parameters
         ----------
         row
-            The part: its ``w``, of shape :attr:`weights`, ``control`` and ``below`` go to the
-            elements, a word each of the first and the last, and their results to the words of its
-            ``result``.
+            The part: its ``w``, of shape :attr:`weights`, ``control`` and, if results are pulled,
+            ``below`` go to the elements, a word each of the first and the last.
         x
             Activations of all lanes.
         """
         element, operands = self._operands(m, platform, row, x)
-        bits = element.result_bits
+        results: list[Value] = []
         for column in range(self.columns):
             pe = MultiplyAccumulate(element)
             place(
@@ -80,10 +79,12 @@ class RowElements:
                 f"pe_{column}",
                 pe,
                 control=row.control,
-                below=row.below.word_select(column, bits),
                 **operands(column),
             )
-            m.d.comb += row.result.word_select(column, bits).eq(pe.result)
+            if element.pulls:
+                m.d.comb += pe.below.eq(row.below.word_select(column, element.result_bits))
+            results.append(pe.result)
+        return Cat(results)
 
     def _operands(self, m: Module, platform: object, row: Any, x: Value) -> Any:
         """The element that a column has, and its operands."""

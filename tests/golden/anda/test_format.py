@@ -99,6 +99,69 @@ def test_groups_like_exact_fractions(drawn):
 
 
 @given(tensors())
+def test_nearest_like_exact_fractions(drawn):
+    """Python rounds fractions to the nearest integer, ties to even."""
+    format, mantissa, x = drawn
+    plain = anda_format.encode(format, mantissa, x)
+    encoded = anda_format.encode(format, mantissa, x, "nearest")
+    assert np.array_equal(encoded.exponent, plain.exponent)
+    assert np.array_equal(encoded.sign, plain.sign)
+    decoded, steps = encoded.decode(), encoded.scale()
+    for token, row in enumerate(x.tolist()):
+        for k, value in enumerate(row):
+            step = Fraction(steps[token, k // format.group])
+            integer = round(abs(Fraction(value)) / step)
+            magnitude = min(integer, (1 << mantissa) - 1) * step
+            assert abs(Fraction(decoded[token, k])) == magnitude
+            assert np.signbit(decoded[token, k]) == np.signbit(value)
+
+
+def mxint8(values):
+    """A block of OCP MXINT8 by its definition, in exact fractions: exponent and elements.
+
+    The exponent is that of the largest magnitude, as far as FP16 has it; elements are integers in
+    steps of 2^-6, rounded to even, within +-127.
+    """
+    exact = [Fraction(float(value)) for value in values]
+    largest = max(abs(value) for value in exact)
+    exponent = max([e for e in range(-14, 16) if Fraction(2) ** e <= largest], default=-14)
+    elements = [round(value / Fraction(2) ** exponent * 64) for value in exact]
+    return exponent, [max(-127, min(127, element)) for element in elements]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mantissas_of_7_bits_for_32_elements_are_those_of_mxint8(seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(4, 64)) * 2.0 ** rng.integers(-20, 14)).astype(np.float16)
+    x[0, 3:6] = np.array([1.9921875, -1.9921875, 0.0078125]) * 2.0 ** rng.integers(-12, 15)
+    encoded = anda_format.encode(AndaFormat(group=32), 7, x, "nearest")
+    for token, row in enumerate(x):
+        for block in range(2):
+            exponent, elements = mxint8(row[32 * block : 32 * block + 32])
+            found = encoded.integers()[token, 32 * block : 32 * block + 32]
+            assert encoded.exponent[token, block] == exponent + 15
+            assert found.tolist() == elements
+
+
+@pytest.mark.parametrize(
+    ("bits", "mantissa", "exponent", "magnitudes"),
+    [
+        ([0x3C00, 0xBFFF, 0x3FF0], 4, 15, [8, 15, 15]),  # all of nearly 2: no 16
+        ([0x3C00, 0x3C40, 0x3C80, 0x3CC0, 0x3D40], 4, 15, [8, 8, 9, 10, 10]),  # 8.5: 8, 9.5: 10
+        ([0x3C00, 0x2C00, 0x2C01, 0xAC00], 4, 15, [8, 0, 1, 0]),  # a half, and above it
+        ([0x3C00, 0x3000], 4, 15, [8, 1]),
+        ([0x7BFF, 0x0001], 16, 30, [2047 << 5, 0]),  # distance 29
+        ([0x7800, 0x3BFF, 0x3400], 16, 30, [1 << 15, 1, 0]),  # distances 16, 17: 0.99.., 0.25
+        ([0x0001, 0x8003], 10, 1, [0, 2]),  # subnormal numbers: halves to even
+    ],
+)
+def test_known_groups_to_the_nearest(bits, mantissa, exponent, magnitudes):
+    encoded = anda_format.encode(AndaFormat(group=16), mantissa, group_of(bits), "nearest")
+    assert encoded.exponent.tolist() == [[exponent]]
+    assert encoded.magnitude[0, : len(bits)].tolist() == magnitudes
+
+
+@given(tensors())
 def test_views_agree(drawn):
     format, mantissa, x = drawn
     encoded = anda_format.encode(format, mantissa, x)

@@ -43,7 +43,9 @@ def expected(config, arrays):
         group = arrays["x"][:, start : start + GROUP].astype(np.float64)
         exponent = np.maximum(np.frexp(np.abs(group).max(axis=1))[1] - 1, -14)  # of the largest
         step = np.ldexp(1.0, exponent - (config.mantissa - 1))[:, None]
-        integers = np.trunc(group / step)
+        integers = (np.rint if config.rounding == "nearest" else np.trunc)(group / step)
+        largest = (1 << config.mantissa) - 1
+        integers = np.clip(integers, -largest, largest)
         weights = arrays["w_q"][:, start : start + GROUP].astype(np.float64).T
         terms = [(integers @ weights, "w_scale")]
         if config.asymmetric:
@@ -55,16 +57,18 @@ def expected(config, arrays):
 
 
 @pytest.mark.parametrize(
-    ("kind", "asymmetric"),
+    ("kind", "changes"),
     [
-        ("float32", False),
-        pytest.param("float64", True, marks=pytest.mark.deep),
-        pytest.param("int8", False, marks=pytest.mark.slow),
+        ("float32", {}),
+        ("float32", {"mantissa": 7, "rounding": "nearest"}),
+        pytest.param("float64", {"asymmetric": True}, marks=pytest.mark.deep),
+        pytest.param("int8", {}, marks=pytest.mark.slow),
     ],
 )
-def test_a_layer(kind, asymmetric):
+def test_a_layer(kind, changes):
     x, w = operands(kind)
-    config = TINY.replace(asymmetric=asymmetric)
+    config = TINY.replace(**changes)
+    asymmetric = config.asymmetric
     found = simulate(x, w, config)
     counts, arrays = found.counts, found.arrays
     assert found.mismatches == []
@@ -80,7 +84,7 @@ def test_a_layer(kind, asymmetric):
     assert counts["cycles"] == counts["golden_cycles"]
     assert counts["shape"] == {"tokens": TOKENS, "in_features": FEATURES, "out_features": OUTPUTS}
     assert counts["runtime"] == {"weight_group": 32}
-    assert counts["bits_per_activation"] == TINY.mantissa + 1 + 5 / GROUP
+    assert counts["bits_per_activation"] == config.mantissa + 1 + 5 / GROUP
     assert counts["bits_per_activation_padded"] == pytest.approx(
         counts["bits_per_activation"] * 48 / FEATURES
     )
