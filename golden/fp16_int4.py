@@ -1,10 +1,10 @@
 """Baseline ``fp16_int4``: FP16 activations times INT4 weights without FP16 multipliers.
 
-Activations come as they lie in memory. After the pre-alignment of FIGNA (HPCA 2024); the definition
-is ours. An aligner in front of each row turns G elements into one exponent and signed mantissas of M
-bits, once for all columns (:func:`nibbleforge.golden.anda.format.encode`). The array behind them is
-that of :mod:`.figna`, and so are operands, results and what is refused. The schedule is the one that
-the docstring of :class:`nibbleforge.hw.fp16_int4.Fp16Int4Array` states.
+Activations come as they lie in memory. After the pre-alignment of FIGNA (HPCA 2024); the
+definition is ours. An aligner in front of each row turns G elements into one exponent and signed
+mantissas of M bits, once for all columns (:func:`nibbleforge.golden.anda.format.encode`). The array
+behind them is that of :mod:`.figna`, and so are operands, results and what is refused. The schedule
+is the one that the docstring of :class:`nibbleforge.hw.fp16_int4.Fp16Int4Array` states.
 """
 
 from dataclasses import replace

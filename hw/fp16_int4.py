@@ -42,9 +42,9 @@ def _control_layout(beats: int) -> data.StructLayout:
 class Aligner(Part[AlignerConfig]):
     """A group of a row's FP16 activations to one exponent and signed mantissas.
 
-    A word of registers for every beat of a group; that of a beat whose mantissas leave can take
-    the next group's. ``exponent`` and what ``control.read`` chooses hold from the cycle after
-    ``load`` to the next one.
+    There is a word of registers for every beat of a group. A word whose mantissas leave can take
+    the next group's beat in the same cycle. ``exponent`` is that of the group that was complete
+    with the latest ``load``.
     """
 
     def __init__(self, config: AlignerConfig):
@@ -134,12 +134,12 @@ class Aligner(Part[AlignerConfig]):
 class Fp16Int4Array(Unit[Fp16Int4Config]):
     """R x C array: ``y = x @ w.T`` for R tokens of FP16 activations and C outputs of INT4 weights.
 
-    ``x`` brings L consecutive elements of R tokens a beat; a group of G has ``G / L`` beats, and in
-    the final one ``fresh`` says whether it takes the next scales, ``last`` whether it ends the tile.
-    Each row's aligner finds the group's largest exponent while it stores the elements, and then
-    gives them, shifted right by what their exponents lack and truncated to M bits, to the row's
-    processors. ``w``, ``scale`` and ``y`` are those of
-    :class:`nibbleforge.hw.figna.FignaArray`, which is behind the aligners.
+    ``x`` brings L consecutive elements of R tokens a beat, ``G / L`` beats a group; in a group's
+    final beat ``fresh`` says whether it takes the next scales, ``last`` whether it ends the tile.
+    Each row's aligner finds the group's largest exponent while it stores the elements. Then it
+    gives them to the row's processors, shifted right by what their exponents lack and truncated to
+    M bits. Behind the aligners is :class:`nibbleforge.hw.figna.FignaArray`, and ``w``, ``scale``
+    and ``y`` are its own.
 
     * Equation: that of the mantissa array with ``E`` the group's largest exponent (1 at least) and
       ``x_i = trunc(|x| * 2^(15 - E + M - 1))`` with the sign of x.
