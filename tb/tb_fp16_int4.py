@@ -29,8 +29,8 @@ def bins(config: Fp16Int4Config, operands: FignaLayer) -> dict[str, bool]:
 
 
 def under_way(schedule: Schedule) -> int:
-    """Aligners have a group, the array has begun."""
-    return int(schedule.cycles["scale"][0]) + 1
+    """The aligners have a tile's first group."""
+    return int(schedule.cycles["scale"][0])
 
 
 ARRAY = replace(tb_figna.ARRAY, config=random_config, small=SMALL, bins=bins, under_way=under_way)
