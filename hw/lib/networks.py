@@ -31,10 +31,14 @@ def largest_of(m: Module, planes: Planes) -> Planes:
     leading: Value = Const((1 << count) - 1, count)  # elements that agree with the maximum so far
     for bit in reversed(range(len(planes))):
         having = Signal(count, name=f"having_{bit}")
-        m.d.comb += having.eq(leading & planes[bit])
-        largest.insert(0, having.any())
+        found = Signal(name=f"largest_bit{bit}")
         rest = Signal(count, name=f"leading_{bit}")
-        m.d.comb += rest.eq(Mux(having.any(), having, leading))
+        m.d.comb += [
+            having.eq(leading & planes[bit]),
+            found.eq(having.any()),
+            rest.eq(Mux(found, having, leading)),
+        ]
+        largest.insert(0, found)
         leading = rest
     return largest
 
