@@ -16,7 +16,7 @@ from ...golden.anda.format import EXPONENT_BITS, MANTISSA_MAX, SIGNIFICAND_BITS
 from ...golden.contract.config import Config
 from ..lib.base import Part, Unit
 from ..lib.emission import place
-from ..lib.networks import Planes, to_planes
+from ..lib.networks import Planes, largest_of, to_planes
 
 FRACTION_BITS = SIGNIFICAND_BITS - 1
 
@@ -64,16 +64,8 @@ class CompressorFields(Part[FieldsConfig]):
         m.d.comb += [self.planes[bit].eq(plane) for bit, plane in enumerate(fields)]
         m.d.comb += self.nonfinite.eq(_total(list(nonfinite)))
 
-        largest: list[Value] = []
-        leading: Value = Const((1 << beat) - 1, beat)  # elements that agree with the maximum so far
-        for bit in reversed(range(EXPONENT_BITS)):
-            having = Signal(beat, name=f"having_{bit}")
-            m.d.comb += having.eq(leading & self.planes[FRACTION_BITS + bit])
-            largest.insert(0, having.any())
-            rest = Signal(beat, name=f"leading_{bit}")
-            m.d.comb += rest.eq(Mux(having.any(), having, leading))
-            leading = rest
-        m.d.comb += self.largest.eq(Cat(largest))
+        exponents = [self.planes[FRACTION_BITS + bit] for bit in range(EXPONENT_BITS)]
+        m.d.comb += self.largest.eq(Cat(largest_of(m, exponents)))
         return m
 
 

@@ -24,6 +24,25 @@ def to_elements(planes: Planes, count: int) -> list[Value]:
     return [Cat(plane[i] for plane in planes) for i in range(count)]
 
 
+def largest_of(m: Module, planes: Planes) -> Planes:
+    """Bits of the largest of the elements, unsigned, from the most significant one down."""
+    count = len(planes[0])
+    largest: Planes = []
+    leading: Value = Const((1 << count) - 1, count)  # elements that agree with the maximum so far
+    for bit in reversed(range(len(planes))):
+        having = Signal(count, name=f"having_{bit}")
+        found = Signal(name=f"largest_bit{bit}")
+        rest = Signal(count, name=f"leading_{bit}")
+        m.d.comb += [
+            having.eq(leading & planes[bit]),
+            found.eq(having.any()),
+            rest.eq(Mux(found, having, leading)),
+        ]
+        largest.insert(0, found)
+        leading = rest
+    return largest
+
+
 def prefix_counts(m: Module, bits: Value, limit: int | None = None) -> list[Value]:
     """Number of set bits below each position, and as final entry of all of them.
 

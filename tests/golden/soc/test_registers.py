@@ -3,7 +3,7 @@ from nibbleforge.golden.soc.registers import COUNTERS, IDENTIFICATION
 from nibbleforge.golden.soc.unit import registers
 from nibbleforge.golden.units import core_name, unit
 
-UNITS = ("anda", "dense", "dense2k", "figna", "fp16", "nm", "reglu", "sparqle")
+UNITS = ("anda", "dense", "dense2k", "figna", "fp16", "fp16_int4", "nm", "reglu", "sparqle")
 
 
 def map_of(name, preset="tiny"):

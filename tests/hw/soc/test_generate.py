@@ -11,7 +11,7 @@ from nibbleforge.hw.soc.generate import generate_core
 from nibbleforge.sim.run import verilator
 
 NAMES = ["dense2k", "sparqle", "dequantizer", *(pytest.param(n, marks=pytest.mark.slow) for n in
-                                 ("dense", "anda", "figna", "fp16", "nm", "reglu",
+                                 ("dense", "anda", "figna", "fp16", "fp16_int4", "nm", "reglu",
                                   "compressor", "bitmap"))]  # fmt: skip
 
 
