@@ -26,6 +26,19 @@ def carry_save(
     width
         Bits of a sum; heavier ones fall off.
     """
+    rows = _reduced(m, bits, width, lanes)
+    return [reduce(add, _two(rows, lane, lanes))[:width] for lane in range(lanes)]
+
+
+def rows_of_two(m: Module, bits: Mapping[int, Iterable[Value]], width: int) -> tuple[Value, Value]:
+    """Two numbers whose sum is that of bits; else as :func:`carry_save`, of one lane."""
+    return _two(_reduced(m, bits, width, 1), 0, 1)
+
+
+def _reduced(
+    m: Module, bits: Mapping[int, Iterable[Value]], width: int, lanes: int
+) -> Mapping[int, Value]:
+    """At most two bits of each weight and lane, by full adders."""
     rows = {k: Cat(*bits.get(k, ())) for k in range(width)}
     level = 0
     while any(len(row) > 2 * lanes for row in rows.values()):
@@ -40,7 +53,7 @@ def carry_save(
             after[k].append(row[3 * third :])
         rows = {k: Cat(*parts) for k, parts in after.items()}
         level += 1
-    return [_sum_of_two(rows, lane, lanes)[:width] for lane in range(lanes)]
+    return rows
 
 
 def spread(bit: Value, count: int) -> Value:
@@ -48,13 +61,13 @@ def spread(bit: Value, count: int) -> Value:
     return Mux(bit, Const((1 << count) - 1, count), Const(0, count))
 
 
-def _sum_of_two(rows: Mapping[int, Value], lane: int, lanes: int) -> Value:
-    """Sum of the one or two bits of each weight that a lane has left."""
+def _two(rows: Mapping[int, Value], lane: int, lanes: int) -> tuple[Value, Value]:
+    """The one or two bits of each weight that a lane has left, as two numbers."""
     first, second = (
         Cat(*(row[i] if len(row) > i else Const(0, 1) for row in rows.values()))
         for i in (lane, lanes + lane)
     )
-    return first + second
+    return first, second
 
 
 def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, Value]:

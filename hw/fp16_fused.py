@@ -1,0 +1,724 @@
+"""FP16 array with fused dot products: the strong baseline ``fp16_fused``."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ..golden.arithmetic.floating import IntToFloatConfig
+from ..golden.fp16 import OPERAND_BITS, RESULT_BITS
+from ..golden.fp16_fused import (
+    ARRAY,
+    EXPONENT_BITS,
+    PRODUCT_BITS,
+    SCALE,
+    SIGNIFICAND_BITS,
+    Fp16FusedConfig,
+)
+from .lib.adders import carry_save, rows_of_two
+from .lib.base import Part, Unit
+from .lib.delays import delayed, delays
+from .lib.emission import place
+from .lib.floating import HALF_LAYOUT, IntToFloat
+from .lib.streams import RowDrain, RowDrainConfig, registered
+
+SUM_BITS = EXPONENT_BITS + 1  # of a sum of two exponents
+TRIPLE_BITS = SIGNIFICAND_BITS + 2  # of three times a significand
+DIGITS = -(-SIGNIFICAND_BITS // 2)  # of a weight, each 0 to 3
+TIMES = {"one": 1, "two": 2, "three": 3}
+DISTANCES = 5  # bits of a distance by which a product moves and is not gone
+FRACTION_BITS = 23  # of an FP32 number
+
+
+class FusedExponents(Part[Fp16FusedConfig]):
+    """Exponents of the products of L lanes, and the largest of them and of those before."""
+
+    def __init__(self, config: Fp16FusedConfig):
+        operands = In(config.lanes * EXPONENT_BITS)
+        sums = Out(config.lanes * SUM_BITS)
+        super().__init__(
+            config,
+            {
+                "x": operands,
+                "w": operands,
+                "first": In(1),
+                "before": In(SUM_BITS),
+                "exponents": sums,
+                "peak": Out(SUM_BITS),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        values = []
+        for lane in range(self.config.lanes):
+            exponent = Signal(SUM_BITS, name=f"exponent_{lane}")
+            x, w = (port.word_select(lane, EXPONENT_BITS) for port in (self.x, self.w))
+            m.d.comb += exponent.eq(x + w)
+            values.append(exponent)
+        before = Signal(SUM_BITS, name="kept")
+        m.d.comb += [
+            self.exponents.eq(Cat(values)),
+            before.eq(Mux(self.first, 0, self.before)),
+        ]
+        size = 1
+        while len(values) > 1:
+            size *= 2
+            pairs = zip(values[::2], values[1::2], strict=True)
+            values = [_larger(m, a, b, f"of_{size}_{i}") for i, (a, b) in enumerate(pairs)]
+        m.d.comb += self.peak.eq(_larger(m, values[0], before, "of_all"))
+        return m
+
+
+class FusedProducts(Part[Fp16FusedConfig]):
+    """Products of the significands of L lanes: what digits of the weights choose, added up.
+
+    A digit is 0 to 3 and chooses so many activations; three times one is formed once a row.
+    """
+
+    def __init__(self, config: Fp16FusedConfig):
+        super().__init__(
+            config,
+            {
+                "x": In(_x_layout(config)),
+                "w": In(_w_layout(config)),
+                "products": Out(config.lanes * PRODUCT_BITS),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.config.multiplier == "operators":
+            products = self._multiplied(m)
+        else:
+            products = self._added(m)
+        m.d.comb += self.products.eq(Cat(products))
+        return m
+
+    def _multiplied(self, m: Module) -> list[Value]:
+        """Products left to synthesis."""
+        products = []
+        for lane in range(self.config.lanes):
+            product = Signal(PRODUCT_BITS, name=f"product_{lane}")
+            x, w = (
+                operand.significand.word_select(lane, SIGNIFICAND_BITS)
+                for operand in (self.x, self.w)
+            )
+            m.d.comb += product.eq(x * w)
+            products.append(product)
+        return products
+
+    def _added(self, m: Module) -> list[Value]:
+        """Products by full adders, those of all lanes side by side."""
+        lanes = self.config.lanes
+        one = _slices(m, self.x.significand, SIGNIFICAND_BITS, lanes, "x")
+        three = _slices(m, self.x.triple, TRIPLE_BITS, lanes, "triple")
+        multiples = {
+            "one": dict(enumerate(one)),
+            "two": dict(enumerate(one, 1)),
+            "three": dict(enumerate(three)),
+        }
+        bits: dict[int, list[Value]] = defaultdict(list)
+        for digit in range(DIGITS):
+            names = _multiples(digit)
+            for i in range(TRIPLE_BITS if len(names) > 1 else SIGNIFICAND_BITS):
+                term = Signal(lanes, name=f"term_{digit}_{i}")
+                chosen = [
+                    multiples[name][i] & self.w[f"{name}_{digit}"]
+                    for name in names
+                    if i in multiples[name]
+                ]
+                m.d.comb += term.eq(_any_of(chosen))
+                bits[2 * digit + i].append(term)
+        return carry_save(m, bits, PRODUCT_BITS, lanes)
+
+
+class FusedSum(Part[Fp16FusedConfig]):
+    """Sum of the products of L lanes, moved down to one exponent: two numbers to be added.
+
+    Bits of all lanes stand side by side. Place 0 is half a unit, which counts as a whole one: so
+    magnitudes are rounded, halves up. All bits of a negative product are inverted, those of place 0
+    included, which is its negation. Its sign, inverted, counts ``2^top``: the numbers have no sign,
+    and their sum is too large by ``lanes * 2^top``.
+    """
+
+    def __init__(self, config: Fp16FusedConfig):
+        size = _dot_bits(config)
+        super().__init__(
+            config,
+            {
+                "products": In(config.lanes * PRODUCT_BITS),
+                "exponents": In(config.lanes * SUM_BITS),
+                "peak": In(SUM_BITS),
+                "negative": In(config.lanes),
+                "first": Out(size),
+                "second": Out(size),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes, guard = self.config.lanes, self.config.guard
+        distances = []
+        for lane in range(lanes):
+            distance = Signal(SUM_BITS, name=f"distance_{lane}")
+            m.d.comb += distance.eq(self.peak - self.exponents.word_select(lane, SUM_BITS))
+            distances.append(distance)
+        moves = _slices(m, Cat(distances), SUM_BITS, lanes, "distance_bit")
+        slices = _slices(m, self.products, PRODUCT_BITS, lanes, "product_bit")
+        near = Signal(lanes)
+        m.d.comb += near.eq(~moves[DISTANCES])
+        places = dict(enumerate(slices, guard + 1))
+        places = _moved(m, places, moves[:DISTANCES], near, lanes)
+        top = guard + PRODUCT_BITS
+        bits: dict[int, list[Value]] = defaultdict(list)
+        for place_, vector in places.items():
+            signed_ = Signal(lanes, name=f"addend_{place_}")
+            m.d.comb += signed_.eq(vector ^ self.negative)
+            bits[max(0, place_ - 1)].append(signed_)
+        bits[top].append(~self.negative)
+        rows = rows_of_two(m, bits, _dot_bits(self.config))
+        m.d.comb += [self.first.eq(rows[0]), self.second.eq(rows[1])]
+        return m
+
+
+class FusedAccumulator(Part[Fp16FusedConfig]):
+    """The next sum: that before, moved down, and two numbers that are the dot product."""
+
+    def __init__(self, config: Fp16FusedConfig):
+        size, bits = _dot_bits(config), config.accumulator_bits
+        super().__init__(
+            config,
+            {
+                "first": In(size),
+                "second": In(size),
+                "distance": In(SUM_BITS),
+                "keep": In(1),
+                "before": In(bits),
+                "after": Out(bits),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        size = self.config.accumulator_bits
+        places: dict[int, Value] = {i + 1: self.before[i] for i in range(size)}
+        sign = self.before[-1]
+        moves: list[Value] = [self.distance[i] for i in range(SUM_BITS)]
+        places = _moved(m, places, moves, self.keep, 1, sign)
+        bits: dict[int, list[Value]] = defaultdict(list)
+        for place_, bit in places.items():
+            bits[max(0, place_ - 1)].append(bit)
+        for i, pair in enumerate(zip(self.first, self.second, strict=True)):
+            bits[i].extend(pair)
+        top = self.config.guard + PRODUCT_BITS + (self.config.lanes - 1).bit_length()
+        for i in range(top, size):  # takes away what the dot product is too large by
+            bits[i].append(Const(1, 1))
+        m.d.comb += self.after.eq(carry_save(m, bits, size)[0])
+        return m
+
+
+class Fp16FusedPE(Part[Fp16FusedConfig]):
+    """L multipliers, their sum, an accumulator with an exponent, and a result register.
+
+    Work goes through three stages, which hold without their bit of ``stages``: exponents of the
+    products and the largest so far; products, aligned to it, and their sum; the accumulator.
+    ``begins`` tells the first stage, ``first`` the last one, that a tile begins. With ``load`` the
+    result is the sum of this cycle; with ``pull`` it is that of the row below.
+    """
+
+    def __init__(self, config: Fp16FusedConfig):
+        exponents = In(config.lanes * EXPONENT_BITS)
+        super().__init__(
+            config,
+            {
+                "x": In(_x_layout(config)),
+                "w": In(_w_layout(config)),
+                "x_exponents": exponents,
+                "w_exponents": exponents,
+                "control": In(_control_layout),
+                "below": In(_result_layout(config)),
+                "result": Out(_result_layout(config)),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, control = self.config, self.control
+        peak = Signal(SUM_BITS, reset_less=True)
+        exponents = Signal(config.lanes * SUM_BITS, reset_less=True)
+        largest = FusedExponents(config)
+        place(
+            m,
+            platform,
+            "exponents",
+            largest,
+            x=self.x_exponents,
+            w=self.w_exponents,
+            first=control.begins,
+            before=peak,
+        )
+        with m.If(control.stages[0]):
+            m.d.sync += [peak.eq(largest.peak), exponents.eq(largest.exponents)]
+
+        products = FusedProducts(config)
+        place(m, platform, "products", products, x=self.x, w=self.w)
+        negative = Signal(config.lanes)
+        m.d.comb += negative.eq(self.x.sign ^ self.w.sign)
+        aligned = FusedSum(config)
+        place(
+            m,
+            platform,
+            "sum",
+            aligned,
+            products=products.products,
+            exponents=exponents,
+            peak=peak,
+            negative=negative,
+        )
+        exponent = Signal(SUM_BITS, reset_less=True)
+        distance = Signal(SUM_BITS, reset_less=True)
+        first = Signal(_dot_bits(config), reset_less=True)
+        second = Signal(_dot_bits(config), reset_less=True)
+        with m.If(control.stages[1]):
+            m.d.sync += [
+                exponent.eq(peak),
+                distance.eq(peak - exponent),
+                first.eq(aligned.first),
+                second.eq(aligned.second),
+            ]
+
+        total = Signal(config.accumulator_bits, reset_less=True)
+        keep = Signal()
+        m.d.comb += keep.eq(~control.first)
+        accumulator = FusedAccumulator(config)
+        place(
+            m,
+            platform,
+            "accumulator",
+            accumulator,
+            first=first,
+            second=second,
+            distance=distance,
+            keep=keep,
+            before=total,
+        )
+        with m.If(control.stages[2] & ~control.load):
+            m.d.sync += total.eq(accumulator.after)
+        kept = Signal(_result_layout(config), reset_less=True)
+        with m.If(control.load):
+            m.d.sync += [kept.total.eq(accumulator.after), kept.exponent.eq(exponent)]
+        with m.Elif(control.pull):
+            m.d.sync += kept.eq(self.below)
+        m.d.comb += self.result.eq(kept)
+        return m
+
+
+class FusedActivations(Part[Fp16FusedConfig]):
+    """A token's activations in parts: exponents at once, the others from registers."""
+
+    def __init__(self, config: Fp16FusedConfig):
+        super().__init__(
+            config,
+            {
+                "value": In(config.lanes * OPERAND_BITS),
+                "enable": In(1),
+                "exponents": Out(config.lanes * EXPONENT_BITS),
+                "x": Out(_x_layout(config)),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        halves = _Halves(m, self.value, self.config.lanes)
+        m.d.comb += self.exponents.eq(halves.exponents)
+        taken = Signal(_x_layout(self.config), name="taken", reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += [
+                taken.significand.eq(Cat(halves.significands)),
+                taken.sign.eq(halves.signs),
+            ]
+            if self.config.multiplier == "carry_save":
+                triples = [(value + (value << 1))[:TRIPLE_BITS] for value in halves.significands]
+                m.d.sync += taken.triple.eq(Cat(triples))
+        m.d.comb += self.x.eq(taken)
+        return m
+
+
+class FusedWeights(Part[Fp16FusedConfig]):
+    """A column's weights in parts: exponents at once, the others from registers, decoded."""
+
+    def __init__(self, config: Fp16FusedConfig):
+        super().__init__(
+            config,
+            {
+                "value": In(config.lanes * OPERAND_BITS),
+                "enable": In(1),
+                "exponents": Out(config.lanes * EXPONENT_BITS),
+                "w": Out(_w_layout(config)),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self.config.lanes
+        halves = _Halves(m, self.value, lanes)
+        m.d.comb += self.exponents.eq(halves.exponents)
+        significands = Signal(lanes * SIGNIFICAND_BITS, reset_less=True)
+        signs = Signal(lanes, reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += [significands.eq(Cat(halves.significands)), signs.eq(halves.signs)]
+        m.d.comb += self.w.sign.eq(signs)
+        if self.config.multiplier == "operators":
+            m.d.comb += self.w.significand.eq(significands)
+            return m
+        slices = _slices(m, significands, SIGNIFICAND_BITS, lanes, "weight_bit")
+        for digit in range(DIGITS):
+            low, *rest = slices[2 * digit : 2 * digit + 2]
+            chosen = {"one": low}
+            for high in rest:
+                chosen = {"one": low & ~high, "two": high & ~low, "three": high & low}
+            for name, vector in chosen.items():
+                m.d.comb += self.w[f"{name}_{digit}"].eq(vector)
+        return m
+
+
+class FusedRow(Part[Fp16FusedConfig]):
+    """C processing elements that share a token's activations."""
+
+    def __init__(self, config: Fp16FusedConfig):
+        columns = config.columns
+        results = data.ArrayLayout(_result_layout(config), columns)
+        super().__init__(
+            config,
+            {
+                "value": In(config.lanes * OPERAND_BITS),
+                "w": In(data.ArrayLayout(_w_layout(config), columns)),
+                "w_exponents": In(columns * config.lanes * EXPONENT_BITS),
+                "control": In(_control_layout),
+                "below": In(results),
+                "result": Out(results),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, control = self.config, self.control
+        x = FusedActivations(config)
+        place(m, platform, "activations", x, value=self.value, enable=control.stages[0])
+        for column in range(config.columns):
+            pe = Fp16FusedPE(config)
+            bits = config.lanes * EXPONENT_BITS
+            place(
+                m,
+                platform,
+                f"pe_{column}",
+                pe,
+                x=x.x,
+                w=self.w[column],
+                x_exponents=x.exponents,
+                w_exponents=self.w_exponents.word_select(column, bits),
+                control=control,
+                below=self.below[column],
+            )
+            m.d.comb += self.result[column].eq(pe.result)
+        return m
+
+
+class FusedResult(Part[Fp16FusedConfig]):
+    """A sum and its exponent to FP32; a stage holds without its bit of ``enable``."""
+
+    def __init__(self, config: Fp16FusedConfig):
+        super().__init__(
+            config,
+            {
+                "enable": In(config.convert_latency),
+                "value": In(_result_layout(config)),
+                "result": Out(RESULT_BITS),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, stages = self.config, self.config.convert_latency
+        convert = IntToFloat(IntToFloatConfig(bits=config.accumulator_bits, stages=stages))
+        total = self.value.total.as_signed()
+        place(m, platform, "convert", convert, enable=self.enable, value=total)
+        exponent = delayed(
+            m, self.value.exponent, stages, "exponent", self.enable, reset_less=True
+        )
+        fraction, field = convert.result[:FRACTION_BITS], convert.result[FRACTION_BITS:-1]
+        scaled = Signal(len(field))
+        m.d.comb += [
+            scaled.eq(Mux(field == 0, 0, field + exponent - (SCALE + config.guard))),
+            self.result.eq(Cat(fraction, scaled, convert.result[-1])),
+        ]
+        return m
+
+
+class Fp16FusedArray(Unit[Fp16FusedConfig]):
+    """R x C output-stationary array: ``y = x @ w.T`` for a tile of R tokens and C outputs.
+
+    ``x`` brings L consecutive input features of R activations a beat, ``last`` on the tile's final
+    one; ``w`` brings those of the C weights; ``y`` gives R rows of C results, row 0 first. At a
+    tile's end sums and exponents go to result registers, which move up row by row to one rounding
+    to FP32 a column. Values: see :mod:`nibbleforge.golden.fp16_fused`.
+
+    * Throughput: a beat a cycle. Tiles follow each other without a bubble as long as their
+      ``T = ceil(K / L)`` steps are at least R, since sums drain while the next tile accumulates.
+    * Latency: a beat taken in cycle t goes through exponents in t + 1, products in t + 2 and the
+      accumulator in t + 3. The final beat's sums go to the result registers in that cycle, c; row i
+      leaves in ``c + 1 + convert_latency + i``.
+    * Schedule: without waits step n is cycle n. Tile i has steps ``i*T + 1`` to ``(i+1)*T``, its
+      beat f step ``i*T + 1 + f``, taken in the cycle of the beat before (the run's first one in
+      cycle 0). Tile i's ``c[i]`` is step ``(i+1)*T + 2``; before that step all steps wait until
+      ``c[i] = c[i-1] + max(T, R)``.
+
+    Stalls while a finished tile waits for the one before to drain: then only rows move.
+
+    Parameters
+    ----------
+    config
+        See :class:`nibbleforge.golden.fp16_fused.Fp16FusedConfig`.
+    """
+
+    def __init__(self, config: Fp16FusedConfig):
+        super().__init__(config, ARRAY)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        x = registered(m, platform, "x", self.x)
+        w = registered(m, platform, "w", self.w)
+        drain = RowDrain(RowDrainConfig(rows=config.rows))
+        place(m, platform, "drain", drain)
+        control = Signal(_control_layout)
+        flow = Signal()
+        self._sequence(m, x, w, control, drain)
+
+        size = config.lanes * OPERAND_BITS
+        weights = Signal(data.ArrayLayout(_w_layout(config), config.columns))
+        exponents = []
+        for c in range(config.columns):
+            column = FusedWeights(config)
+            value = w.payload.as_value().word_select(c, size)
+            place(m, platform, f"weights_{c}", column, value=value, enable=control.stages[0])
+            m.d.comb += weights[c].eq(column.w)
+            exponents.append(column.exponents)
+        w_exponents = Signal(config.columns * config.lanes * EXPONENT_BITS)
+        m.d.comb += w_exponents.eq(Cat(exponents))
+
+        parts = [(name, control[name]) for name, _ in _control_layout]
+        below: Value = Const(0, config.columns * _result_layout(config).size)
+        for r in reversed(range(config.rows)):
+            own = [drain.moves[r] if name == "pull" else part for name, part in parts]
+            row = FusedRow(config)
+            place(
+                m,
+                platform,
+                f"row_{r}",
+                row,
+                value=x.payload.value.as_value().word_select(r, size),
+                w=weights,
+                w_exponents=w_exponents,
+                control=Cat(own),
+                below=below,
+            )
+            below = row.result
+        self._leave(m, platform, drain, flow, row.result)
+        return m
+
+    def _sequence(
+        self,
+        m: Module,
+        x: stream.Interface,
+        w: stream.Interface,
+        control: data.View,
+        drain: RowDrain,
+    ) -> None:
+        """Steps of tiles, and what goes with them through the stages."""
+        config = self.config
+        valid = Signal(name="operands_valid")
+        begins = Signal(init=1)
+        step = Signal()
+        ends = Signal()
+        go = Signal()
+        steps = delays(m, step, config.lead, "step", go)
+        finals = delays(m, ends, config.lead, "ends", go)
+        firsts = delays(m, begins, config.lead, "first", go)
+        m.d.comb += [
+            valid.eq(x.valid & w.valid),
+            go.eq(~(finals[-1] & drain.busy)),
+            step.eq(go & valid),
+            ends.eq(step & x.payload.last),
+            x.ready.eq(step),
+            w.ready.eq(step),
+            control.stages.eq(Mux(go, Cat(steps), 0)),
+            control.begins.eq(begins),
+            control.first.eq(firsts[-1]),
+            control.load.eq(finals[-1] & go),
+            drain.load.eq(control.load),
+        ]
+        with m.If(step):
+            m.d.sync += begins.eq(x.payload.last)
+        m.d.comb += [
+            self.events.macs.eq(Mux(step, config.macs_per_step, 0)),
+            self.events.x_beats.eq(self.x.valid & self.x.ready),
+            self.events.w_beats.eq(self.w.valid & self.w.ready),
+            self.events.y_beats.eq(self.y.valid & self.y.ready),
+            self.events.tiles.eq(ends),
+            self.events.stall_operands.eq(go & ~begins & ~valid),
+            self.events.stall_drain.eq(~go),
+        ]
+
+    def _leave(
+        self, m: Module, platform: object, drain: RowDrain, flow: Signal, rows: data.View
+    ) -> None:
+        """Rows of results through the roundings to FP32."""
+        config = self.config
+        stages = config.convert_latency
+        row = Signal(_leaving_layout, name="leaving")
+        leaving = delays(m, row, stages, "leaving", flow)
+        takes = Signal(stages, name="roundings_take")
+        m.d.comb += [
+            row.valid.eq(drain.valid),
+            row.last.eq(drain.last),
+            drain.pull.eq(flow & drain.valid),
+            takes.eq(Cat(stage.valid & flow for stage in leaving[:-1])),
+            flow.eq(~self.y.valid | self.y.ready),
+            self.y.valid.eq(leaving[-1].valid),
+            self.y.payload.last.eq(leaving[-1].last),
+        ]
+        for c in range(config.columns):
+            result = FusedResult(config)
+            place(m, platform, f"result_{c}", result, enable=takes, value=rows[c])
+            m.d.comb += self.y.payload.value[c].eq(result.result)
+
+
+_control_layout = data.StructLayout({"stages": 3, "begins": 1, "first": 1, "load": 1, "pull": 1})
+_leaving_layout = data.StructLayout({"valid": 1, "last": 1})
+
+
+def _result_layout(config: Fp16FusedConfig) -> data.StructLayout:
+    """What an element has at a tile's end."""
+    return data.StructLayout({"total": config.accumulator_bits, "exponent": SUM_BITS})
+
+
+def _x_layout(config: Fp16FusedConfig) -> data.StructLayout:
+    """Activations of L lanes, without their exponents."""
+    lanes = config.lanes
+    triple = {"triple": lanes * TRIPLE_BITS} if config.multiplier == "carry_save" else {}
+    return data.StructLayout({"significand": lanes * SIGNIFICAND_BITS, **triple, "sign": lanes})
+
+
+def _w_layout(config: Fp16FusedConfig) -> data.StructLayout:
+    """Weights of L lanes, without their exponents: what their digits choose, or themselves."""
+    lanes = config.lanes
+    if config.multiplier == "operators":
+        return data.StructLayout({"significand": lanes * SIGNIFICAND_BITS, "sign": lanes})
+    names = [f"{name}_{digit}" for digit in range(DIGITS) for name in _multiples(digit)]
+    return data.StructLayout({**dict.fromkeys(names, lanes), "sign": lanes})
+
+
+def _multiples(digit: int) -> tuple[str, ...]:
+    """What a digit can choose but 0; a lone top bit is 0 or 1."""
+    return tuple(TIMES)[: 3 if 2 * digit + 1 < SIGNIFICAND_BITS else 1]
+
+
+def _dot_bits(config: Fp16FusedConfig) -> int:
+    """Bits of a dot product, as far as the accumulator has them."""
+    bits = config.guard + PRODUCT_BITS + 1 + (config.lanes - 1).bit_length()
+    return min(bits, config.accumulator_bits)
+
+
+class _Halves:
+    """FP16 numbers of L lanes in their parts."""
+
+    def __init__(self, m: Module, value: Value, lanes: int):
+        self.significands: list[Value] = []
+        exponents, signs = [], []
+        for lane in range(lanes):
+            half = Signal(HALF_LAYOUT, name=f"half_{lane}")
+            normal = Signal(name=f"normal_{lane}")
+            exponent = Signal(EXPONENT_BITS, name=f"exponent_{lane}")
+            m.d.comb += [
+                half.eq(value.word_select(lane, OPERAND_BITS)),
+                normal.eq(half.exponent != 0),
+                exponent.eq(Cat(half.exponent[0] | ~normal, half.exponent[1:])),
+            ]
+            self.significands.append(Cat(half.fraction, normal))
+            exponents.append(exponent)
+            signs.append(half.sign)
+        self.exponents = Cat(exponents)
+        self.signs = Cat(signs)
+
+
+def _larger(m: Module, a: Value, b: Value, name: str) -> Signal:
+    """The larger one of two exponents."""
+    less = Signal(name=f"less_{name}")
+    larger = Signal(SUM_BITS, name=f"larger_{name}")
+    m.d.comb += [less.eq(a < b), larger.eq(Mux(less, b, a))]
+    return larger
+
+
+def _slices(m: Module, words: Value, bits: int, lanes: int, name: str) -> list[Value]:
+    """Bit i of the words of all lanes, for each i."""
+    slices: list[Value] = []
+    for i in range(bits):
+        vector = Signal(lanes, name=f"{name}_{i}")
+        m.d.comb += vector.eq(Cat(words[lane * bits + i] for lane in range(lanes)))
+        slices.append(vector)
+    return slices
+
+
+def _any_of(vectors: list[Value]) -> Value:
+    total = vectors[0]
+    for vector in vectors[1:]:
+        total = total | vector
+    return total
+
+
+def _moved(
+    m: Module,
+    places: Mapping[int, Value],
+    moves: list[Value],
+    keep: Value,
+    lanes: int,
+    sign: Value | None = None,
+) -> dict[int, Value]:
+    """Numbers of all lanes moved down, those without ``keep`` gone.
+
+    Parameters
+    ----------
+    places
+        Bits of all lanes by their place; what leaves place 0 is lost.
+    moves
+        Bit s of each lane's distance. Small distances come first: numbers are short then.
+    sign
+        What comes in at the top; by default 0.
+    """
+    top = max(places)
+    current = dict(places)
+    for stage, move in enumerate(moves):
+        distance = 1 << stage
+        go = Signal(lanes, name=f"moves_{distance}")
+        stay = Signal(lanes, name=f"stays_{distance}")
+        final = stage == len(moves) - 1
+        m.d.comb += go.eq(move & keep if final else move)
+        m.d.comb += stay.eq(~move & keep if final else ~move)
+        after: dict[int, Value] = {}
+        for i in range(top + 1):
+            above = current.get(i + distance) if i + distance <= top else sign
+            terms = [
+                vector & chosen
+                for vector, chosen in ((current.get(i), stay), (above, go))
+                if vector is not None
+            ]
+            if not terms:
+                continue
+            after[i] = Signal(lanes, name=f"moved_{distance}_{i}")
+            m.d.comb += after[i].eq(_any_of(terms))
+        current = after
+    return current
