@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import reduce
+from operator import and_, or_
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
@@ -17,7 +19,7 @@ from ..golden.fp16_fused import (
     SIGNIFICAND_BITS,
     Fp16FusedConfig,
 )
-from .lib.adders import carry_save, rows_of_two
+from .lib.adders import carry_save_rows
 from .lib.base import Part, Unit
 from .lib.delays import delayed, delays
 from .lib.emission import place
@@ -62,13 +64,8 @@ class FusedExponents(Part[Fp16FusedConfig]):
         m.d.comb += [
             self.exponents.eq(Cat(values)),
             before.eq(Mux(self.first, 0, self.before)),
+            self.peak.eq(_largest(m, [*values, before])),
         ]
-        size = 1
-        while len(values) > 1:
-            size *= 2
-            pairs = zip(values[::2], values[1::2], strict=True)
-            values = [_larger(m, a, b, f"of_{size}_{i}") for i, (a, b) in enumerate(pairs)]
-        m.d.comb += self.peak.eq(_larger(m, values[0], before, "of_all"))
         return m
 
 
@@ -130,9 +127,10 @@ class FusedProducts(Part[Fp16FusedConfig]):
                     for name in names
                     if i in multiples[name]
                 ]
-                m.d.comb += term.eq(_any_of(chosen))
+                m.d.comb += term.eq(reduce(or_, chosen))
                 bits[2 * digit + i].append(term)
-        return carry_save(m, bits, PRODUCT_BITS, lanes)
+        rows = carry_save_rows(m, bits, PRODUCT_BITS, lanes)
+        return [(first + second)[:PRODUCT_BITS] for first, second in rows]
 
 
 class FusedSum(Part[Fp16FusedConfig]):
@@ -179,8 +177,8 @@ class FusedSum(Part[Fp16FusedConfig]):
             m.d.comb += signed_.eq(vector ^ self.negative)
             bits[max(0, place_ - 1)].append(signed_)
         bits[top].append(~self.negative)
-        rows = rows_of_two(m, bits, _dot_bits(self.config))
-        m.d.comb += [self.first.eq(rows[0]), self.second.eq(rows[1])]
+        ((first, second),) = carry_save_rows(m, bits, _dot_bits(self.config))
+        m.d.comb += [self.first.eq(first), self.second.eq(second)]
         return m
 
 
@@ -216,7 +214,8 @@ class FusedAccumulator(Part[Fp16FusedConfig]):
         top = self.config.guard + PRODUCT_BITS + (self.config.lanes - 1).bit_length()
         for i in range(top, size):  # takes away what the dot product is too large by
             bits[i].append(Const(1, 1))
-        m.d.comb += self.after.eq(carry_save(m, bits, size)[0])
+        ((first, second),) = carry_save_rows(m, bits, size)
+        m.d.comb += self.after.eq(first + second)
         return m
 
 
@@ -655,12 +654,21 @@ class _Halves:
         self.signs = Cat(signs)
 
 
-def _larger(m: Module, a: Value, b: Value, name: str) -> Signal:
-    """The larger one of two exponents."""
-    less = Signal(name=f"less_{name}")
-    larger = Signal(SUM_BITS, name=f"larger_{name}")
-    m.d.comb += [less.eq(a < b), larger.eq(Mux(less, b, a))]
-    return larger
+def _largest(m: Module, values: list[Value]) -> Value:
+    """The largest of some exponents: from the top bit on, those without it leave if one has it."""
+    count = len(values)
+    left: Value = Const((1 << count) - 1, count)
+    found: list[Value] = []
+    for i in reversed(range(SUM_BITS)):
+        bits = Signal(count, name=f"bits_{i}")
+        some = Signal(name=f"some_{i}")
+        m.d.comb += [bits.eq(Cat(value[i] for value in values)), some.eq((bits & left).any())]
+        found.insert(0, some)
+        if i:
+            stay = Signal(count, name=f"left_{i}")
+            m.d.comb += stay.eq(left & (bits | (~some).replicate(count)))
+            left = stay
+    return Cat(found)
 
 
 def _slices(m: Module, words: Value, bits: int, lanes: int, name: str) -> list[Value]:
@@ -671,13 +679,6 @@ def _slices(m: Module, words: Value, bits: int, lanes: int, name: str) -> list[V
         m.d.comb += vector.eq(Cat(words[lane * bits + i] for lane in range(lanes)))
         slices.append(vector)
     return slices
-
-
-def _any_of(vectors: list[Value]) -> Value:
-    total = vectors[0]
-    for vector in vectors[1:]:
-        total = total | vector
-    return total
 
 
 def _moved(
@@ -695,30 +696,31 @@ def _moved(
     places
         Bits of all lanes by their place; what leaves place 0 is lost.
     moves
-        Bit s of each lane's distance. Small distances come first: numbers are short then.
+        Bit s of each lane's distance; two bits at a time choose one of four. Small distances come
+        first: numbers are short then.
     sign
         What comes in at the top; by default 0.
     """
     top = max(places)
     current = dict(places)
-    for stage, move in enumerate(moves):
-        distance = 1 << stage
-        go = Signal(lanes, name=f"moves_{distance}")
-        stay = Signal(lanes, name=f"stays_{distance}")
-        final = stage == len(moves) - 1
-        m.d.comb += go.eq(move & keep if final else move)
-        m.d.comb += stay.eq(~move & keep if final else ~move)
+    for stage in range(0, len(moves), 2):
+        bits = moves[stage : stage + 2]
+        last = stage + 2 >= len(moves)
+        chosen = []
+        for number in range(1 << len(bits)):
+            choice = Signal(lanes, name=f"moves_{number << stage}_of_{stage}")
+            wanted = [bit if number >> i & 1 else ~bit for i, bit in enumerate(bits)]
+            m.d.comb += choice.eq(reduce(and_, [*wanted, *([keep] if last else [])]))
+            chosen.append((number << stage, choice))
         after: dict[int, Value] = {}
         for i in range(top + 1):
-            above = current.get(i + distance) if i + distance <= top else sign
-            terms = [
-                vector & chosen
-                for vector, chosen in ((current.get(i), stay), (above, go))
-                if vector is not None
-            ]
-            if not terms:
-                continue
-            after[i] = Signal(lanes, name=f"moved_{distance}_{i}")
-            m.d.comb += after[i].eq(_any_of(terms))
+            above = [(current.get(i + distance), choice) for distance, choice in chosen]
+            terms = [vector & choice for vector, choice in above if vector is not None]
+            beyond = [choice for distance, choice in chosen if i + distance > top]
+            if sign is not None and beyond:
+                terms.append(sign & reduce(or_, beyond))
+            if terms:
+                after[i] = Signal(lanes, name=f"moved_{stage}_{i}")
+                m.d.comb += after[i].eq(reduce(or_, terms))
         current = after
     return current

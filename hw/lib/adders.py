@@ -30,9 +30,37 @@ def carry_save(
     return [reduce(add, _two(rows, lane, lanes))[:width] for lane in range(lanes)]
 
 
-def rows_of_two(m: Module, bits: Mapping[int, Iterable[Value]], width: int) -> tuple[Value, Value]:
-    """Two numbers whose sum is that of bits; else as :func:`carry_save`, of one lane."""
-    return _two(_reduced(m, bits, width, 1), 0, 1)
+def carry_save_rows(
+    m: Module, bits: Mapping[int, Iterable[Value]], width: int, lanes: int = 1
+) -> list[tuple[Value, Value]]:
+    """Two numbers a lane whose sum is that of its bits, as :func:`carry_save` takes them.
+
+    Half adders, too, keep all weights equally high (Dadda). So no carry runs through one weight
+    after the other, however different the numbers of their bits are.
+    """
+    rows = {k: Cat(*bits.get(k, ())) for k in range(width)}
+    heights = [2]
+    while heights[-1] * lanes < max(map(len, rows.values())):
+        heights.append(heights[-1] * 3 // 2)
+    for level, height in enumerate(reversed(heights)):
+        after: dict[int, list[Value]] = {k: [] for k in range(width + 1)}
+        for k, row in rows.items():
+            carries = sum(map(len, after[k])) // lanes
+            excess = max(0, len(row) // lanes + carries - height)
+            full, half = excess // 2 * lanes, excess % 2 * lanes
+            taken = 3 * full + 2 * half
+            if full:
+                total, carry = _full_adders(m, row, full, f"l{level}_w{k}")
+                after[k].append(total)
+                after[k + 1].append(carry)
+            if half:
+                pair = row[3 * full : taken]
+                total, carry = _half_adders(m, pair, half, f"l{level}_w{k}")
+                after[k].append(total)
+                after[k + 1].append(carry)
+            after[k].append(row[taken:])
+        rows = {k: Cat(*after[k]) for k in range(width)}
+    return [_two(rows, lane, lanes) for lane in range(lanes)]
 
 
 def _reduced(
@@ -79,6 +107,16 @@ def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, V
         half.eq(a ^ b),
         total.eq(half ^ c),
         carry.eq((a & b) | (half & c)),
+    ]
+    return total, carry
+
+
+def _half_adders(m: Module, pair: Value, count: int, name: str) -> tuple[Value, Value]:
+    """Sums and carries of ``count`` half adders."""
+    total, carry = (Signal(count, name=f"half_{i}_{name}") for i in ("sum", "carry"))
+    m.d.comb += [
+        total.eq(pair[:count] ^ pair[count:]),
+        carry.eq(pair[:count] & pair[count:]),
     ]
     return total, carry
 
