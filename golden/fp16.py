@@ -91,25 +91,44 @@ class Fp16Config(Config):
 
 
 class HalfConfig(Protocol):
-    """What the configurations of arrays of FP16 operands have in common; see Fp16Config."""
+    """What the configurations of arrays that take FP16 operands have in common."""
 
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """Tokens a tile (R)."""
+
     @property
-    def columns(self) -> int: ...
+    def columns(self) -> int:
+        """Outputs a tile (C)."""
+
     @property
-    def lanes(self) -> int: ...
+    def lanes(self) -> int:
+        """Input features a beat."""
+
     @property
-    def max_k(self) -> int: ...
+    def max_k(self) -> int:
+        """Largest in_features."""
+
     @property
-    def lead(self) -> int: ...
+    def lead(self) -> int:
+        """Steps from a tile's final one to that in which its sums go to the result registers."""
+
     @property
-    def result_latency(self) -> int: ...
+    def result_latency(self) -> int:
+        """Cycles from then to the first row of results."""
+
     @property
-    def macs_per_step(self) -> int: ...
-    def beats(self, in_features: int) -> int: ...
-    def steps(self, in_features: int) -> int: ...
-    def period(self, in_features: int) -> int: ...
+    def macs_per_step(self) -> int:
+        """Multiply-accumulates the array does in one step."""
+
+    def beats(self, in_features: int) -> int:
+        """Beats of each operand a tile."""
+
+    def steps(self, in_features: int) -> int:
+        """Steps a tile."""
+
+    def period(self, in_features: int) -> int:
+        """Cycles from tile to tile."""
 
 
 @dataclass(frozen=True)

@@ -71,12 +71,12 @@ class Fp16FusedConfig(Config):
     """Outputs a tile (C)."""
     lanes: Literal[1, 2, 4, 8, 16, 32] = 16
     """Input features a beat, whose products an element adds up in one step (L)."""
-    guard: int = Parameter(default=4, ge=0, le=9)
+    guard: int = Parameter(default=3, ge=0, le=9)
     """Bits of sums below the last bit of the largest product (F)."""
     multiplier: Literal["operators", "carry_save"] = "carry_save"
-    """``operators``: ``*``, left to synthesis, for FPGAs; ``carry_save``: digits 0 to 3 of the
+    """``operators``: ``*``, left to synthesis, for FPGAs; ``carry_save``: digits 0 to 7 of the
     weight choose multiples of the activation, which full adders add up."""
-    convert_latency: int = Parameter(default=1, ge=1, le=3)
+    convert_latency: int = Parameter(default=3, ge=1, le=3)
     """Cycles of the rounding to FP32."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
     """Largest in_features; sizes the accumulators."""
@@ -126,9 +126,7 @@ def compute(config: Fp16FusedConfig, layer: Fp16Layer) -> NDArray[np.float32]:
     return exact.astype(np.float32)
 
 
-def sums(
-    config: Fp16FusedConfig, layer: Fp16Layer
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def sums(config: Fp16FusedConfig, layer: Fp16Layer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A and E of all elements at their tile's end, ``(tokens, outputs)`` each."""
     check(config, layer)
     size = max(1, _BLOCK // (len(layer.w) * config.lanes))
@@ -209,7 +207,7 @@ UNIT = Unit(
         "paper": Fp16FusedConfig(),
         "lanes8": Fp16FusedConfig(lanes=8),
         "lanes32": Fp16FusedConfig(lanes=32),
-        "tiny": Fp16FusedConfig(rows=3, columns=2, lanes=4, max_k=64),
+        "tiny": Fp16FusedConfig(rows=3, columns=2, lanes=4, convert_latency=1, max_k=64),
         "fpga": Fp16FusedConfig(rows=4, columns=4, lanes=4, multiplier="operators", max_k=4096),
     },
     designs=lambda _: (ARRAY,),

@@ -27,9 +27,8 @@ from .lib.floating import HALF_LAYOUT, IntToFloat
 from .lib.streams import RowDrain, RowDrainConfig, registered
 
 SUM_BITS = EXPONENT_BITS + 1  # of a sum of two exponents
-TRIPLE_BITS = SIGNIFICAND_BITS + 2  # of three times a significand
-DIGITS = -(-SIGNIFICAND_BITS // 2)  # of a weight, each 0 to 3
-TIMES = {"one": 1, "two": 2, "three": 3}
+DIGITS = (3, 3, 3, 2)  # bits of each digit of a weight
+MULTIPLES = {"triple": 3, "fivefold": 5, "sevenfold": 7}
 DISTANCES = 5  # bits of a distance by which a product moves and is not gone
 FRACTION_BITS = 23  # of an FP32 number
 
@@ -72,7 +71,8 @@ class FusedExponents(Part[Fp16FusedConfig]):
 class FusedProducts(Part[Fp16FusedConfig]):
     """Products of the significands of L lanes: what digits of the weights choose, added up.
 
-    A digit is 0 to 3 and chooses so many activations; three times one is formed once a row.
+    A digit is 0 to 7 and chooses so many activations; three, five and seven times one are formed
+    once a row.
     """
 
     def __init__(self, config: Fp16FusedConfig):
@@ -87,10 +87,8 @@ class FusedProducts(Part[Fp16FusedConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.config.multiplier == "operators":
-            products = self._multiplied(m)
-        else:
-            products = self._added(m)
+        by_operators = self.config.multiplier == "operators"
+        products = self._multiplied(m) if by_operators else self._added(m)
         m.d.comb += self.products.eq(Cat(products))
         return m
 
@@ -110,25 +108,22 @@ class FusedProducts(Part[Fp16FusedConfig]):
     def _added(self, m: Module) -> list[Value]:
         """Products by full adders, those of all lanes side by side."""
         lanes = self.config.lanes
-        one = _slices(m, self.x.significand, SIGNIFICAND_BITS, lanes, "x")
-        three = _slices(m, self.x.triple, TRIPLE_BITS, lanes, "triple")
-        multiples = {
-            "one": dict(enumerate(one)),
-            "two": dict(enumerate(one, 1)),
-            "three": dict(enumerate(three)),
-        }
+        odd = {1: _slices(m, self.x.significand, SIGNIFICAND_BITS, lanes, "x")}
+        for name, times in MULTIPLES.items():
+            odd[times] = _slices(m, self.x[name], _bits_of(times), lanes, name)
         bits: dict[int, list[Value]] = defaultdict(list)
-        for digit in range(DIGITS):
-            names = _multiples(digit)
-            for i in range(TRIPLE_BITS if len(names) > 1 else SIGNIFICAND_BITS):
+        weight = 0
+        for digit, size in enumerate(DIGITS):
+            terms: dict[int, list[Value]] = defaultdict(list)
+            for times in range(1, 1 << size):
+                twos = (times & -times).bit_length() - 1
+                for i, vector in enumerate(odd[times >> twos], twos):
+                    terms[i].append(vector & self.w[_choice(digit, times)])
+            for i, chosen in terms.items():
                 term = Signal(lanes, name=f"term_{digit}_{i}")
-                chosen = [
-                    multiples[name][i] & self.w[f"{name}_{digit}"]
-                    for name in names
-                    if i in multiples[name]
-                ]
                 m.d.comb += term.eq(reduce(or_, chosen))
-                bits[2 * digit + i].append(term)
+                bits[weight + i].append(term)
+            weight += size
         rows = carry_save_rows(m, bits, PRODUCT_BITS, lanes)
         return [(first + second)[:PRODUCT_BITS] for first, second in rows]
 
@@ -340,8 +335,11 @@ class FusedActivations(Part[Fp16FusedConfig]):
                 taken.sign.eq(halves.signs),
             ]
             if self.config.multiplier == "carry_save":
-                triples = [(value + (value << 1))[:TRIPLE_BITS] for value in halves.significands]
-                m.d.sync += taken.triple.eq(Cat(triples))
+                for name, times in MULTIPLES.items():
+                    multiples = [
+                        (value * times)[: _bits_of(times)] for value in halves.significands
+                    ]
+                    m.d.sync += taken[name].eq(Cat(multiples))
         m.d.comb += self.x.eq(taken)
         return m
 
@@ -374,13 +372,12 @@ class FusedWeights(Part[Fp16FusedConfig]):
             m.d.comb += self.w.significand.eq(significands)
             return m
         slices = _slices(m, significands, SIGNIFICAND_BITS, lanes, "weight_bit")
-        for digit in range(DIGITS):
-            low, *rest = slices[2 * digit : 2 * digit + 2]
-            chosen = {"one": low}
-            for high in rest:
-                chosen = {"one": low & ~high, "two": high & ~low, "three": high & low}
-            for name, vector in chosen.items():
-                m.d.comb += self.w[f"{name}_{digit}"].eq(vector)
+        for digit, size in enumerate(DIGITS):
+            bits = slices[:size]
+            del slices[:size]
+            for times in range(1, 1 << size):
+                wanted = [bit if times >> i & 1 else ~bit for i, bit in enumerate(bits)]
+                m.d.comb += self.w[_choice(digit, times)].eq(reduce(and_, wanted))
         return m
 
 
@@ -445,9 +442,7 @@ class FusedResult(Part[Fp16FusedConfig]):
         convert = IntToFloat(IntToFloatConfig(bits=config.accumulator_bits, stages=stages))
         total = self.value.total.as_signed()
         place(m, platform, "convert", convert, enable=self.enable, value=total)
-        exponent = delayed(
-            m, self.value.exponent, stages, "exponent", self.enable, reset_less=True
-        )
+        exponent = delayed(m, self.value.exponent, stages, "exponent", self.enable, reset_less=True)
         fraction, field = convert.result[:FRACTION_BITS], convert.result[FRACTION_BITS:-1]
         scaled = Signal(len(field))
         m.d.comb += [
@@ -608,8 +603,10 @@ def _result_layout(config: Fp16FusedConfig) -> data.StructLayout:
 def _x_layout(config: Fp16FusedConfig) -> data.StructLayout:
     """Activations of L lanes, without their exponents."""
     lanes = config.lanes
-    triple = {"triple": lanes * TRIPLE_BITS} if config.multiplier == "carry_save" else {}
-    return data.StructLayout({"significand": lanes * SIGNIFICAND_BITS, **triple, "sign": lanes})
+    multiples: dict[str, int] = {}
+    if config.multiplier == "carry_save":
+        multiples = {name: lanes * _bits_of(times) for name, times in MULTIPLES.items()}
+    return data.StructLayout({"significand": lanes * SIGNIFICAND_BITS, **multiples, "sign": lanes})
 
 
 def _w_layout(config: Fp16FusedConfig) -> data.StructLayout:
@@ -617,13 +614,18 @@ def _w_layout(config: Fp16FusedConfig) -> data.StructLayout:
     lanes = config.lanes
     if config.multiplier == "operators":
         return data.StructLayout({"significand": lanes * SIGNIFICAND_BITS, "sign": lanes})
-    names = [f"{name}_{digit}" for digit in range(DIGITS) for name in _multiples(digit)]
+    names = [_choice(digit, n) for digit, size in enumerate(DIGITS) for n in range(1, 1 << size)]
     return data.StructLayout({**dict.fromkeys(names, lanes), "sign": lanes})
 
 
-def _multiples(digit: int) -> tuple[str, ...]:
-    """What a digit can choose but 0; a lone top bit is 0 or 1."""
-    return tuple(TIMES)[: 3 if 2 * digit + 1 < SIGNIFICAND_BITS else 1]
+def _choice(digit: int, times: int) -> str:
+    """Name of the lanes whose digit is a certain number."""
+    return f"digit_{digit}_is_{times}"
+
+
+def _bits_of(times: int) -> int:
+    """Bits of a multiple of a significand."""
+    return (times * ((1 << SIGNIFICAND_BITS) - 1)).bit_length()
 
 
 def _dot_bits(config: Fp16FusedConfig) -> int:

@@ -11,7 +11,7 @@ from .tb_fp16 import LONGEST, cancelling, exhaustive_products, powers_of_two, sh
 
 SMALL = (
     Fp16FusedConfig(rows=4, columns=8, lanes=1),
-    Fp16FusedConfig(rows=4, columns=2, lanes=2, guard=9, multiplier="operators", convert_latency=3),
+    Fp16FusedConfig(rows=4, columns=2, lanes=2, guard=9, multiplier="operators", convert_latency=1),
 )
 """Arrays that multiply every finite number with some."""
 
