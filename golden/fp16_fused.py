@@ -71,7 +71,7 @@ class Fp16FusedConfig(Config):
     """Outputs a tile (C)."""
     lanes: Literal[1, 2, 4, 8, 16, 32] = 16
     """Input features a beat, whose products an element adds up in one step (L)."""
-    guard: int = Parameter(default=3, ge=0, le=9)
+    guard: int = Parameter(default=4, ge=0, le=9)
     """Bits of sums below the last bit of the largest product (F)."""
     multiplier: Literal["operators", "carry_save"] = "carry_save"
     """``operators``: ``*``, left to synthesis, for FPGAs; ``carry_save``: digits 0 to 7 of the
