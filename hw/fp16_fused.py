@@ -247,7 +247,7 @@ class Fp16FusedPE(Part[Fp16FusedConfig]):
         place(
             m,
             platform,
-            "exponents",
+            "largest_exponent",
             largest,
             x=self.x_exponents,
             w=self.w_exponents,
@@ -258,14 +258,14 @@ class Fp16FusedPE(Part[Fp16FusedConfig]):
             m.d.sync += [peak.eq(largest.peak), exponents.eq(largest.exponents)]
 
         products = FusedProducts(config)
-        place(m, platform, "products", products, x=self.x, w=self.w)
+        place(m, platform, "multiply", products, x=self.x, w=self.w)
         negative = Signal(config.lanes)
         m.d.comb += negative.eq(self.x.sign ^ self.w.sign)
         aligned = FusedSum(config)
         place(
             m,
             platform,
-            "sum",
+            "align",
             aligned,
             products=products.products,
             exponents=exponents,
