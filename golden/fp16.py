@@ -16,7 +16,7 @@ The schedule is the one that the docstring of :class:`nibbleforge.hw.fp16.Fp16Ar
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,16 @@ class Fp16Config(Config):
         return self.add_latency * (self.sums - 1).bit_length()
 
     @property
+    def lead(self) -> int:
+        """Steps from a tile's final one to that in which its sums go to the result registers."""
+        return self.multiply_latency + 1
+
+    @property
+    def result_latency(self) -> int:
+        """Cycles from then to the first row of results."""
+        return self.add_latency + self.reduce_latency
+
+    @property
     def macs_per_step(self) -> int:
         """Multiply-accumulates the array does in one step."""
         return self.rows * self.columns * self.lanes
@@ -80,6 +90,47 @@ class Fp16Config(Config):
         return max(self.steps(in_features), self.rows)
 
 
+class HalfConfig(Protocol):
+    """What the configurations of arrays that take FP16 operands have in common."""
+
+    @property
+    def rows(self) -> int:
+        """Tokens a tile (R)."""
+
+    @property
+    def columns(self) -> int:
+        """Outputs a tile (C)."""
+
+    @property
+    def lanes(self) -> int:
+        """Input features a beat."""
+
+    @property
+    def max_k(self) -> int:
+        """Largest in_features."""
+
+    @property
+    def lead(self) -> int:
+        """Steps from a tile's final one to that in which its sums go to the result registers."""
+
+    @property
+    def result_latency(self) -> int:
+        """Cycles from then to the first row of results."""
+
+    @property
+    def macs_per_step(self) -> int:
+        """Multiply-accumulates the array does in one step."""
+
+    def beats(self, in_features: int) -> int:
+        """Beats of each operand a tile."""
+
+    def steps(self, in_features: int) -> int:
+        """Steps a tile."""
+
+    def period(self, in_features: int) -> int:
+        """Cycles from tile to tile."""
+
+
 @dataclass(frozen=True)
 class Fp16Layer(Cuttable):
     """Operands of one layer.
@@ -95,12 +146,12 @@ class Fp16Layer(Cuttable):
     x: NDArray[np.float16]
     w: NDArray[np.float16]
 
-    def tiling(self, config: Fp16Config) -> Tiling:
+    def tiling(self, config: HalfConfig) -> Tiling:
         """Tiles of the layer on an array."""
         return Tiling(len(self.x), len(self.w), config.rows, config.columns)
 
 
-def check(config: Fp16Config, layer: Fp16Layer) -> None:
+def check(config: HalfConfig, layer: Fp16Layer) -> None:
     """Raise :class:`UserError` unless the array takes the operands."""
     check_matrices(layer.x, layer.w, np.float16, "float16")
     check_shape(config, len(layer.x), layer.x.shape[1], len(layer.w))
@@ -118,7 +169,7 @@ def compute(config: Fp16Config, layer: Fp16Layer) -> NDArray[np.float32]:
 
 def sums(config: Fp16Config, layer: Fp16Layer) -> NDArray[np.float32]:
     """Sums of all elements at their tile's end, ``(sums, tokens, outputs)``, as numbered above."""
-    x, w = (_in_beats(config, matrix).astype(np.float32) for matrix in (layer.x, layer.w))
+    x, w = (in_beats(config, matrix).astype(np.float32) for matrix in (layer.x, layer.w))
     shape = (config.add_latency, config.lanes, len(layer.x), len(layer.w))
     total = np.zeros(shape, np.float32)
     for beat in range(x.shape[1]):
@@ -134,7 +185,7 @@ def reduce(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values[0]
 
 
-def _in_beats(config: Fp16Config, matrix: NDArray[np.float16]) -> NDArray[np.float16]:
+def in_beats(config: HalfConfig, matrix: NDArray[np.float16]) -> NDArray[np.float16]:
     """``(n, in_features)`` to ``(n, beats, lanes)``, filled up with +0."""
     beats = config.beats(matrix.shape[1])
     padded = np.zeros((len(matrix), beats * config.lanes), np.float16)
@@ -145,7 +196,7 @@ def _in_beats(config: Fp16Config, matrix: NDArray[np.float16]) -> NDArray[np.flo
 # --- ports and events -------------------------------------------------------------------------
 
 
-def ports(config: Fp16Config) -> tuple[Port, ...]:
+def ports(config: HalfConfig) -> tuple[Port, ...]:
     """Ports of the array; lane j of row (or column) n is element n * lanes + j."""
     rows, columns, lanes = config.rows, config.columns, config.lanes
     x = (
@@ -164,12 +215,12 @@ def ports(config: Fp16Config) -> tuple[Port, ...]:
     )
 
 
-def events(config: Fp16Config) -> tuple[Event, ...]:
+def events(config: HalfConfig) -> tuple[Event, ...]:
     """Events of the array."""
     return dense_events(config.macs_per_step)
 
 
-def bandwidth(config: Fp16Config) -> dict[str, float]:
+def bandwidth(config: HalfConfig) -> dict[str, float]:
     """Bits per cycle on each input in steady state."""
     lane_bits = config.lanes * OPERAND_BITS
     return {"x": float(config.rows * lane_bits + 1), "w": float(config.columns * lane_bits)}
@@ -180,11 +231,15 @@ def bandwidth(config: Fp16Config) -> dict[str, float]:
 
 def schedule(config: Fp16Config, layer: Fp16Layer) -> Schedule:
     """Golden schedule of a layer: every tile of its tiling in one run."""
-    check(config, layer)
+    return schedule_of(config, layer, traffic(config, layer))
+
+
+def schedule_of(config: HalfConfig, layer: Fp16Layer, payloads: dict[str, Beats]) -> Schedule:
+    """Schedule of an array whose sums leave through stages behind its result registers."""
     tiles = np.arange(len(layer.tiling(config)))
     features = layer.x.shape[1]
     steps, period = config.steps(features), config.period(features)
-    lead = config.multiply_latency + 1  # steps from a tile's final one to its sums
+    lead = config.lead
     wait = period - steps
 
     def cycle(step: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -195,7 +250,7 @@ def schedule(config: Fp16Config, layer: Fp16Layer) -> Schedule:
     taken = np.concatenate([[0], works[:-1]])
     finals = (tiles + 1) * steps
     kept = cycle(finals + lead)  # the sums go to the result registers
-    rows = kept[:, None] + config.add_latency + config.reduce_latency + np.arange(config.rows)
+    rows = kept[:, None] + config.result_latency + np.arange(config.rows)
     waits = kept[1:, None] - wait + np.arange(wait)
     pulses = {
         "macs": Pulses(works, np.full(works.size, config.macs_per_step)),
@@ -206,18 +261,24 @@ def schedule(config: Fp16Config, layer: Fp16Layer) -> Schedule:
         "stall_operands": Pulses.strobes(np.zeros(0, np.int64)),
         "stall_drain": Pulses.strobes(waits.ravel()),
     }
-    return Schedule(traffic(config, layer), {"x": taken, "w": taken, "y": rows.ravel()}, pulses)
+    return Schedule(payloads, {"x": taken, "w": taken, "y": rows.ravel()}, pulses)
 
 
 def traffic(config: Fp16Config, layer: Fp16Layer) -> dict[str, Beats]:
-    """Payloads of every port for a layer, operands as segments so that nothing is copied."""
-    check(config, layer)
+    """Payloads of every port for a layer."""
+    return traffic_of(config, layer, compute(config, layer))
+
+
+def traffic_of(
+    config: HalfConfig, layer: Fp16Layer, results: NDArray[np.float32]
+) -> dict[str, Beats]:
+    """Payloads of every port for results, operands as segments so that nothing is copied."""
     x_port, w_port, y_port = ports(config)
     tiling = layer.tiling(config)
     beats = config.beats(layer.x.shape[1])
     x = _by_beat(config, tiling.blocks_of_tokens(layer.x))
     w = _by_beat(config, tiling.blocks_of_outputs(layer.w))
-    y = tiling.split_result(compute(config, layer)).view(np.uint32)
+    y = tiling.split_result(results).view(np.uint32)
     token, output = tiling.order.T
     lengths = np.full(len(tiling), beats)
     return {
@@ -234,28 +295,28 @@ def traffic(config: Fp16Config, layer: Fp16Layer) -> dict[str, Beats]:
     }
 
 
-def _by_beat(config: Fp16Config, blocks: NDArray[np.float16]) -> NDArray[np.uint16]:
+def _by_beat(config: HalfConfig, blocks: NDArray[np.float16]) -> NDArray[np.uint16]:
     """``(blocks, n, in_features)`` to bit patterns ``(blocks * beats, n * lanes)``."""
     number, size, features = blocks.shape
-    beats = _in_beats(config, blocks.reshape(-1, features))
+    beats = in_beats(config, blocks.reshape(-1, features))
     by_beat = beats.reshape(number, size, -1, config.lanes).transpose(0, 2, 1, 3)
     return by_beat.reshape(-1, size * config.lanes).view(np.uint16)
 
 
-def workload(_: Fp16Config, layer: Fp16Layer) -> Workload:
+def workload(_: HalfConfig, layer: Fp16Layer) -> Workload:
     """Shape of the layer."""
     tokens, in_features = layer.x.shape
     return Workload(tokens, in_features, len(layer.w))
 
 
-def cycles(config: Fp16Config, workload: Workload) -> Counts:
+def cycles(config: HalfConfig, workload: Workload) -> Counts:
     """Counts of a layer in one free-flowing run."""
     tokens, in_features, outputs = workload.layer
     check_shape(config, tokens, in_features, outputs)
     tiles = len(Tiling(tokens, outputs, config.rows, config.columns))
     beats, steps = config.beats(in_features), config.steps(in_features)
     period = config.period(in_features)
-    latency = config.multiply_latency + config.add_latency + config.reduce_latency
+    latency = config.lead - 1 + config.result_latency
     totals = {
         "macs": tiles * beats * config.macs_per_step,
         "x_beats": tiles * beats,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.fp16 import Fp16Config, Fp16Layer, sums
+from ..golden.fp16 import Fp16Config, Fp16Layer, HalfConfig, sums
 from .stimuli import Stimuli
 
 SMALL = (
@@ -48,9 +48,16 @@ def layer(
     config: Fp16Config, rng: np.random.Generator, tokens: int, features: int, outputs: int
 ) -> Fp16Layer:
     """Random operands of a shape; often a product takes back the one before it in its sum."""
+    return cancelling(rng, tokens, features, outputs, config.sums)
+
+
+def cancelling(
+    rng: np.random.Generator, tokens: int, features: int, outputs: int, distance: int
+) -> Fp16Layer:
+    """Random operands of a shape; often a product takes back one so many features before it."""
     x, w = halves(rng, (tokens, features)), halves(rng, (outputs, features))
-    back = np.flatnonzero(rng.random(max(0, features - config.sums)) < 0.3)
-    x[:, back + config.sums], w[:, back + config.sums] = -x[:, back], w[:, back]
+    back = np.flatnonzero(rng.random(max(0, features - distance)) < 0.3)
+    x[:, back + distance], w[:, back + distance] = -x[:, back], w[:, back]
     return Fp16Layer(x, w)
 
 
@@ -71,7 +78,11 @@ def halves(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float
 
 def corner_layer(config: Fp16Config) -> Fp16Layer:
     """Several tiles where powers of two meet at every distance and sign."""
-    features = min(config.max_k, 4 * config.sums + 1)
+    return powers_of_two(config, min(config.max_k, 4 * config.sums + 1))
+
+
+def powers_of_two(config: HalfConfig, features: int) -> Fp16Layer:
+    """Powers of two, and numbers near them, at every distance and of every sign."""
     feature = np.arange(features)
     token = np.arange(2 * config.rows + 1)[:, None]
     exponent = (7 * feature + 5 * token + feature // 8) % 31
@@ -81,7 +92,7 @@ def corner_layer(config: Fp16Config) -> Fp16Layer:
     return Fp16Layer(_floats(x), _floats(w))
 
 
-def exhaustive_products(config: Fp16Config) -> Fp16Layer:
+def exhaustive_products(config: HalfConfig) -> Fp16Layer:
     """Every finite number times some, each product alone in a tile."""
     every = np.arange(1 << 16)
     finite = _floats(every[every >> 10 & 31 != 31])
@@ -94,27 +105,35 @@ def _floats(bits: NDArray[np.integer]) -> NDArray[np.float16]:
 
 def bins(config: Fp16Config, operands: Fp16Layer) -> dict[str, bool]:
     """Functional bins, and whether these operands hit them."""
+    beats = config.beats(operands.x.shape[1])
+    facts = {
+        **shape_bins(config, operands, shortest=config.add_latency),
+        "whole turns": beats % config.add_latency == 0,
+        **_roundings(config, operands),
+    }
+    if config.add_latency > 1:
+        facts["turn filled up"] = beats % config.add_latency != 0
+    return facts
+
+
+def shape_bins(config: HalfConfig, operands: Fp16Layer, shortest: int = 1) -> dict[str, bool]:
+    """Bins of the tiling and the operands; a tile has at least so many steps."""
     tiling = operands.tiling(config)
     features = operands.x.shape[1]
-    beats = config.beats(features)
     sizes = np.abs(operands.x)
     facts = {
-        "tile of one beat": beats == 1,
-        "whole turns": beats % config.add_latency == 0,
+        "tile of one beat": config.beats(features) == 1,
         "several tiles": len(tiling) > 1,
         "single tile": len(tiling) == 1,
         "subnormal operand": ((sizes > 0) & (sizes < np.finfo(np.float16).tiny)).any(),
         "zero operand": (sizes == 0).any(),
         "largest operand": (sizes == np.finfo(np.float16).max).any(),
-        **_roundings(config, operands),
     }
-    if config.rows > config.add_latency:
+    if config.rows > shortest:
         longer = config.steps(features) < config.rows
         facts["tile drains longer than it computes"] = longer and len(tiling) > 1
     if config.lanes > 1:
         facts["short final beat"] = features % config.lanes != 0
-    if config.add_latency > 1:
-        facts["turn filled up"] = beats % config.add_latency != 0
     if config.rows > 1:
         facts["ragged token edge"] = len(operands.x) % config.rows != 0
     if config.columns > 1:

@@ -26,6 +26,47 @@ def carry_save(
     width
         Bits of a sum; heavier ones fall off.
     """
+    rows = _reduced(m, bits, width, lanes)
+    return [reduce(add, _two(rows, lane, lanes))[:width] for lane in range(lanes)]
+
+
+def carry_save_rows(
+    m: Module, bits: Mapping[int, Iterable[Value]], width: int, lanes: int = 1
+) -> list[tuple[Value, Value]]:
+    """Two numbers a lane whose sum is that of its bits, as :func:`carry_save` takes them.
+
+    Half adders, too, keep all weights equally high (Dadda). So no carry runs through one weight
+    after the other, however different the numbers of their bits are.
+    """
+    rows = {k: Cat(*bits.get(k, ())) for k in range(width)}
+    heights = [2]
+    while heights[-1] * lanes < max(map(len, rows.values())):
+        heights.append(heights[-1] * 3 // 2)
+    for level, height in enumerate(reversed(heights)):
+        after: dict[int, list[Value]] = {k: [] for k in range(width + 1)}
+        for k, row in rows.items():
+            carries = sum(map(len, after[k])) // lanes
+            excess = max(0, len(row) // lanes + carries - height)
+            full, half = excess // 2 * lanes, excess % 2 * lanes
+            taken = 3 * full + 2 * half
+            if full:
+                total, carry = _full_adders(m, row, full, f"l{level}_w{k}")
+                after[k].append(total)
+                after[k + 1].append(carry)
+            if half:
+                pair = row[3 * full : taken]
+                total, carry = _half_adders(m, pair, half, f"l{level}_w{k}")
+                after[k].append(total)
+                after[k + 1].append(carry)
+            after[k].append(row[taken:])
+        rows = {k: Cat(*after[k]) for k in range(width)}
+    return [_two(rows, lane, lanes) for lane in range(lanes)]
+
+
+def _reduced(
+    m: Module, bits: Mapping[int, Iterable[Value]], width: int, lanes: int
+) -> Mapping[int, Value]:
+    """At most two bits of each weight and lane, by full adders."""
     rows = {k: Cat(*bits.get(k, ())) for k in range(width)}
     level = 0
     while any(len(row) > 2 * lanes for row in rows.values()):
@@ -40,7 +81,7 @@ def carry_save(
             after[k].append(row[3 * third :])
         rows = {k: Cat(*parts) for k, parts in after.items()}
         level += 1
-    return [_sum_of_two(rows, lane, lanes)[:width] for lane in range(lanes)]
+    return rows
 
 
 def spread(bit: Value, count: int) -> Value:
@@ -48,13 +89,13 @@ def spread(bit: Value, count: int) -> Value:
     return Mux(bit, Const((1 << count) - 1, count), Const(0, count))
 
 
-def _sum_of_two(rows: Mapping[int, Value], lane: int, lanes: int) -> Value:
-    """Sum of the one or two bits of each weight that a lane has left."""
+def _two(rows: Mapping[int, Value], lane: int, lanes: int) -> tuple[Value, Value]:
+    """The one or two bits of each weight that a lane has left, as two numbers."""
     first, second = (
         Cat(*(row[i] if len(row) > i else Const(0, 1) for row in rows.values()))
         for i in (lane, lanes + lane)
     )
-    return first + second
+    return first, second
 
 
 def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, Value]:
@@ -66,6 +107,16 @@ def _full_adders(m: Module, row: Value, count: int, name: str) -> tuple[Value, V
         half.eq(a ^ b),
         total.eq(half ^ c),
         carry.eq((a & b) | (half & c)),
+    ]
+    return total, carry
+
+
+def _half_adders(m: Module, pair: Value, count: int, name: str) -> tuple[Value, Value]:
+    """Sums and carries of ``count`` half adders."""
+    total, carry = (Signal(count, name=f"half_{i}_{name}") for i in ("sum", "carry"))
+    m.d.comb += [
+        total.eq(pair[:count] ^ pair[count:]),
+        carry.eq(pair[:count] & pair[count:]),
     ]
     return total, carry
 

@@ -28,7 +28,7 @@ HALF_BIAS = 15
 HALF_SIGNIFICAND = 11
 HALF_INFINITE = 31 << (HALF_SIGNIFICAND - 1)
 
-_fp16 = data.StructLayout({"fraction": 10, "exponent": 5, "sign": 1})
+HALF_LAYOUT = data.StructLayout({"fraction": 10, "exponent": 5, "sign": 1})
 _fp32 = data.StructLayout({"fraction": 23, "exponent": 8, "sign": 1})
 _wide = data.StructLayout({"fraction": 10, "exponent": 8, "sign": 1})  # upper bits of FP32
 
@@ -195,7 +195,7 @@ class Fp16ToFp32(Part[HalfToFloatConfig]):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        value = _fields(m, _fp16, self.value, "half")
+        value = _fields(m, HALF_LAYOUT, self.value, "half")
         wide = Signal(_wide)
         normal, zeros = _normalise(m, value.fraction)
         is_normal = Signal()

@@ -1,7 +1,5 @@
 import math
 import re
-import struct
-from collections import deque
 from fractions import Fraction
 
 import numpy as np
@@ -15,12 +13,10 @@ from nibbleforge.golden.contract.workload import Workload
 from nibbleforge.golden.fp16 import Fp16Config, Fp16Layer
 from nibbleforge.tb import tb_fp16
 
-# --- an independent model: scalar state machine, one loop turn per cycle --------------------------
+from . import half_arrays
+from .half_arrays import simulate, single, tiles
 
-
-def single(value):
-    """A double rounded to FP32: exact for sums and products of two FP32 numbers."""
-    return struct.unpack("<f", struct.pack("<f", value))[0]
+# --- an independent model -------------------------------------------------------------------------
 
 
 def tree(values):
@@ -41,100 +37,12 @@ def element(config, x, w):
     return tree(sums)
 
 
-def tiles(config, layer):
-    """Padded operands of each tile: ``(R lists of K, C lists of K)``, outputs innermost."""
-    x, w = layer.x.tolist(), layer.w.tolist()
-    zero = [0.0] * len(x[0])
-    for token in range(0, len(x), config.rows):
-        for output in range(0, len(w), config.columns):
-            rows = [x[t] if t < len(x) else zero for t in range(token, token + config.rows)]
-            columns = [w[o] if o < len(w) else zero for o in range(output, output + config.columns)]
-            yield rows, columns
-
-
-def payload(values, kind, *flags):
-    """Payload as an integer: floats in the lowest bits, then flags."""
-    raw = struct.pack(f"<{len(values)}{kind}", *values)
-    return int.from_bytes(raw, "little") + sum(
-        flag << (8 * len(raw) + i) for i, flag in enumerate(flags)
-    )
-
-
-def beats(config, lists):
-    """Operands of each beat, lanes of the first row (or column) first."""
-    lanes = config.lanes
-    for start in range(0, len(lists[0]), lanes):
-        yield [v for one in lists for v in (one[start : start + lanes] + lanes * [0.0])[:lanes]]
-
-
-def simulate(config, layer):
-    """Log of all ports and events of a free-flowing run."""
-    ports = {name: [] for name in ("x", "w", "y")}
-    names = ("macs", "x_beats", "w_beats", "y_beats", "tiles", "stall_operands", "stall_drain")
-    events = {name: [] for name in names}
-    feed, results = deque(), deque()
-    for rows, columns in tiles(config, layer):
-        pairs = list(zip(beats(config, rows), beats(config, columns), strict=True))
-        feed += [(x, w, int(i == len(pairs) - 1)) for i, (x, w) in enumerate(pairs)]
-        results.append([[element(config, x, w) for w in columns] for x in rows])
-    levels = sum(1 << n < config.lanes * config.add_latency for n in range(9))
-    on_the_way = deque([False] * (config.multiply_latency + 1))  # whether a step was a final one
-    operand, turn, filling, free, cycle = None, 0, False, 0, 0
-    while feed or operand or filling or any(on_the_way):
-        if on_the_way[0] and cycle < free:
-            events["stall_drain"].append((cycle, 1))
-        else:
-            if on_the_way.popleft():
-                free = cycle + config.rows
-                for r, row in enumerate(results.popleft()):
-                    leaves = cycle + config.add_latency * (1 + levels) + r
-                    ports["y"].append((leaves, payload(row, "f", int(r == config.rows - 1))))
-                    events["y_beats"].append((leaves, 1))
-            worked = operand and not filling
-            if worked:
-                events["macs"].append((cycle, config.rows * config.columns * config.lanes))
-                filling = operand[2]
-                operand = None
-            turn = (turn + bool(worked or filling)) % config.add_latency
-            ends = bool(filling and turn == 0)
-            if ends:
-                events["tiles"].append((cycle, 1))
-                filling = False
-            on_the_way.append(ends)
-        if not operand and feed:
-            operand = x, w, last = feed.popleft()
-            ports["x"].append((cycle, payload(x, "e", last)))
-            ports["w"].append((cycle, payload(w, "e")))
-            events["x_beats"].append((cycle, 1))
-            events["w_beats"].append((cycle, 1))
-        cycle += 1
-    return ports, events, ports["y"][-1][0] + 1
-
-
-def integers(beats):
-    return [int.from_bytes(row.astype("<u4").tobytes(), "little") for row in beats.expand()]
-
-
 def check_schedule(config, layer):
-    ports, events, total = simulate(config, layer)
-    schedule = fp16.schedule(config, layer)
-    traffic = fp16.traffic(config, layer)
-    assert set(schedule.beats) == set(traffic) == set(ports)
-    for name, beats in ports.items():
-        assert schedule.cycles[name].tolist() == [cycle for cycle, _ in beats], name
-        assert integers(schedule.beats[name]) == [value for _, value in beats], name
-        assert integers(traffic[name]) == [value for _, value in beats], name
-    golden = {
-        name: list(zip(pulses.cycles.tolist(), pulses.increments.tolist(), strict=True))
-        for name, pulses in schedule.events.items()
-    }
-    assert golden == events
-    assert [event.name for event in fp16.events(config)] == list(events)
-    assert [port.name for port in fp16.ports(config)] == list(ports)
-    counts = schedule.counts()
-    assert counts.cycles == total
-    law = fp16.cycles(config, Workload(*layer.x.shape, len(layer.w)))
-    assert (law.cycles, law.events) == (counts.cycles, counts.events)
+    levels = sum(1 << n < config.lanes * config.add_latency for n in range(9))
+    turns, lead = config.add_latency, config.multiply_latency + 1
+    leave = config.add_latency * (1 + levels)
+    simulated = simulate(config, layer, element, turns, lead, leave)
+    half_arrays.check_schedule(fp16, config, layer, simulated)
 
 
 # --- schedules and values -------------------------------------------------------------------------
