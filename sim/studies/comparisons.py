@@ -324,12 +324,17 @@ def _own(unit: str, preset: str, operands: str | None, pace: PaceOf, **values: A
     return Candidate(Array("", unit, preset, values, runs=1), operands, pace)
 
 
+def _anda(mantissa: int, **values: Any) -> Candidate:
+    array = Array("", "anda", "paper", {**SMALL, **values}, runs=1)
+    return Candidate(array, f"m{mantissa}", planes(mantissa), f"M = {mantissa}")
+
+
 _GROUPS = {"dequant": GroupScales(weight_group=WEIGHT_GROUP)}
 
 ANDA = Comparison(
     (
-        *(_own("anda", "paper", f"m{m}", planes(m), **SMALL) for m in (11, 8, 7)),
-        *(_own("anda", "paper", f"m{m}", planes(m), **SMALL, max_mantissa=8) for m in (8, 7, 6)),
+        *(_anda(mantissa) for mantissa in (11, 8, 7)),
+        *(_anda(mantissa, max_mantissa=8) for mantissa in (8, 7, 6)),
         _own("figna", "m11", "m11", by_law(), **SMALL),
         _own("figna", "m8", "m8", by_law(), **SMALL),
         _own("figna", "mxint8", "mxint8", by_law(), **SMALL),
