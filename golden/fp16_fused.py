@@ -212,7 +212,7 @@ UNIT = Unit(
     },
     designs=lambda _: (ARRAY,),
     takes="layer",
-    simulation="nibbleforge.sim.units.fp16:prepare",
+    simulation="nibbleforge.sim.units.fp16_fused:prepare",
 )
 
 UNITS = (UNIT,)
