@@ -197,6 +197,7 @@ ARRAY = Design(
     cycles=cycles,
     hardware="nibbleforge.hw.fp16_fused:Fp16FusedArray",
     stimuli="nibbleforge.tb.tb_fp16_fused:ARRAY",
+    wide=True,
 )
 
 UNIT = Unit(
