@@ -1,12 +1,12 @@
 """``python -m nibbleforge.scripts.studies.comparisons``: systems beside the best rivals."""
 
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ...golden.contract.errors import UserError
 from ...sim.studies import comparisons as study
 from ...sim.studies.area import measure
 from ..main import run_app
@@ -16,24 +16,10 @@ from ..show import Table, markdown_table, progress, table
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-class System(Enum):
-    """What is compared with its rivals."""
-
-    SPARQLE = "sparqle"
-    ANDA = "anda"
-    NM = "nm"
-    REGLU = "reglu"
-
-    @property
-    def comparison(self) -> study.Comparison:
-        """The designs."""
-        return study.COMPARISONS[self.value]
-
-
 @app.command()
 def command(
     system: Annotated[
-        System | None, typer.Argument(help="What is compared; none: the best of each system.")
+        str | None, typer.Argument(help="What is compared; none: the best of each system.")
     ] = None,
     accuracy: Annotated[
         list[Path] | None,
@@ -46,6 +32,9 @@ def command(
     Area is that of a product of a dense layer a cycle, memories included; in the table of a system,
     the rival of least area x path is 1.
     """
+    if system is not None and system not in study.COMPARISONS:
+        known_systems = ", ".join(study.COMPARISONS)
+        raise UserError(f"the system must be one of {known_systems}, got {system!r}.")
     known: dict[str, float] = {}
     for path in accuracy or ():
         known |= study.read_accuracy(path)
@@ -53,34 +42,33 @@ def command(
     if system is None:
         _verdicts(shown, known)
     else:
-        _designs(shown, system, known)
+        _designs(shown, study.COMPARISONS[system], known)
 
 
-def _designs(shown: Table, system: System, accuracy: Mapping[str, float]) -> None:
+def _designs(shown: Table, compared: study.Comparison, accuracy: Mapping[str, float]) -> None:
     """All designs of a comparison."""
-    rival, measured, library = _measured(system)
+    rival, measured, library = _measured(compared)
     rows = [row.cells(rival, accuracy) for row in measured]
     columns = ["design", "lanes", "bits a product", "area of one", "path, ns", "area x path"]
-    shown([*columns, "perplexity"], rows, f"{system.value}, {library}")
+    shown([*columns, "perplexity"], rows, f"{compared.unit}, {library}")
 
 
 def _verdicts(shown: Table, accuracy: Mapping[str, float]) -> None:
     """Each system's best design beside the best rival that is as accurate."""
     rows: list[list[object]] = []
     library = ""
-    for system in System:
-        _, measured, library = _measured(system)
-        found = study.verdict(system.value, measured, accuracy)
-        rows.append(found.cells(accuracy))
+    for compared in study.COMPARISONS.values():
+        _, measured, library = _measured(compared)
+        rows.append(study.verdict(compared.unit, measured, accuracy).cells(accuracy))
     columns = ["design", "perplexity", "best rival", "perplexity of it"]
     shown([*columns, "area x path over it", "bits over it"], rows, library)
 
 
-def _measured(system: System) -> tuple[study.Row, list[study.Row], str]:
+def _measured(compared: study.Comparison) -> tuple[study.Row, list[study.Row], str]:
     """Rival, all rows and the library's name."""
     with progress() as report:
-        found = measure(system.comparison.arrays, report)
-    return *study.rows(system.comparison, found), found[0].library
+        found = measure(compared.arrays, report)
+    return *study.rows(compared, found), found[0].library
 
 
 if __name__ == "__main__":

@@ -104,10 +104,13 @@ class Comparison:
 
     Attributes
     ----------
+    unit
+        That of the system.
     candidates
         All of them.
     """
 
+    unit: str
     candidates: tuple[Candidate, ...]
 
     @property
@@ -203,7 +206,7 @@ class Verdict:
 
 
 def verdict(unit: str, measured: Sequence[Row], accuracy: Mapping[str, float]) -> Verdict:
-    """The unit's design that does best against the best other one that is as accurate.
+    """The design of a unit that does best against the best other one that is as accurate.
 
     Where accuracy is not known, rivals are those that the comparison names.
     """
@@ -277,9 +280,7 @@ def kept(number: int) -> PaceOf:
 
 def layers_of_the_sample(array: Array) -> Pace:
     """Of the hybrid array: geometric mean over captured layers, as the dense array's cycles."""
-    config = array.config
-    if not isinstance(config, SparqleConfig):
-        raise TypeError(f"{array.name} is no hybrid array")
+    config: Any = array.config
     sample = Capture.open(sample_path())
     (found,) = balance(sample, [Variant(config, TOKENS)])
     products = found.over_dense2k * config.rows * config.columns
@@ -332,6 +333,7 @@ def _anda(mantissa: int, **values: Any) -> Candidate:
 _GROUPS = {"dequant": GroupScales(weight_group=WEIGHT_GROUP)}
 
 ANDA = Comparison(
+    "anda",
     (
         *(_anda(mantissa) for mantissa in (11, 8, 7)),
         *(_anda(mantissa, max_mantissa=8) for mantissa in (8, 7, 6)),
@@ -350,6 +352,7 @@ ANDA = Comparison(
 """Weights are INT4 with scales of groups of 128, or FP16 numbers."""
 
 SPARQLE = Comparison(
+    "sparqle",
     (
         _dense("lanes16", "a8", lanes=8, **SMALL),
         _dense("lanes16", "a8", **SMALL),
@@ -363,6 +366,7 @@ SPARQLE = Comparison(
 )
 
 NM = Comparison(
+    "nm",
     (
         _dense("lanes16", "w4a8", lanes=8, **SMALL),
         _dense("lanes16", "w4a8", **SMALL),
@@ -384,6 +388,7 @@ NM = Comparison(
 
 _PREDICTOR = Array("", "reglu", "paper", runs=1)
 REGLU = Comparison(
+    "reglu",
     (
         Candidate(Array("", "reglu", "early_exit", runs=1), None, neurons(0.0), rival=True),
         *(
@@ -400,4 +405,5 @@ REGLU = Comparison(
 )
 """One token at a time."""
 
-COMPARISONS = {"sparqle": SPARQLE, "anda": ANDA, "nm": NM, "reglu": REGLU}
+COMPARISONS = {comparison.unit: comparison for comparison in (SPARQLE, ANDA, NM, REGLU)}
+"""By the unit of the system."""

@@ -137,13 +137,20 @@ def test_comparisons(tables, monkeypatch, tmp_path):
         Candidate(Array("", unit, "tiny", {"max_k": 4096}, runs=1), operands, by_law(), rival=rival)
         for unit, operands, rival in (("dense", None, False), ("dense2k", "a8", True))
     )
-    monkeypatch.setitem(COMPARISONS, "sparqle", Comparison((own, rival)))
+    monkeypatch.setitem(COMPARISONS, "sparqle", Comparison("sparqle", (own, rival)))
     ((columns, *rows),) = tables(comparisons, "sparqle", "--accuracy", known)
     assert columns[0] == "design"
     cells = {row[0]: row[1:] for row in rows}
     assert cells["dense2k tiny"][-2:] == ["1.00", "18.250"]
     assert float(cells["dense tiny"][-2]) > 1
     assert cells["dense tiny"][-1] == "-"
+
+
+def test_a_system_that_is_not_compared(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["comparisons", "dense"])
+    assert main.status(comparisons.app) == 2
+    sentence = "the system must be one of sparqle, anda, nm, reglu, got 'dense'."
+    assert capsys.readouterr().err == f"nibbleforge: {sentence}\n"
 
 
 def test_perplexity_of_other_operands_is_refused(monkeypatch, capsys):

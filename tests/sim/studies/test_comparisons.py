@@ -70,7 +70,7 @@ def test_the_best_rival_counts():
         for array, rival in zip(arrays, (True, True, False), strict=True)
     )
     found = [Found(100, 3.0), Found(100, 2.0), Found(50, 1.0)]
-    rival, measured = rows(Comparison((one, two, four)), found)
+    rival, measured = rows(Comparison("nm", (one, two, four)), found)
     assert rival.candidate == two
     assert [row.candidate for row in measured] == [four, two, one]
     assert [row.cost / rival.cost for row in measured] == [0.25, 1, 1.5]
@@ -104,7 +104,7 @@ def test_verdicts():
 
 def test_an_array_is_measured_once():
     array = Array("", "nm", "lanes16")
-    twice = Comparison(tuple(Candidate(array, None, kept(n), f"{n}:4") for n in (2, 1)))
+    twice = Comparison("nm", tuple(Candidate(array, None, kept(n), f"{n}:4") for n in (2, 1)))
     assert twice.arrays == [array]
     assert [candidate.name for candidate in twice.candidates] == [
         "nm lanes16 2:4",
