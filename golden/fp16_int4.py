@@ -8,15 +8,18 @@ is the one that the docstring of :class:`nibbleforge.hw.fp16_int4.Fp16Int4Array`
 """
 
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Parameter
+from pydantic import model_validator
 
 from . import figna
 from .anda.format import MANTISSA_MAX
 from .contract.config import Config
 from .contract.design import Design, Unit
+from .contract.errors import UserError
 from .contract.events import Counts, Event, event_of_part
 from .contract.ports import Field, Port, port_of
 from .contract.schedule import Beats, Pulses, Schedule, Traffic, final_of
@@ -32,8 +35,12 @@ class Fp16Int4Config(FignaConfig):
     """Bits of a mantissa (M), hidden one included."""
     lanes: int = Parameter(default=16, ge=1, le=64)
     """Elements that an aligner takes, and a processor multiplies, a cycle (L)."""
-    fp_share: int = Parameter(default=4, ge=1, le=64)
-    """Processors of a row that share a post-processor."""
+
+    @model_validator(mode="after")
+    def _check_rounding(self) -> Self:
+        if self.rounding != "truncate":
+            raise UserError(f"rounding must be truncate: aligners cut off, got {self.rounding}.")
+        return self
 
     @property
     def array(self) -> FignaConfig:
@@ -162,7 +169,9 @@ ARRAY = Design(
 _PRESETS: dict[str, Config] = {
     "paper": Fp16Int4Config(),
     "tiny": Fp16Int4Config(group=16, rows=3, columns=4, lanes=4, fp_share=2),
-    "fpga": Fp16Int4Config(group=32, rows=4, columns=4, lanes=4, fp_share=4, multiply_latency=3),
+    "fpga": Fp16Int4Config(
+        group=32, rows=4, columns=4, lanes=4, tree="operators", multiply_latency=3
+    ),
     "m14": Fp16Int4Config(mantissa=14),
     "m8": Fp16Int4Config(mantissa=8),
 }

@@ -49,6 +49,8 @@ def layer(
     """
     distance = int(rng.choice([1, config.lanes]))
     drawn = cancelling(rng, tokens, features, outputs, distance)
+    if features == 2 and rng.random() < 0.6:  # nothing is left of the sum
+        drawn.x[:, 1], drawn.w[:, 1] = -drawn.x[:, 0], drawn.w[:, 0]
     if rng.random() < 0.4:
         for matrix in (drawn.x, drawn.w):
             first = matrix[:, : config.lanes].view(np.uint16)

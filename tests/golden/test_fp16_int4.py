@@ -130,6 +130,7 @@ def test_bits_moved():
     [
         ({"lanes": 3}, "lanes must divide group, got lanes 3, group 64."),
         ({"columns": 6}, "fp_share must divide columns, got fp_share 4, columns 6."),
+        ({"rounding": "nearest"}, "rounding must be truncate: aligners cut off, got nearest."),
         ({"mantissa": 3}, "mantissa: input should be greater than or equal to 4, got 3."),
         ({"mantissa": 17}, "mantissa: input should be less than or equal to 16, got 17."),
     ],

@@ -10,7 +10,9 @@ from nibbleforge.sim.verify.regress import Variation, variations
 from nibbleforge.tb import tb_fp16_int4
 
 ODD_SHAPES = {
-    "one of each": Fp16Int4Config(group=16, rows=1, columns=1, fp_share=1, lanes=1, mantissa=4),
+    "one of each": Fp16Int4Config(
+        group=16, rows=1, columns=1, fp_share=1, lanes=1, tree="operators", mantissa=4
+    ),
     "a group a beat": Fp16Int4Config(group=16, rows=2, columns=2, fp_share=1, lanes=16),
     "two words": Fp16Int4Config(group=16, rows=2, columns=2, fp_share=2, lanes=8, mantissa=8),
     "post-processors last": Fp16Int4Config(
