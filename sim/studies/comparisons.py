@@ -34,6 +34,8 @@ TOKENS = 256
 FFN = (4096, 11008, 256)  # d, D, r
 NATURAL, LATENCY = 0.9, 100
 """Share of neurons that add nothing; cycles of the memory."""
+LARGE = 1000
+"""Areas are shown without a fraction from here on."""
 WEIGHT_GROUP = 128
 """Input features whose weights share a scale, where they do; the default of units without one."""
 
@@ -154,7 +156,7 @@ class Row:
             self.candidate.name,
             self.lanes,
             f"{self.pace.bits:.2f}",
-            f"{self.area:,.5g}",
+            f"{self.area:,.0f}" if self.area >= LARGE else f"{self.area:.4g}",
             self.found.path,
             f"{self.cost / rival.cost:.2f}",
             "-" if known is None else f"{known:,.3f}",
