@@ -24,6 +24,7 @@ from .lib.base import Part, Unit
 from .lib.delays import delayed, delays
 from .lib.emission import place
 from .lib.floating import HALF_LAYOUT, IntToFloat
+from .lib.networks import largest_of, to_planes
 from .lib.streams import RowDrain, RowDrainConfig, registered
 
 SUM_BITS = EXPONENT_BITS + 1  # of a sum of two exponents
@@ -45,7 +46,7 @@ class FusedExponents(Part[Fp16FusedConfig]):
                 "x": operands,
                 "w": operands,
                 "first": In(1),
-                "before": In(SUM_BITS),
+                "previous": In(SUM_BITS),
                 "exponents": sums,
                 "peak": Out(SUM_BITS),
             },
@@ -62,8 +63,8 @@ class FusedExponents(Part[Fp16FusedConfig]):
         before = Signal(SUM_BITS, name="kept")
         m.d.comb += [
             self.exponents.eq(Cat(values)),
-            before.eq(Mux(self.first, 0, self.before)),
-            self.peak.eq(_largest(m, [*values, before])),
+            before.eq(Mux(self.first, 0, self.previous)),
+            self.peak.eq(Cat(largest_of(m, to_planes([*values, before])))),
         ]
         return m
 
@@ -189,7 +190,7 @@ class FusedAccumulator(Part[Fp16FusedConfig]):
                 "second": In(size),
                 "distance": In(SUM_BITS),
                 "keep": In(1),
-                "before": In(bits),
+                "previous": In(bits),
                 "after": Out(bits),
             },
         )
@@ -197,8 +198,8 @@ class FusedAccumulator(Part[Fp16FusedConfig]):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         size = self.config.accumulator_bits
-        places: dict[int, Value] = {i + 1: self.before[i] for i in range(size)}
-        sign = self.before[-1]
+        places: dict[int, Value] = {i + 1: self.previous[i] for i in range(size)}
+        sign = self.previous[-1]
         moves: list[Value] = [self.distance[i] for i in range(SUM_BITS)]
         places = _moved(m, places, moves, self.keep, 1, sign)
         bits: dict[int, list[Value]] = defaultdict(list)
@@ -252,7 +253,7 @@ class Fp16FusedPE(Part[Fp16FusedConfig]):
             x=self.x_exponents,
             w=self.w_exponents,
             first=control.begins,
-            before=peak,
+            previous=peak,
         )
         with m.If(control.stages[0]):
             m.d.sync += [peak.eq(largest.peak), exponents.eq(largest.exponents)]
@@ -297,7 +298,7 @@ class Fp16FusedPE(Part[Fp16FusedConfig]):
             second=second,
             distance=distance,
             keep=keep,
-            before=total,
+            previous=total,
         )
         with m.If(control.stages[2] & ~control.load):
             m.d.sync += total.eq(accumulator.after)
@@ -654,23 +655,6 @@ class _Halves:
             signs.append(half.sign)
         self.exponents = Cat(exponents)
         self.signs = Cat(signs)
-
-
-def _largest(m: Module, values: list[Value]) -> Value:
-    """The largest of some exponents: from the top bit on, those without it leave if one has it."""
-    count = len(values)
-    left: Value = Const((1 << count) - 1, count)
-    found: list[Value] = []
-    for i in reversed(range(SUM_BITS)):
-        bits = Signal(count, name=f"bits_{i}")
-        some = Signal(name=f"some_{i}")
-        m.d.comb += [bits.eq(Cat(value[i] for value in values)), some.eq((bits & left).any())]
-        found.insert(0, some)
-        if i:
-            stay = Signal(count, name=f"left_{i}")
-            m.d.comb += stay.eq(left & (bits | (~some).replicate(count)))
-            left = stay
-    return Cat(found)
 
 
 def _slices(m: Module, words: Value, bits: int, lanes: int, name: str) -> list[Value]:

@@ -63,7 +63,7 @@ def command(
         with new_files(output) as folder:
             write_json(folder / PERPLEXITIES, found)
     shown = markdown_table if markdown else table
-    rows = [[name, value, f"{value / usual:.3g}"] for name, value in found.items()]
+    rows = [[name, value, f"{value / usual:.4g}"] for name, value in found.items()]
     shown(["operands", "perplexity", "over FP16"], rows, _title(chosen.values()))
 
 
