@@ -74,8 +74,7 @@ class Fp16FusedConfig(Config):
     guard: int = Parameter(default=4, ge=0, le=9)
     """Bits of sums below the last bit of the largest product (F)."""
     multiplier: Literal["operators", "carry_save"] = "carry_save"
-    """``operators``: ``*``, left to synthesis, for FPGAs; ``carry_save``: digits 0 to 7 of the
-    weight choose multiples of the activation, which full adders add up."""
+    """``operators``: ``*``, as DSP blocks want it; ``carry_save``: digits of weights, full adders."""
     convert_latency: int = Parameter(default=3, ge=1, le=3)
     """Cycles of the rounding to FP32."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
