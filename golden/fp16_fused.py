@@ -74,7 +74,7 @@ class Fp16FusedConfig(Config):
     guard: int = Parameter(default=4, ge=0, le=9)
     """Bits of sums below the last bit of the largest product (F)."""
     multiplier: Literal["operators", "carry_save"] = "carry_save"
-    """``operators``: ``*``, as DSP blocks want it; ``carry_save``: digits of weights, full adders."""
+    """``operators``: ``*``, as DSP blocks want it; ``carry_save``: full adders."""
     convert_latency: int = Parameter(default=3, ge=1, le=3)
     """Cycles of the rounding to FP32."""
     max_k: int = Parameter(default=14336, ge=1, le=1 << 20)
